@@ -1,0 +1,324 @@
+/* The innermost loops, written so that the compiler vectorises them.
+ *
+ * This file includes itself once per dtype (REAL = float, double).  Each function is compiled for several
+ * x86 instruction sets and the loader picks one, so that a portable build uses AVX2 and AVX-512 where present;
+ * Cython has no way to say this, hence C.  SK_DISPATCH at the end chooses the dtype from the first pointer.
+ */
+#ifndef SKFUSION_LOOPS_H
+#define SKFUSION_LOOPS_H
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 12 && defined(__GLIBC__)
+#define PER_ISA __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define PER_ISA
+#endif
+#if defined(__GNUC__)
+#define INLINED static inline __attribute__((always_inline))
+#else
+#define INLINED static inline
+#endif
+
+enum { ACT_IDENTITY, ACT_TANH, ACT_LOGISTIC, ACT_RELU };
+
+/* exp by range reduction, x = n ln 2 + r, and a Taylor polynomial of exp(r).  Adding 1.5 * 2^mantissa-bits rounds
+ * to the nearest integer and leaves it in the low bits, which vectorises where a conversion would not. */
+INLINED float exp_float(float x) {
+    x = x > 88.0f ? 88.0f : x;
+    x = x < -87.0f ? -87.0f : x;
+    const float magic = 12582912.0f;
+    float shifted = x * 1.44269504f + magic;
+    int32_t bits;
+    memcpy(&bits, &shifted, sizeof bits);
+    float n = shifted - magic;
+    float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+    float p = 1.98412698e-4f;
+    p = p * r + 1.38888889e-3f;
+    p = p * r + 8.33333333e-3f;
+    p = p * r + 4.16666667e-2f;
+    p = p * r + 1.66666667e-1f;
+    p = p * r + 0.5f;
+    p = p * r + 1.0f;
+    p = p * r + 1.0f;
+    bits = (int32_t)((uint32_t)bits << 23) + 0x3f800000;
+    float power;
+    memcpy(&power, &bits, sizeof power);
+    return p * power;
+}
+
+INLINED double exp_double(double x) {
+    x = x > 709.0 ? 709.0 : x;
+    x = x < -708.0 ? -708.0 : x;
+    const double magic = 6755399441055744.0;
+    double shifted = x * 1.4426950408889634 + magic;
+    int64_t bits;
+    memcpy(&bits, &shifted, sizeof bits);
+    double n = shifted - magic;
+    double r = (x - n * 6.93145751953125e-1) - n * 1.42860682030941723212e-6;
+    double p = 1.6059043836821613e-10;
+    p = p * r + 2.0876756987868099e-9;
+    p = p * r + 2.5052108385441719e-8;
+    p = p * r + 2.7557319223985891e-7;
+    p = p * r + 2.7557319223985891e-6;
+    p = p * r + 2.4801587301587302e-5;
+    p = p * r + 1.9841269841269841e-4;
+    p = p * r + 1.3888888888888889e-3;
+    p = p * r + 8.3333333333333333e-3;
+    p = p * r + 4.1666666666666667e-2;
+    p = p * r + 1.6666666666666667e-1;
+    p = p * r + 0.5;
+    p = p * r + 1.0;
+    p = p * r + 1.0;
+    bits = (int64_t)((uint64_t)bits << 52) + 0x3ff0000000000000LL;
+    double power;
+    memcpy(&power, &bits, sizeof power);
+    return p * power;
+}
+
+/* tanh(x) = x P(x^2) / Q(x^2) near 0 (the continued fraction, cut off), where 1 - 2 / (exp(2x) + 1) would cancel. */
+INLINED float tanh_float(float x) {
+    float s = x * x;
+    float near = x * (135135.0f + s * (17325.0f + s * (378.0f + s))) /
+                 (135135.0f + s * (62370.0f + s * (3150.0f + s * 28.0f)));
+    float far = 1.0f - 2.0f / (exp_float(2.0f * x) + 1.0f);
+    return s < 1.0f ? near : far;
+}
+
+INLINED double tanh_double(double x) {
+    double s = x * x;
+    double near = x * (654729075.0 + s * (91891800.0 + s * (2837835.0 + s * (25740.0 + s * 55.0)))) /
+                  (654729075.0 + s * (310134825.0 + s * (18918900.0 + s * (315315.0 + s * (1485.0 + s)))));
+    double far = 1.0 - 2.0 / (exp_double(2.0 * x) + 1.0);
+    return s < 0.36 ? near : far;
+}
+
+#define REAL float
+#define FN(name) name##_float
+#include "_loops.h"
+#undef REAL
+#undef FN
+#define REAL double
+#define FN(name) name##_double
+#include "_loops.h"
+#undef REAL
+#undef FN
+
+#define SK_DISPATCH(name, pointer) _Generic((pointer), float *: name##_float, double *: name##_double)
+#define add_rows(n_rows, index, value, W, n, z) SK_DISPATCH(add_rows, z)(n_rows, index, value, W, n, z)
+#define add_outer(n_rows, index, value, delta, n, W) SK_DISPATCH(add_outer, W)(n_rows, index, value, delta, n, W)
+#define decay_add_outer(n_rows, decay, value, factor, delta, n, W) \
+    SK_DISPATCH(decay_add_outer, W)(n_rows, decay, value, factor, delta, n, W)
+#define dot_rows(n_rows, W, n, delta, out) SK_DISPATCH(dot_rows, out)(n_rows, W, n, delta, out)
+#define scale(n, factor, x) SK_DISPATCH(scale, x)(n, factor, x)
+#define add_scaled(n, factor, x, y) SK_DISPATCH(add_scaled, y)(n, factor, x, y)
+#define activate(kind, n, z) SK_DISPATCH(activate, z)(kind, n, z)
+#define times_derivative(kind, n, a, delta) SK_DISPATCH(times_derivative, delta)(kind, n, a, delta)
+#define softmax(n, z) SK_DISPATCH(softmax, z)(n, z)
+#define momentum_step(n, rate, momentum, nesterov, g, w, v) \
+    SK_DISPATCH(momentum_step, w)(n, rate, momentum, nesterov, g, w, v)
+#define adam_step(n, rate, beta_1, beta_2, epsilon, g, w, m, v) \
+    SK_DISPATCH(adam_step, w)(n, rate, beta_1, beta_2, epsilon, g, w, m, v)
+#define soft_threshold(n, threshold, w) SK_DISPATCH(soft_threshold, w)(n, threshold, w)
+#define sum_of_squares(n, w) SK_DISPATCH(sum_of_squares, w)(n, w)
+#define sum_of_absolutes(n, w) SK_DISPATCH(sum_of_absolutes, w)(n, w)
+#define all_finite(n, w) SK_DISPATCH(all_finite, w)(n, w)
+#define fuse_pair(n, rate, simultaneous, a, b) SK_DISPATCH(fuse_pair, a)(n, rate, simultaneous, a, b)
+#define squared_spread(n, n_rows, stride, w) SK_DISPATCH(squared_spread, w)(n, n_rows, stride, w)
+
+#else /* one dtype's functions */
+
+/* z += sum over k of value[k] * W[index[k], :], or of value[k] * W[k, :] where index is NULL. */
+PER_ISA static void FN(add_rows)(
+    Py_ssize_t n_rows, const int32_t *index, const REAL *value, const REAL *W, Py_ssize_t n, REAL *restrict z) {
+    Py_ssize_t k = 0;
+    for (; k + 4 <= n_rows; k += 4) {
+        const REAL *restrict w0 = W + n * (index ? index[k] : k);
+        const REAL *restrict w1 = W + n * (index ? index[k + 1] : k + 1);
+        const REAL *restrict w2 = W + n * (index ? index[k + 2] : k + 2);
+        const REAL *restrict w3 = W + n * (index ? index[k + 3] : k + 3);
+        REAL x0 = value[k], x1 = value[k + 1], x2 = value[k + 2], x3 = value[k + 3];
+        for (Py_ssize_t j = 0; j < n; j++) z[j] += x0 * w0[j] + x1 * w1[j] + x2 * w2[j] + x3 * w3[j];
+    }
+    for (; k < n_rows; k++) {
+        const REAL *restrict w = W + n * (index ? index[k] : k);
+        REAL x = value[k];
+        for (Py_ssize_t j = 0; j < n; j++) z[j] += x * w[j];
+    }
+}
+
+/* W[index[k], :] += value[k] * delta. */
+PER_ISA static void FN(add_outer)(
+    Py_ssize_t n_rows, const int32_t *index, const REAL *value, const REAL *restrict delta, Py_ssize_t n, REAL *W) {
+    for (Py_ssize_t k = 0; k < n_rows; k++) {
+        REAL *restrict w = W + n * (index ? index[k] : k);
+        REAL x = value[k];
+        for (Py_ssize_t j = 0; j < n; j++) w[j] += x * delta[j];
+    }
+}
+
+/* W[k, :] = decay * W[k, :] + factor * value[k] * delta. */
+PER_ISA static void FN(decay_add_outer)(
+    Py_ssize_t n_rows, double decay, const REAL *value, double factor, const REAL *restrict delta, Py_ssize_t n,
+    REAL *restrict W) {
+    REAL c = (REAL)decay, f = (REAL)factor;
+    for (Py_ssize_t k = 0; k < n_rows; k++, W += n) {
+        REAL x = f * value[k];
+        for (Py_ssize_t j = 0; j < n; j++) W[j] = c * W[j] + x * delta[j];
+    }
+}
+
+/* out[k] = W[k, :] . delta */
+PER_ISA static void FN(dot_rows)(
+    Py_ssize_t n_rows, const REAL *restrict W, Py_ssize_t n, const REAL *restrict delta, REAL *restrict out) {
+    for (Py_ssize_t k = 0; k < n_rows; k++, W += n) {
+        REAL sum = 0;
+#pragma omp simd reduction(+ : sum)
+        for (Py_ssize_t j = 0; j < n; j++) sum += W[j] * delta[j];
+        out[k] = sum;
+    }
+}
+
+PER_ISA static void FN(scale)(Py_ssize_t n, double factor, REAL *restrict x) {
+    REAL f = (REAL)factor;
+    for (Py_ssize_t j = 0; j < n; j++) x[j] *= f;
+}
+
+PER_ISA static void FN(add_scaled)(Py_ssize_t n, double factor, const REAL *restrict x, REAL *restrict y) {
+    REAL f = (REAL)factor;
+    for (Py_ssize_t j = 0; j < n; j++) y[j] += f * x[j];
+}
+
+PER_ISA static void FN(activate)(int kind, Py_ssize_t n, REAL *restrict z) {
+    if (kind == ACT_TANH) {
+        for (Py_ssize_t j = 0; j < n; j++) z[j] = FN(tanh)(z[j]);
+    } else if (kind == ACT_LOGISTIC) {
+        for (Py_ssize_t j = 0; j < n; j++) z[j] = 1 / (1 + FN(exp)(-z[j]));
+    } else if (kind == ACT_RELU) {
+        for (Py_ssize_t j = 0; j < n; j++) z[j] = z[j] < 0 ? 0 : z[j];
+    }
+}
+
+/* delta *= f'(z), from the activation a = f(z) */
+PER_ISA static void FN(times_derivative)(int kind, Py_ssize_t n, const REAL *restrict a, REAL *restrict delta) {
+    if (kind == ACT_TANH) {
+        for (Py_ssize_t j = 0; j < n; j++) delta[j] *= 1 - a[j] * a[j];
+    } else if (kind == ACT_LOGISTIC) {
+        for (Py_ssize_t j = 0; j < n; j++) delta[j] *= a[j] * (1 - a[j]);
+    } else if (kind == ACT_RELU) {
+        for (Py_ssize_t j = 0; j < n; j++) delta[j] = a[j] == 0 ? 0 : delta[j];
+    }
+}
+
+/* z becomes softmax(z); returns log(sum(exp(z))) */
+PER_ISA static double FN(softmax)(Py_ssize_t n, REAL *restrict z) {
+    REAL top = z[0], sum = 0;
+#pragma omp simd reduction(max : top)
+    for (Py_ssize_t j = 1; j < n; j++) top = z[j] > top ? z[j] : top;
+#pragma omp simd reduction(+ : sum)
+    for (Py_ssize_t j = 0; j < n; j++) sum += z[j] = FN(exp)(z[j] - top);
+    REAL inverse = 1 / sum;
+    for (Py_ssize_t j = 0; j < n; j++) z[j] *= inverse;
+    return (double)top + log((double)sum);
+}
+
+PER_ISA static void FN(momentum_step)(
+    Py_ssize_t n, double rate, double momentum, int nesterov, const REAL *restrict g, REAL *restrict w,
+    REAL *restrict v) {
+    REAL r = (REAL)rate, m = (REAL)momentum;
+    if (nesterov) {
+        for (Py_ssize_t j = 0; j < n; j++) {
+            v[j] = m * v[j] - r * g[j];
+            w[j] += m * v[j] - r * g[j];
+        }
+    } else {
+        for (Py_ssize_t j = 0; j < n; j++) {
+            v[j] = m * v[j] - r * g[j];
+            w[j] += v[j];
+        }
+    }
+}
+
+PER_ISA static void FN(adam_step)(
+    Py_ssize_t n, double rate, double beta_1, double beta_2, double epsilon, const REAL *restrict g,
+    REAL *restrict w, REAL *restrict m, REAL *restrict v) {
+    REAL r = (REAL)rate, b1 = (REAL)beta_1, b2 = (REAL)beta_2, e = (REAL)epsilon;
+    REAL c1 = (REAL)(1 - beta_1), c2 = (REAL)(1 - beta_2);
+    for (Py_ssize_t j = 0; j < n; j++) {
+        m[j] = b1 * m[j] + c1 * g[j];
+        v[j] = b2 * v[j] + c2 * g[j] * g[j];
+        w[j] -= r * m[j] / ((sizeof(REAL) == 4 ? (REAL)sqrtf((float)v[j]) : (REAL)sqrt((double)v[j])) + e);
+    }
+}
+
+PER_ISA static void FN(soft_threshold)(Py_ssize_t n, double threshold, REAL *restrict w) {
+    REAL t = (REAL)threshold;
+    for (Py_ssize_t j = 0; j < n; j++) w[j] = w[j] > t ? w[j] - t : w[j] < -t ? w[j] + t : 0 * w[j];
+}
+
+PER_ISA static double FN(sum_of_squares)(Py_ssize_t n, const REAL *restrict w) {
+    double sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (Py_ssize_t j = 0; j < n; j++) sum += (double)w[j] * w[j];
+    return sum;
+}
+
+PER_ISA static double FN(sum_of_absolutes)(Py_ssize_t n, const REAL *restrict w) {
+    double sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (Py_ssize_t j = 0; j < n; j++) sum += w[j] < 0 ? -w[j] : w[j];
+    return sum;
+}
+
+/* 0 * w is NaN for infinity and NaN alone */
+PER_ISA static int FN(all_finite)(Py_ssize_t n, const REAL *restrict w) {
+    REAL sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (Py_ssize_t j = 0; j < n; j++) sum += 0 * w[j];
+    return sum == 0;
+}
+
+/* Algorithm 1 on n weights of two networks. */
+PER_ISA static void FN(fuse_pair)(
+    Py_ssize_t n, double rate, int simultaneous, REAL *restrict a, REAL *restrict b) {
+    REAL f = (REAL)rate, keep = (REAL)(1 - rate);
+    if (simultaneous) {
+        for (Py_ssize_t j = 0; j < n; j++) {
+            REAL x = a[j], y = b[j];
+            REAL new_x = keep * x + f * y, new_y = keep * y + f * x;
+            a[j] = x == 0 ? y : y == 0 ? x : new_x;
+            b[j] = x == 0 ? y : y == 0 ? x : new_y;
+        }
+    } else {
+        for (Py_ssize_t j = 0; j < n; j++) {
+            REAL x = a[j], y = b[j];
+            REAL new_x = keep * x + f * y, new_y = keep * y + f * new_x;
+            a[j] = x == 0 ? y : y == 0 ? x : new_x;
+            b[j] = x == 0 ? y : y == 0 ? x : new_y;
+        }
+    }
+}
+
+/* sum over columns and rows of (w - column mean)^2, for n columns of n_rows rows that lie stride apart */
+PER_ISA static double FN(squared_spread)(Py_ssize_t n, Py_ssize_t n_rows, Py_ssize_t stride, const REAL *w) {
+    enum { BLOCK = 256 };
+    double mean[BLOCK], total = 0;
+    for (Py_ssize_t start = 0; start < n; start += BLOCK) {
+        Py_ssize_t width = n - start < BLOCK ? n - start : BLOCK;
+        for (Py_ssize_t j = 0; j < width; j++) mean[j] = 0;
+        for (Py_ssize_t i = 0; i < n_rows; i++)
+            for (Py_ssize_t j = 0; j < width; j++) mean[j] += w[i * stride + start + j];
+        for (Py_ssize_t j = 0; j < width; j++) mean[j] /= n_rows;
+        for (Py_ssize_t i = 0; i < n_rows; i++)
+#pragma omp simd reduction(+ : total)
+            for (Py_ssize_t j = 0; j < width; j++) {
+                double d = w[i * stride + start + j] - mean[j];
+                total += d * d;
+            }
+    }
+    return total;
+}
+
+#endif
