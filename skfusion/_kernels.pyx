@@ -1,0 +1,610 @@
+# cython: language_level=3
+# cython: boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True
+"""The compiled core: train the rows of one network, run networks forward, fuse pairs of networks.
+
+A network is one flat vector, layer after layer: the coefficients, of shape (fan_in, fan_out) in C order, then the
+intercepts.  Nothing here knows of estimators, partitions or rounds.  All loops run without the GIL.
+"""
+from libc.math cimport INFINITY, isfinite, log1p, exp as c_exp, pow as c_pow, sqrt as c_sqrt
+from libc.stdint cimport int32_t, int64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memset
+
+from cython cimport floating
+from scipy.linalg.cython_blas cimport dgemm, sgemm
+
+import numpy as np
+
+# The macros of _loops.h choose the function for float or double by their pointer arguments.
+cdef extern from "_loops.h" nogil:
+    int ACT_IDENTITY, ACT_TANH, ACT_LOGISTIC, ACT_RELU
+    void add_rows(...)
+    void add_outer(...)
+    void decay_add_outer(...)
+    void dot_rows(...)
+    void scale(...)
+    void add_scaled(...)
+    void activate(...)
+    void times_derivative(...)
+    double softmax(...)
+    void momentum_step(...)
+    void adam_step(...)
+    void soft_threshold(...)
+    double sum_of_squares(...)
+    double sum_of_absolutes(...)
+    int all_finite(...)
+    void fuse_pair(...)
+    double squared_spread(...)
+
+cdef enum Output:
+    SOFTMAX
+    BINARY_LOGISTIC
+    SQUARED_TANH
+
+cdef enum Solver:
+    PLAIN_SGD
+    MOMENTUM
+    ADAM
+
+cdef enum:
+    # From this many rows on, a matrix product through BLAS beats row by row.
+    BLAS_ROWS = 4
+    # Rows to a chunk of the forward pass.
+    CHUNK = 256
+    # Bytes of one network that fusion works on at a time, so that a round's pairs meet in the cache.
+    FUSION_BLOCK = 8192
+
+ACTIVATIONS = {"identity": ACT_IDENTITY, "tanh": ACT_TANH, "logistic": ACT_LOGISTIC, "relu": ACT_RELU}
+OUTPUTS = {"softmax": SOFTMAX, "logistic": BINARY_LOGISTIC, "tanh": SQUARED_TANH}
+
+
+cdef struct Layer:
+    Py_ssize_t fan_in
+    Py_ssize_t fan_out
+    Py_ssize_t offset  # of the coefficients in the flat vector; the intercepts follow them
+
+
+cdef struct Input:
+    bint sparse
+    const void *values  # dense: (n_samples, n_features); sparse: CSR data
+    const int32_t *indices
+    const int64_t *indptr
+
+
+cdef struct Network:
+    Py_ssize_t n_layers
+    Layer *layers
+    int activation
+    int output
+    void **activations  # per layer, (buffer_rows, fan_out)
+
+
+cdef struct Training:
+    int solver
+    bint nesterov
+    double momentum
+    double beta_1
+    double beta_2
+    double epsilon
+    double l1
+    double l2
+    const int32_t *target
+    const void *sample_weight  # NULL where all rows weigh 1
+    void *batch  # (buffer_rows, n_features): the rows of one batch, for BLAS
+    void *delta  # (buffer_rows, widest layer), twice
+    void *next_delta
+    void *gradient  # of the largest layer
+    double input_scale  # see update_layer
+
+
+cdef inline void gemm(bint trans_a, bint trans_b, int m, int n, int k, double alpha, const floating *a, int lda,
+                      const floating *b, int ldb, double beta, floating *c, int ldc) noexcept nogil:
+    """Column-major C = alpha op(A) op(B) + beta C; a C-ordered array is its own transpose here."""
+    cdef char ta = b"T" if trans_a else b"N"
+    cdef char tb = b"T" if trans_b else b"N"
+    cdef floating alpha_ = <floating> alpha
+    cdef floating beta_ = <floating> beta
+    if floating is float:
+        sgemm(&ta, &tb, &m, &n, &k, &alpha_, <float *> a, &lda, <float *> b, &ldb, &beta_, c, &ldc)
+    else:
+        dgemm(&ta, &tb, &m, &n, &k, &alpha_, <double *> a, &lda, <double *> b, &ldb, &beta_, c, &ldc)
+
+
+cdef void input_layer(const Layer *layer, const floating *coefs, const Input *x, const floating *batch,
+                      const int32_t *rows, Py_ssize_t n_rows, double input_scale, floating *z) noexcept nogil:
+    """z = input_scale * X W + b for some rows of X; ``batch`` holds them side by side where BLAS is to be used."""
+    cdef Py_ssize_t i, row, n = layer.fan_out, d = layer.fan_in
+    cdef const floating *values = <const floating *> x.values
+    cdef const floating *intercepts = coefs + d * n
+    cdef const int32_t *no_index = NULL
+    if batch != NULL:
+        for i in range(n_rows):
+            memcpy(z + i * n, intercepts, n * sizeof(floating))
+        gemm(False, False, n, n_rows, d, 1, coefs, n, batch, d, 1, z, n)
+        return
+    memset(z, 0, n_rows * n * sizeof(floating))
+    for i in range(n_rows):
+        row = rows[i]
+        if x.sparse:
+            add_rows(x.indptr[row + 1] - x.indptr[row], x.indices + x.indptr[row], values + x.indptr[row], coefs, n,
+                     z + i * n)
+            if input_scale != 1:
+                scale(n, input_scale, z + i * n)
+        else:
+            add_rows(d, no_index, values + row * d, coefs, n, z + i * n)
+        add_scaled(n, 1.0, intercepts, z + i * n)
+
+
+cdef void hidden_layer(const Layer *layer, const floating *coefs, const floating *a, Py_ssize_t n_rows,
+                       floating *z) noexcept nogil:
+    """z = a W + b"""
+    cdef Py_ssize_t i, n = layer.fan_out, d = layer.fan_in
+    cdef const int32_t *no_index = NULL
+    for i in range(n_rows):
+        memcpy(z + i * n, coefs + d * n, n * sizeof(floating))
+    if n_rows >= BLAS_ROWS:
+        gemm(False, False, n, n_rows, d, 1, coefs, n, a, d, 1, z, n)
+    else:
+        for i in range(n_rows):
+            add_rows(d, no_index, a + i * d, coefs, n, z + i * n)
+
+
+cdef void forward(const Network *network, const floating *weights, const Input *x, const floating *batch,
+                  const int32_t *rows, Py_ssize_t n_rows, double input_scale) noexcept nogil:
+    """Fill the activations of every layer; those of the last stay as they enter the output function."""
+    cdef Py_ssize_t l
+    cdef const Layer *layer
+    cdef floating *z
+    for l in range(network.n_layers):
+        layer = network.layers + l
+        z = <floating *> network.activations[l]
+        if l == 0:
+            input_layer(layer, weights, x, batch, rows, n_rows, input_scale, z)
+        else:
+            hidden_layer(layer, weights + layer.offset, <floating *> network.activations[l - 1], n_rows, z)
+        if l < network.n_layers - 1:
+            activate(network.activation, n_rows * layer.fan_out, z)
+
+
+cdef double output_row(int output, Py_ssize_t n, floating *z) noexcept nogil:
+    """Apply the output function to one row, in place; returns log(sum(exp(z))) for softmax."""
+    if output == SOFTMAX:
+        return softmax(n, z)
+    activate(ACT_LOGISTIC if output == BINARY_LOGISTIC else ACT_TANH, n, z)
+    return 0
+
+
+cdef double output_delta(int output, Py_ssize_t n, int32_t target, floating *z, floating *delta) noexcept nogil:
+    """The loss of one row and its derivative by the last layer's input, which z holds."""
+    cdef double loss = 0, error, logit
+    cdef Py_ssize_t k
+    if output == SOFTMAX:
+        logit = z[target]
+        loss = output_row(output, n, z) - logit
+        memcpy(delta, z, n * sizeof(floating))
+        delta[target] -= 1
+    elif output == BINARY_LOGISTIC:
+        logit = -z[0] if target else z[0]
+        loss = (logit if logit > 0 else 0) + log1p(c_exp(-logit if logit > 0 else logit))
+        output_row(output, n, z)
+        delta[0] = z[0] - target
+    else:
+        output_row(output, n, z)
+        for k in range(n):
+            error = z[k] - (target if n == 1 else <int> (target == k))
+            loss += 0.5 * error * error
+            delta[k] = <floating> (error * (1 - <double> z[k] * z[k]))
+    return loss
+
+
+cdef void layer_gradient(const Layer *layer, const floating *coefs, const Input *x, const floating *a,
+                         const int32_t *rows, Py_ssize_t n_rows, double l2, floating *delta,
+                         floating *gradient) noexcept nogil:
+    """Mean gradient of one layer, coefficients then intercepts; ``a`` is NULL where the input is read from X."""
+    cdef Py_ssize_t i, row, n = layer.fan_out, d = layer.fan_in, size = layer.fan_in * layer.fan_out
+    cdef const floating *values = <const floating *> x.values
+    cdef const int32_t *no_index = NULL
+    memset(gradient, 0, (size + n) * sizeof(floating))
+    if l2 != 0:
+        add_scaled(size, l2 / n_rows, coefs, gradient)
+    scale(n_rows * n, 1.0 / n_rows, delta)
+    for i in range(n_rows):
+        add_scaled(n, 1.0, delta + i * n, gradient + size)
+    if a != NULL and n_rows >= BLAS_ROWS:
+        gemm(False, True, n, d, n_rows, 1, delta, n, a, d, 1, gradient, n)
+        return
+    for i in range(n_rows):
+        if a != NULL:
+            add_outer(d, no_index, a + i * d, delta + i * n, n, gradient)
+        elif x.sparse:
+            row = rows[i]
+            add_outer(x.indptr[row + 1] - x.indptr[row], x.indices + x.indptr[row], values + x.indptr[row],
+                      delta + i * n, n, gradient)
+        else:
+            add_outer(d, no_index, values + rows[i] * d, delta + i * n, n, gradient)
+
+
+cdef void fold_input_scale(Training *t, const Layer *layer, floating *coefs) noexcept nogil:
+    if t.input_scale != 1:
+        scale(layer.fan_in * layer.fan_out, t.input_scale, coefs)
+        t.input_scale = 1
+
+
+cdef void sgd_update(Training *t, const Layer *layer, floating *coefs, const Input *x, const floating *a,
+                     const int32_t *rows, Py_ssize_t n_rows, double rate, floating *delta) noexcept nogil:
+    """One plain SGD step of one layer without forming the gradient.
+
+    On sparse input a step touches only the rows of W that the batch's features have.  The weight decay, which is due
+    to all of them, is kept as the common factor ``t.input_scale`` (as in scikit-learn's SGD), folded in at the end.
+    """
+    cdef Py_ssize_t i, row, n = layer.fan_out, d = layer.fan_in
+    cdef double step = -rate / n_rows, decay = 1 - rate * t.l2 / n_rows
+    cdef const floating *values = <const floating *> x.values
+    cdef floating *intercepts = coefs + d * n
+    for i in range(n_rows):
+        add_scaled(n, step, delta + i * n, intercepts)
+    if a != NULL and n_rows >= BLAS_ROWS:
+        gemm(False, True, n, d, n_rows, step, delta, n, a, d, decay, coefs, n)
+    elif a != NULL or not x.sparse:
+        for i in range(n_rows):
+            decay_add_outer(d, decay if i == 0 else 1.0, a + i * d if a != NULL else values + rows[i] * d, step,
+                            delta + i * n, n, coefs)
+    else:
+        t.input_scale *= decay
+        if not 1e-3 < t.input_scale <= 1:
+            fold_input_scale(t, layer, coefs)
+        scale(n_rows * n, step / t.input_scale, delta)
+        for i in range(n_rows):
+            row = rows[i]
+            add_outer(x.indptr[row + 1] - x.indptr[row], x.indices + x.indptr[row], values + x.indptr[row],
+                      delta + i * n, n, coefs)
+
+
+cdef void update_layer(Training *t, const Layer *layer, floating *coefs, floating *first_moment,
+                       floating *second_moment, const Input *x, const floating *a, const int32_t *rows,
+                       Py_ssize_t n_rows, double rate, floating *delta) noexcept nogil:
+    cdef Py_ssize_t size = layer.fan_in * layer.fan_out
+    cdef floating *gradient = <floating *> t.gradient
+    if t.solver == PLAIN_SGD:
+        sgd_update(t, layer, coefs, x, a, rows, n_rows, rate, delta)
+    else:
+        layer_gradient(layer, coefs, x, a, rows, n_rows, t.l2, delta, gradient)
+        if t.solver == MOMENTUM:
+            momentum_step(size + layer.fan_out, rate, t.momentum, t.nesterov, gradient, coefs,
+                          first_moment + layer.offset)
+        else:
+            adam_step(size + layer.fan_out, rate, t.beta_1, t.beta_2, t.epsilon, gradient, coefs,
+                      first_moment + layer.offset, second_moment + layer.offset)
+    if t.l1 != 0:
+        soft_threshold(size, rate * t.l1 / n_rows / (t.input_scale if layer.offset == 0 else 1), coefs)
+
+
+cdef void backward(const Network *network, Training *t, floating *weights, floating *first_moment,
+                   floating *second_moment, const Input *x, const floating *batch, const int32_t *rows,
+                   Py_ssize_t n_rows, double rate) noexcept nogil:
+    """Propagate t.delta from the last layer to the first, updating each layer once its delta has passed it."""
+    cdef Py_ssize_t i, l, n, d
+    cdef const Layer *layer
+    cdef const floating *a
+    cdef floating *delta = <floating *> t.delta
+    cdef floating *next_delta = <floating *> t.next_delta
+    for l in range(network.n_layers - 1, -1, -1):
+        layer = network.layers + l
+        n, d = layer.fan_out, layer.fan_in
+        a = batch
+        if l > 0:
+            a = <floating *> network.activations[l - 1]
+            if n_rows >= BLAS_ROWS:
+                gemm(True, False, d, n_rows, n, 1, weights + layer.offset, n, delta, n, 0, next_delta, d)
+            else:
+                for i in range(n_rows):
+                    dot_rows(d, weights + layer.offset, n, delta + i * n, next_delta + i * d)
+            times_derivative(network.activation, n_rows * d, a, next_delta)
+        update_layer(t, layer, weights + layer.offset, first_moment, second_moment, x, a, rows, n_rows, rate, delta)
+        delta, next_delta = next_delta, delta
+
+
+cdef double train_rows(const Network *network, Training *t, floating *weights, floating *first_moment,
+                       floating *second_moment, int64_t *n_steps, const Input *x, const int32_t *rows,
+                       Py_ssize_t n_rows, Py_ssize_t batch_size, double learning_rate) noexcept nogil:
+    """One optimiser step for each ``batch_size`` of the rows; returns the rows' summed loss, before each step."""
+    cdef Py_ssize_t start = 0, i, n, d = network.layers.fan_in, n_outputs = network.layers[network.n_layers - 1].fan_out
+    cdef const floating *values = <const floating *> x.values
+    cdef const floating *row_weight = <const floating *> t.sample_weight
+    cdef floating *outputs = <floating *> network.activations[network.n_layers - 1]
+    cdef floating *delta = <floating *> t.delta
+    cdef floating *batch
+    cdef double loss = 0, row_loss, rate = learning_rate
+    t.input_scale = 1
+    while start < n_rows:
+        n = min(batch_size, n_rows - start)
+        batch = NULL
+        if n >= BLAS_ROWS and not x.sparse:
+            batch = <floating *> t.batch
+            for i in range(n):
+                memcpy(batch + i * d, values + rows[start + i] * d, d * sizeof(floating))
+        forward(network, weights, x, batch, rows + start, n, t.input_scale)
+        for i in range(n):
+            row_loss = output_delta(network.output, n_outputs, t.target[rows[start + i]], outputs + i * n_outputs,
+                                    delta + i * n_outputs)
+            if row_weight != NULL:
+                row_loss *= row_weight[rows[start + i]]
+                scale(n_outputs, <double> row_weight[rows[start + i]], delta + i * n_outputs)
+            loss += row_loss
+        n_steps[0] += 1
+        if t.solver == ADAM:
+            rate = learning_rate * c_sqrt(1 - c_pow(t.beta_2, <double> n_steps[0])) / (
+                1 - c_pow(t.beta_1, <double> n_steps[0]))
+        backward(network, t, weights, first_moment, second_moment, x, batch, rows + start, n, rate)
+        start += n
+    fold_input_scale(t, network.layers, weights)
+    return loss
+
+
+cdef inline const void *address(array, bint single) except? NULL:
+    """Where a C-contiguous array's data begin, once its dtype is checked; NULL for None and empty arrays."""
+    cdef const float[::1] singles
+    cdef const double[::1] doubles
+    if array is None or array.size == 0:
+        return NULL
+    if single:
+        singles = array.reshape(-1)
+        return &singles[0]
+    doubles = array.reshape(-1)
+    return &doubles[0]
+
+
+cdef class Forward:
+    """The forward pass of networks of one shape over all rows of X.
+
+    Parameters
+    ----------
+    network : object with layer_sizes, activation and output
+        The shape shared by all networks.
+    X : ndarray (C order) or CSR array of shape (n_samples, n_features), dtype float32 or float64
+    buffer_rows : int
+        Rows that the buffers hold and that one matrix product takes.
+    """
+
+    cdef Network network
+    cdef Input x
+    cdef bint single
+    cdef Py_ssize_t n_samples
+    cdef Py_ssize_t buffer_rows
+    cdef int32_t[::1] rows  # those of the chunk in the buffers
+    cdef list owned  # what the pointers point into
+
+    def __cinit__(self, network, X, *args, Py_ssize_t buffer_rows=CHUNK, **kwargs):
+        cdef const int32_t[::1] indices
+        cdef const int64_t[::1] indptr
+        cdef Py_ssize_t l, offset = 0
+        sizes = network.layer_sizes
+        self.owned = []
+        self.single = X.dtype == np.float32
+        self.n_samples = X.shape[0]
+        self.buffer_rows = buffer_rows
+        self.rows = np.empty(buffer_rows, np.int32)
+        self.network.n_layers = len(sizes) - 1
+        self.network.layers = <Layer *> malloc(self.network.n_layers * sizeof(Layer))
+        self.network.activations = <void **> malloc(self.network.n_layers * sizeof(void *))
+        if self.network.layers == NULL or self.network.activations == NULL:
+            raise MemoryError
+        self.network.activation = ACTIVATIONS[network.activation]
+        self.network.output = OUTPUTS[network.output]
+        for l in range(self.network.n_layers):
+            self.network.layers[l] = Layer(sizes[l], sizes[l + 1], offset)
+            self.network.activations[l] = self.buffer(buffer_rows * sizes[l + 1])
+            offset += (sizes[l] + 1) * sizes[l + 1]
+        self.x.sparse = not isinstance(X, np.ndarray)
+        if self.x.sparse:
+            self.x.values = self.own(X.data)
+            indptr = X.indptr.astype(np.int64)
+            indices = X.indices.astype(np.int32, copy=False)
+            self.owned += [indices, indptr]
+            self.x.indptr = &indptr[0]
+            self.x.indices = &indices[0] if indices.shape[0] else NULL
+        else:
+            self.x.values = self.own(X)
+
+    def __dealloc__(self):
+        free(self.network.layers)
+        free(self.network.activations)
+
+    cdef const void *own(self, array) except? NULL:
+        self.owned.append(array)
+        return address(array, self.single)
+
+    cdef void *buffer(self, Py_ssize_t size) except NULL:
+        return <void *> self.own(np.empty(max(size, 1), np.float32 if self.single else np.float64))
+
+    def outputs(self, weights):
+        """What a network answers to each row of X.
+
+        Parameters
+        ----------
+        weights : ndarray of shape (n_parameters,)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_outputs)
+            The activations of the last layer.
+        """
+        cdef Py_ssize_t n_outputs = self.network.layers[self.network.n_layers - 1].fan_out
+        result = np.empty((self.n_samples, n_outputs), weights.dtype)
+        cdef const void *w = address(weights, self.single)
+        cdef void *out = <void *> address(result, self.single)
+        with nogil:
+            if self.single:
+                forward_all(self, <const float *> w, <float *> out)
+            else:
+                forward_all(self, <const double *> w, <double *> out)
+        return result
+
+
+cdef void forward_all(Forward self, const floating *weights, floating *out) noexcept nogil:
+    cdef Py_ssize_t start = 0, i, n, last = self.network.n_layers - 1
+    cdef Py_ssize_t n_outputs = self.network.layers[last].fan_out
+    cdef const floating *batch
+    cdef floating *z = <floating *> self.network.activations[last]
+    while start < self.n_samples:
+        n = min(self.buffer_rows, self.n_samples - start)
+        batch = NULL
+        if n >= BLAS_ROWS and not self.x.sparse:
+            batch = <const floating *> self.x.values + start * self.network.layers.fan_in
+        for i in range(n):
+            self.rows[i] = <int32_t> (start + i)
+        forward(&self.network, weights, &self.x, batch, &self.rows[0], n, 1.0)
+        for i in range(n):
+            output_row(self.network.output, n_outputs, z + i * n_outputs)
+        memcpy(out + start * n_outputs, z, n * n_outputs * sizeof(floating))
+        start += n
+
+
+cdef class Trainer(Forward):
+    """Trains networks of one shape on rows of X, each on those that its caller names.
+
+    Parameters
+    ----------
+    network, X
+        As for Forward.
+    target : int32 ndarray of shape (n_samples,)
+        Class indices.
+    sample_weight : ndarray of shape (n_samples,) or None
+    optimizer : object with solver, momentum, nesterovs_momentum, beta_1, beta_2, epsilon, l1 and l2
+    state : object with weights, first_moments, second_moments, each (n_networks, n_parameters), and n_steps
+        Arrays that training changes in place; moments that the solver does not use may be None.
+    buffer_rows : int
+        Rows that the buffers hold: the largest batch.
+    """
+
+    cdef Training training
+    cdef void *weights
+    cdef void *first_moments
+    cdef void *second_moments
+    cdef int64_t[::1] n_steps
+    cdef Py_ssize_t n_parameters
+
+    def __cinit__(self, network, X, target, sample_weight, optimizer, state, *, Py_ssize_t buffer_rows):
+        cdef const int32_t[::1] target_ = target
+        cdef Training *t = &self.training
+        cdef Py_ssize_t l, widest = 0, largest = 0
+        cdef Layer layer
+        for l in range(self.network.n_layers):
+            layer = self.network.layers[l]
+            widest = max(widest, max(layer.fan_in if l else 0, layer.fan_out))
+            largest = max(largest, (layer.fan_in + 1) * layer.fan_out)
+        t.solver = ADAM if optimizer.solver == "adam" else MOMENTUM if optimizer.momentum > 0 else PLAIN_SGD
+        t.nesterov = optimizer.nesterovs_momentum
+        t.momentum, t.beta_1, t.beta_2 = optimizer.momentum, optimizer.beta_1, optimizer.beta_2
+        t.epsilon, t.l1, t.l2 = optimizer.epsilon, optimizer.l1, optimizer.l2
+        t.target = &target_[0]
+        t.sample_weight = self.own(sample_weight)
+        t.batch = NULL if self.x.sparse else self.buffer(buffer_rows * self.network.layers.fan_in)
+        t.delta = self.buffer(buffer_rows * widest)
+        t.next_delta = self.buffer(buffer_rows * widest)
+        t.gradient = NULL if t.solver == PLAIN_SGD else self.buffer(largest)
+        self.owned.append(target_)
+        self.weights = <void *> self.own(state.weights)
+        self.first_moments = <void *> self.own(state.first_moments)
+        self.second_moments = <void *> self.own(state.second_moments)
+        self.n_steps = state.n_steps
+        self.n_parameters = state.weights.shape[1]
+
+    def train(self, Py_ssize_t peer, const int32_t[::1] rows, Py_ssize_t start, Py_ssize_t stop,
+              Py_ssize_t batch_size, double learning_rate):
+        """Take one step of network ``peer`` for each ``batch_size`` of rows[start:stop], in their order.
+
+        Returns
+        -------
+        float
+            The rows' summed loss, each measured before the step that it took part in; NaN or infinity where the
+            weights or the loss have left the finite numbers.
+        """
+        cdef double loss
+        if not (0 <= start <= stop <= rows.shape[0] and 0 < batch_size <= self.buffer_rows):
+            raise ValueError("rows or batch_size out of range")
+        if start == stop:
+            return 0.0
+        with nogil:
+            if self.single:
+                loss = train_one(self, <float *> self.weights, peer, &rows[start], stop - start, batch_size,
+                                 learning_rate)
+            else:
+                loss = train_one(self, <double *> self.weights, peer, &rows[start], stop - start, batch_size,
+                                 learning_rate)
+        return loss
+
+    def penalty(self, Py_ssize_t peer):
+        """l2 / 2 times the squares of the coefficients of network ``peer``, plus l1 times their magnitudes."""
+        cdef Py_ssize_t l, size
+        cdef double total = 0
+        cdef float *single
+        cdef double *double_
+        with nogil:
+            for l in range(self.network.n_layers):
+                size = self.network.layers[l].fan_in * self.network.layers[l].fan_out
+                if self.single:
+                    single = <float *> self.weights + peer * self.n_parameters + self.network.layers[l].offset
+                    total += 0.5 * self.training.l2 * sum_of_squares(size, single)
+                    if self.training.l1 != 0:
+                        total += self.training.l1 * sum_of_absolutes(size, single)
+                else:
+                    double_ = <double *> self.weights + peer * self.n_parameters + self.network.layers[l].offset
+                    total += 0.5 * self.training.l2 * sum_of_squares(size, double_)
+                    if self.training.l1 != 0:
+                        total += self.training.l1 * sum_of_absolutes(size, double_)
+        return total
+
+
+cdef double train_one(Trainer self, floating *weights, Py_ssize_t peer, const int32_t *rows, Py_ssize_t n_rows,
+                      Py_ssize_t batch_size, double learning_rate) noexcept nogil:
+    cdef Py_ssize_t shift = peer * self.n_parameters
+    cdef floating *first_moment = NULL
+    cdef floating *second_moment = NULL
+    if self.first_moments != NULL:
+        first_moment = <floating *> self.first_moments + shift
+    if self.second_moments != NULL:
+        second_moment = <floating *> self.second_moments + shift
+    cdef double loss = train_rows(&self.network, &self.training, weights + shift, first_moment, second_moment,
+                                  &self.n_steps[peer], &self.x, rows, n_rows, batch_size, learning_rate)
+    return loss if all_finite(self.n_parameters, weights + shift) else INFINITY
+
+
+cdef void fuse_columns(floating *weights, Py_ssize_t n_parameters, const int32_t *pairs, Py_ssize_t n_pairs,
+                       double rate, bint simultaneous, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
+    cdef Py_ssize_t block = FUSION_BLOCK // sizeof(floating), k, width
+    while start < stop:
+        width = min(block, stop - start)
+        for k in range(n_pairs):
+            if pairs[2 * k] != pairs[2 * k + 1]:
+                fuse_pair(width, rate, simultaneous, weights + pairs[2 * k] * n_parameters + start,
+                          weights + pairs[2 * k + 1] * n_parameters + start)
+        start += width
+
+
+def fuse(weights, const int32_t[:, ::1] pairs, double rate, bint simultaneous, Py_ssize_t start, Py_ssize_t stop):
+    """Algorithm 1 on columns start to stop of ``weights``, pair after pair, in place."""
+    cdef Py_ssize_t n_parameters = weights.shape[1], n_pairs = pairs.shape[0]
+    cdef bint single = weights.dtype == np.float32
+    cdef void *w = <void *> address(weights, single)
+    if n_pairs == 0:
+        return
+    with nogil:
+        if single:
+            fuse_columns(<float *> w, n_parameters, &pairs[0, 0], n_pairs, rate, simultaneous, start, stop)
+        else:
+            fuse_columns(<double *> w, n_parameters, &pairs[0, 0], n_pairs, rate, simultaneous, start, stop)
+
+
+def disagreement(weights):
+    """Root mean square, over networks, of the Euclidean distance of their weights from the consensus."""
+    cdef Py_ssize_t n_networks = weights.shape[0], n_parameters = weights.shape[1]
+    cdef bint single = weights.dtype == np.float32
+    cdef void *w = <void *> address(weights, single)
+    cdef double total
+    with nogil:
+        if single:
+            total = squared_spread(n_parameters, n_networks, n_parameters, <float *> w)
+        else:
+            total = squared_spread(n_parameters, n_networks, n_parameters, <double *> w)
+    return c_sqrt(total / n_networks)
