@@ -1,0 +1,40 @@
+"""Checks of arguments, with messages that name the parameter, the value and what would be right."""
+
+from numbers import Integral, Real
+
+import numpy as np
+
+
+def check_integer(name, value, minimum):
+    """Return ``value`` as an int, at least ``minimum``, or raise TypeError or ValueError."""
+    if not isinstance(value, Integral) or isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be an integer of at least {minimum}, got {value!r}")
+    if value < minimum:
+        raise ValueError(f"{name} must be at least {minimum}, got {value!r}")
+    return int(value)
+
+
+def check_real(name, value, minimum=0.0, maximum=np.inf, *, open_minimum=False, open_maximum=False):
+    """Return ``value`` as a float within the bounds, or raise TypeError or ValueError."""
+    interval = f"{'(' if open_minimum else '['}{minimum:g}, {maximum:g}{')' if open_maximum else ']'}"
+    if not isinstance(value, Real) or isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be a number in {interval}, got {value!r}")
+    above = value > minimum if open_minimum else value >= minimum
+    below = value < maximum if open_maximum else value <= maximum
+    if not (above and below):
+        raise ValueError(f"{name} must be in {interval}, got {value!r}")
+    return float(value)
+
+
+def check_choice(name, value, choices):
+    """Return ``value`` if it is one of ``choices``, or raise ValueError."""
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}; got {value!r}")
+    return value
+
+
+def check_flag(name, value):
+    """Return ``value`` as a bool, or raise TypeError."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
+    return bool(value)

@@ -1,0 +1,88 @@
+"""Algorithm 1: what two networks that fuse do to each other's weights."""
+
+import numpy as np
+
+from skfusion import _kernels
+from skfusion._validation import check_choice, check_real
+
+RULES = ("sequential", "simultaneous")
+
+
+def check_pairs(pairs, n_networks):
+    """Return ``pairs`` as an int32 array of shape (n_pairs, 2) of indices of networks, or raise ValueError."""
+    array = np.asarray(pairs)
+    if array.size == 0:
+        return np.empty((0, 2), np.int32)
+    if array.ndim != 2 or array.shape[1] != 2 or array.dtype.kind not in "iu":
+        raise ValueError(
+            f"pairs must be integers of shape (n_pairs, 2), got shape {array.shape} and dtype {array.dtype}"
+        )
+    if array.min() < 0 or array.max() >= n_networks:
+        bad = array[((array < 0) | (array >= n_networks)).any(axis=1)][0]
+        raise ValueError(
+            f"pairs must hold indices from 0 to {n_networks - 1}, since there are {n_networks} networks; "
+            f"got the pair ({bad[0]}, {bad[1]})"
+        )
+    return np.ascontiguousarray(array, dtype=np.int32)
+
+
+def fuse(weights, pairs, fusion_rate, rule="sequential"):
+    """Fuse pairs of networks, one pair after another, in place.
+
+    For each pair (i, j), with A the weights of network i and B those of network j, element by element: where A is
+    exactly 0, it takes B's value; else where B is exactly 0, it takes A's; else A becomes ``(1 - F) * A + F * B``
+    and B becomes ``(1 - F) * B + F * A``.  A pair of a network with itself changes nothing.
+
+    Parameters
+    ----------
+    weights : ndarray of shape (n_networks, n_parameters), dtype float32 or float64
+        A row for each network; changed in place.
+    pairs : array-like of int of shape (n_pairs, 2)
+        Which networks fuse, in order.
+    fusion_rate : float in [0, 1]
+        F, the weight that a network gives to the other.
+    rule : {"sequential", "simultaneous"}, default="sequential"
+        Whether B reads the A that is already updated, as the algorithm is printed, or both read the old values.
+
+    Returns
+    -------
+    ndarray
+        ``weights``.
+
+    Raises
+    ------
+    TypeError
+        If ``weights`` is no float array or ``fusion_rate`` no number.
+    ValueError
+        If the shape of ``weights`` is wrong, a pair names a network that does not exist, ``fusion_rate`` lies
+        outside [0, 1] or ``rule`` is unknown.
+
+    References
+    ----------
+    J. Smith and M. Gashler, "An Investigation of How Neural Networks Learn From the Experiences of Peers Through
+    Periodic Weight Averaging", ICMLA 2017, Algorithm 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfusion import fuse
+    >>> fuse(np.array([[1.0, 4.0], [3.0, 0.0]]), [(0, 1)], 0.5, rule="simultaneous")
+    array([[2., 4.],
+           [2., 4.]])
+    """
+    if not isinstance(weights, np.ndarray) or weights.dtype not in (np.float32, np.float64):
+        got = f"an array of {weights.dtype}" if isinstance(weights, np.ndarray) else type(weights).__name__
+        raise TypeError(
+            f"weights must be a float32 or float64 ndarray of shape (n_networks, n_parameters), the networks being "
+            f"of one shape; got {got}"
+        )
+    if weights.ndim != 2:
+        raise ValueError(f"weights must have shape (n_networks, n_parameters), got {weights.shape}")
+    pairs = check_pairs(pairs, weights.shape[0])
+    fusion_rate = check_real("fusion_rate", fusion_rate, 0, 1)
+    check_choice("rule", rule, RULES)
+    contiguous = np.ascontiguousarray(weights)
+    _kernels.fuse(contiguous, pairs, fusion_rate, rule == "simultaneous", 0, weights.shape[1])
+    if contiguous is not weights:
+        weights[...] = contiguous
+    return weights

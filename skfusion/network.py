@@ -1,0 +1,126 @@
+"""A network as one flat vector: its layout, views of its layers, initial weights, and the forward pass."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from sklearn.utils import gen_batches
+
+from skfusion import _kernels
+
+# Rows converted to the weights' dtype and memory order at a time.
+_ROWS_AT_ONCE = 8192
+# Outputs of the paper's tanh network are targets, not probabilities; below this they are squeezed, not cut off.
+_SMALLEST_SCORE = 1e-3
+
+
+@dataclass(frozen=True)
+class Network:
+    """The shape that all peers share.
+
+    Attributes
+    ----------
+    layer_sizes : tuple of int
+        Numbers of units: inputs, each hidden layer, outputs.
+    activation : {"identity", "tanh", "logistic", "relu"}
+        Of the hidden layers.
+    output : {"softmax", "logistic", "tanh"}
+        Of the last layer.
+    """
+
+    layer_sizes: tuple
+    activation: str
+    output: str
+
+    @property
+    def n_parameters(self):
+        """Number of weights and biases."""
+        return sum((fan_in + 1) * fan_out for fan_in, fan_out in pairwise(self.layer_sizes))
+
+    def layers(self, weights):
+        """Views of one network's coefficients and intercepts.
+
+        Parameters
+        ----------
+        weights : ndarray of shape (n_parameters,)
+
+        Returns
+        -------
+        coefs : list of ndarray of shape (fan_in, fan_out)
+        intercepts : list of ndarray of shape (fan_out,)
+        """
+        coefs, intercepts, start = [], [], 0
+        for fan_in, fan_out in pairwise(self.layer_sizes):
+            middle, stop = start + fan_in * fan_out, start + (fan_in + 1) * fan_out
+            coefs.append(weights[start:middle].reshape(fan_in, fan_out))
+            intercepts.append(weights[middle:stop])
+            start = stop
+        return coefs, intercepts
+
+    def initial_weights(self, rng, dtype):
+        """Draw one network's weights.
+
+        The paper's network (tanh outputs) starts normally distributed with standard deviation
+        max(0.03, 1 / fan_in); the others as in scikit-learn's MLPClassifier, after Glorot and Bengio.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+        dtype : dtype
+
+        Returns
+        -------
+        ndarray of shape (n_parameters,)
+        """
+        parts = []
+        for fan_in, fan_out in pairwise(self.layer_sizes):
+            size = (fan_in + 1) * fan_out
+            if self.output == "tanh":
+                parts.append(rng.normal(scale=max(0.03, 1 / fan_in), size=size))
+            else:
+                bound = np.sqrt((2 if self.activation == "logistic" else 6) / (fan_in + fan_out))
+                parts.append(rng.uniform(-bound, bound, size=size))
+        return np.concatenate(parts).astype(dtype)
+
+    def outputs(self, weights, X):
+        """Activations of one network's last layer.
+
+        Parameters
+        ----------
+        weights : ndarray of shape (n_parameters,)
+        X : {ndarray, sparse} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_outputs), of the weights' dtype
+        """
+        result = np.empty((X.shape[0], self.layer_sizes[-1]), weights.dtype)
+        for rows in gen_batches(X.shape[0], _ROWS_AT_ONCE):
+            chunk = X[rows].astype(weights.dtype, order="C", copy=False) if isinstance(X, np.ndarray) else X[rows]
+            chunk = chunk.astype(weights.dtype, copy=False)
+            result[rows] = _kernels.Forward(self, chunk).outputs(weights)
+        return result
+
+    def probabilities(self, weights, X):
+        """Class probabilities by one network.
+
+        Tanh outputs, trained to be 1 for the class and 0 elsewhere, count as probabilities once they are positive
+        and sum to 1; what lies below 0.001 is mapped there so that the order of the classes is kept.
+
+        Parameters
+        ----------
+        weights : ndarray of shape (n_parameters,)
+        X : {ndarray, sparse} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes), of the weights' dtype
+        """
+        outputs = self.outputs(weights, X)
+        if outputs.shape[1] == 1:
+            outputs = np.hstack([1 - outputs, outputs])
+        if self.output == "tanh":
+            squeezed = _SMALLEST_SCORE * np.exp(np.minimum(outputs - _SMALLEST_SCORE, 0))
+            outputs = np.where(outputs > _SMALLEST_SCORE, outputs, squeezed)
+            outputs /= outputs.sum(axis=1, keepdims=True)
+        return outputs
