@@ -153,7 +153,9 @@ class FusedMLPClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
     Notes
     -----
-    A row's weight multiplies its gradient, as in SGDClassifier; rows of weight 0 are dropped before the partition.
+    A row's weight multiplies its gradient.  As in MLPClassifier it is relative, though to the mean over all rows
+    rather than over a batch's, so that it matters at a batch size of 1 too.  Rows of weight 0 are dropped before the
+    partition.
 
     References
     ----------
@@ -349,7 +351,8 @@ class FusedMLPClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         ndarray of shape (n_samples,)
             Class labels.
         """
-        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+        best = self.predict_proba(X).argmax(axis=1)
+        return self.classes_[best]
 
     def predict_proba(self, X):
         """Predict class probabilities.
@@ -589,13 +592,11 @@ class FusedMLPClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             raise ValueError(f"y must have labels of {self.classes_!r} only, got {y[rows][~known[rows]][0]!r}")
         target = np.where(known, target, 0).astype(np.int32)
         if self.class_weight is not None:
-            by_class = compute_class_weight(
-                self.class_weight,
-                classes=self.classes_,
-                y=y[rows],
-                sample_weight=None if weight is None else weight[rows],
-            )
-            weight = (1 if weight is None else weight) * by_class[target].astype(X.dtype)
+            kept = None if weight is None else weight[rows]
+            by_class = compute_class_weight(self.class_weight, classes=self.classes_, y=y[rows], sample_weight=kept)
+            weight = (1 if weight is None else weight) * by_class[target]
+        if weight is not None:
+            weight = (weight / weight[rows].mean()).astype(X.dtype)
         return Data(prefer_sparse(X), target, weight)
 
     # Training
@@ -648,7 +649,8 @@ class FusedMLPClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     def _run_epochs(self, rounds, held_out, data, task, best):
         """Return whether training came to an end before ``max_iter``; ``best[0]`` becomes the weights to restore."""
         stopping = Stopping(self.tol, self.n_iter_no_change)
-        for self.n_iter_ in range(1, self.max_iter + 1):
+        for epoch in range(self.max_iter):
+            self.n_iter_ = epoch + 1
             subtask = task.subcontext(task_name="epoch")
             subtask.call_on_fit_task_begin(estimator=self, reconstruction_attributes=self._snapshot, **data)
             improved = stopping.update(self._record(rounds.epoch(), held_out, data))
@@ -704,17 +706,16 @@ class FusedMLPClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         return self._network.probabilities(self.weights_[prediction], X)
 
     def _as_mlp(self, peer):
-        shared = (
-            "hidden_layer_sizes activation solver learning_rate learning_rate_init power_t momentum "
-            "nesterovs_momentum beta_1 beta_2 epsilon alpha batch_size max_iter tol n_iter_no_change shuffle random_state"
+        names = (
+            "hidden_layer_sizes activation solver learning_rate learning_rate_init power_t momentum nesterovs_momentum "
+            "beta_1 beta_2 epsilon alpha batch_size max_iter tol n_iter_no_change shuffle random_state verbose"
         )
-        mlp = MLPClassifier(**{name: getattr(self, name) for name in shared.split()}).set_params(batch_size="auto")
-        mlp.partial_fit(
-            np.zeros((len(self.classes_), self.n_features_in_), self.weights_.dtype), self.classes_, self.classes_
-        )
+        params = {name: getattr(self, name) for name in names.split()}
+        mlp = MLPClassifier(**(params | {"batch_size": "auto", "random_state": 0, "verbose": False}))
+        blank = np.zeros((len(self.classes_), self.n_features_in_), self.weights_.dtype)
+        mlp.partial_fit(blank, self.classes_, classes=self.classes_).set_params(**params)
         # That step set up what MLPClassifier keeps to itself; the moments that it left behind must not stay.
         del mlp._optimizer
-        mlp.set_params(batch_size=self.batch_size)
         mlp.coefs_, mlp.intercepts_ = self._network.layers(self.weights_[peer].copy())
         mlp.out_activation_ = self.out_activation_
         mlp.loss_curve_ = [record["losses"][peer] for record in self.history_]

@@ -38,7 +38,7 @@ class Network:
         return sum((fan_in + 1) * fan_out for fan_in, fan_out in pairwise(self.layer_sizes))
 
     def layers(self, weights):
-        """Views of one network's coefficients and intercepts.
+        """Return views of one network's coefficients and intercepts.
 
         Parameters
         ----------

@@ -76,7 +76,7 @@ class BaseTopology(BaseEstimator, ABC):
         return fuse(weights, self.pairs(len(weights), fusion_round, random_state), fusion_rate, rule)
 
     def mixing_matrix(self, n_networks, fusion_rate, rule="sequential", fusion_round=0, random_state=None):
-        """What one round does to weights of which none is 0, as a matrix.
+        """Return what one round does to weights of which none is 0, as a matrix.
 
         Parameters
         ----------

@@ -55,7 +55,7 @@ class Data:
     sample_weight: np.ndarray | None
 
     def take(self, rows):
-        """The given rows alone."""
+        """Return the given rows alone."""
         weight = None if self.sample_weight is None else self.sample_weight[rows]
         return Data(self.X[rows], self.target[rows], weight)
 
@@ -87,7 +87,7 @@ class PeerState:
         )
 
     def take(self, peers):
-        """A copy of some peers' state."""
+        """Copy some peers' state."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         for name, value in values.items():
             if value is not None:
@@ -373,7 +373,7 @@ class Rounds:
             yield
 
     def _segments(self):
-        """The epoch's steps between fusion rounds: (start, stop, whether a round follows)."""
+        """Return the steps between fusion rounds: (start, stop, whether a round follows)."""
         frequency, n_steps = self.settings.fusion_frequency, self.n_steps
         if self.n_networks == 1 or self.settings.fusion_rate == 0:
             return [(0, n_steps, False)]
