@@ -1,0 +1,419 @@
+"""Algorithms 2 to 4: pairs against transliterations, rounds, mixing matrices, and what is refused."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.stats import chisquare
+from sklearn.base import clone
+from test_fusion import RULES, fused_by_the_book, rounding, weights_with_zeros
+
+from skfusion import fuse
+from skfusion.topology import BaseTopology, HypercubeTopology, RandomTopology, RingTopology
+
+SIZES = range(1, 18)
+TOPOLOGIES = {
+    "ring": RingTopology(),
+    "random": RandomTopology(),
+    "random with replacement": RandomTopology(replacement=True),
+    "hypercube": HypercubeTopology(),
+    "hypercube, each edge once": HypercubeTopology(each_edge_once=True),
+}
+each_topology = pytest.mark.parametrize("topology", TOPOLOGIES.values(), ids=TOPOLOGIES)
+
+
+# The printed algorithms, as loops over lists
+
+
+def algorithm_2(n_networks):
+    pairs = []
+    if n_networks > 1:
+        for s in range(n_networks - 1):
+            pairs.append((s, s + 1))
+        pairs.append((n_networks - 1, 0))
+    return pairs
+
+
+def algorithm_4(n_networks, each_edge_once=False):
+    pairs = []
+    x = 0
+    while 2**x < n_networks:
+        for s in range(n_networks):
+            partner = s ^ 2**x
+            if partner < n_networks and (s < partner or not each_edge_once):
+                pairs.append((s, partner))
+        x += 1
+    return pairs
+
+
+class FixedTopology(BaseTopology):
+    """A third party's topology: one method."""
+
+    def __init__(self, fixed):
+        self.fixed = fixed
+
+    def pairs(self, n_networks, fusion_round=0, random_state=None):
+        return np.array(self.fixed)
+
+
+class TurningTopology(BaseTopology):
+    """In round r, network 0 fuses with network r + 1, and then with one that is drawn."""
+
+    def pairs(self, n_networks, fusion_round=0, random_state=None):
+        drawn = np.random.default_rng(random_state).integers(1, n_networks)
+        return np.array([(0, 1 + fusion_round % (n_networks - 1)), (0, drawn)])
+
+
+# Pairs
+
+
+@pytest.mark.parametrize("n_networks", SIZES)
+def test_ring_is_algorithm_2_closed_by_its_last_pair(n_networks):
+    assert list(map(tuple, RingTopology().pairs(n_networks).tolist())) == algorithm_2(n_networks)
+
+
+def test_ring_of_two_fuses_them_once_from_each_end():
+    assert RingTopology().pairs(2).tolist() == [[0, 1], [1, 0]]
+
+
+@pytest.mark.parametrize("each_edge_once", [False, True])
+@pytest.mark.parametrize("n_networks", SIZES)
+def test_hypercube_is_algorithm_4_without_partners_that_do_not_exist(n_networks, each_edge_once):
+    pairs = HypercubeTopology(each_edge_once=each_edge_once).pairs(n_networks)
+    assert list(map(tuple, pairs.tolist())) == algorithm_4(n_networks, each_edge_once)
+
+
+@pytest.mark.parametrize("n_networks", [2, 4, 8, 16])
+def test_complete_hypercube_has_every_edge_twice_or_once_as_asked(n_networks):
+    edges = {frozenset((s, t)) for s in range(n_networks) for t in range(s) if (s ^ t).bit_count() == 1}
+    twice = [tuple(pair) for pair in HypercubeTopology().pairs(n_networks).tolist()]
+    once = [tuple(pair) for pair in HypercubeTopology(each_edge_once=True).pairs(n_networks).tolist()]
+    assert len(twice) == len(set(twice)) == 2 * len(edges)
+    assert {frozenset(pair) for pair in twice} == edges
+    assert {(t, s) for s, t in twice} == set(twice)
+    assert len(once) == len(edges)
+    assert {frozenset(pair) for pair in once} == edges
+
+
+@pytest.mark.parametrize(
+    "topology", [RingTopology(), HypercubeTopology(), HypercubeTopology(each_edge_once=True)], ids=repr
+)
+@pytest.mark.parametrize("n_networks", SIZES)
+def test_deterministic_topologies_connect_all_networks(topology, n_networks):
+    pairs = topology.pairs(n_networks)
+    graph = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(n_networks, n_networks))
+    assert connected_components(graph, directed=False, return_labels=False) == 1
+
+
+@pytest.mark.parametrize("n_networks", SIZES)
+def test_hypercube_can_refuse_a_number_that_is_no_power_of_two(n_networks):
+    topology = HypercubeTopology(incomplete="raise")
+    if n_networks in (1, 2, 4, 8, 16):
+        np.testing.assert_array_equal(topology.pairs(n_networks), HypercubeTopology().pairs(n_networks))
+    else:
+        with pytest.raises(ValueError, match=rf"power of two .*got {n_networks}; incomplete='skip'"):
+            topology.pairs(n_networks)
+
+
+@settings(deadline=None, max_examples=60)
+@given(n_networks=st.integers(2, 33), seed=st.integers(0, 2**31))
+def test_random_pairs_are_a_perfect_matching_and_with_odd_numbers_one_network_fuses_twice(n_networks, seed):
+    pairs = RandomTopology().pairs(n_networks, random_state=seed)
+    assert pairs.shape == ((n_networks + 1) // 2, 2)
+    assert (pairs[:, 0] != pairs[:, 1]).all()
+    counts = np.bincount(pairs.ravel(), minlength=n_networks)
+    assert sorted(counts) == [1] * (n_networks - n_networks % 2) + [2] * (n_networks % 2)
+
+
+@pytest.mark.parametrize("n_networks", [4, 6])
+def test_random_matchings_are_uniform_in_pairs_order_and_direction(n_networks):
+    # All orders of the pairs, each in both directions: that is, all permutations of the networks.
+    rng = np.random.RandomState(0)
+    orders = {}
+    draws = 24 * 100 if n_networks == 4 else 720 * 10
+    for _ in range(draws):
+        key = tuple(RandomTopology().pairs(n_networks, random_state=rng).ravel().tolist())
+        orders[key] = orders.get(key, 0) + 1
+    n_orders = {4: 24, 6: 720}[n_networks]
+    assert len(orders) == n_orders
+    assert chisquare(list(orders.values())).pvalue > 0.001
+
+
+def test_with_an_odd_number_every_network_is_equally_likely_to_fuse_twice_and_with_any_other():
+    rng = np.random.RandomState(1)
+    twice, edges = np.zeros(5), np.zeros((5, 5))
+    for _ in range(3000):
+        pairs = RandomTopology().pairs(5, random_state=rng)
+        twice[np.bincount(pairs.ravel()).argmax()] += 1
+        first, second = pairs[0]
+        edges[min(first, second), max(first, second)] += 1
+    assert chisquare(twice).pvalue > 0.001
+    assert chisquare(edges[np.triu_indices(5, 1)]).pvalue > 0.001
+
+
+@pytest.mark.parametrize("n_networks", [2, 5, 8])
+def test_with_replacement_both_ends_of_every_pair_are_drawn_from_all(n_networks):
+    rng = np.random.RandomState(2)
+    topology = RandomTopology(replacement=True)
+    counts = np.zeros((n_networks, n_networks))
+    for _ in range(100 * n_networks**2):
+        pairs = topology.pairs(n_networks, random_state=rng)
+        assert pairs.shape == ((n_networks + 1) // 2, 2)
+        np.add.at(counts, tuple(pairs.T), 1)
+    assert chisquare(counts.ravel()).pvalue > 0.001  # self-pairs as often as any other
+
+
+@pytest.mark.parametrize("replacement", [False, True])
+def test_random_pairs_follow_the_random_state(replacement):
+    topology = RandomTopology(replacement=replacement)
+    np.testing.assert_array_equal(topology.pairs(9, random_state=3), topology.pairs(9, random_state=3))
+    rng = np.random.RandomState(3)
+    drawn = [topology.pairs(9, random_state=rng) for _ in range(2)]
+    np.testing.assert_array_equal(drawn[0], topology.pairs(9, random_state=3))
+    assert not np.array_equal(*drawn)
+
+
+@each_topology
+@pytest.mark.parametrize("n_networks", [1, 2, 5, 8])
+def test_pairs_are_integers_in_two_columns(topology, n_networks):
+    pairs = topology.pairs(n_networks, random_state=0)
+    assert pairs.ndim == 2
+    assert pairs.shape[1] == 2
+    assert pairs.dtype.kind == "i"
+
+
+@each_topology
+def test_one_network_has_nothing_to_fuse_with(topology):
+    weights = weights_with_zeros(1, np.float64, seed=0)
+    assert len(topology.pairs(1, random_state=0)) == 0
+    np.testing.assert_array_equal(topology.fuse(weights.copy(), 0.5, random_state=0), weights)
+    np.testing.assert_array_equal(topology.mixing_matrix(1, 0.5, random_state=0), [[1.0]])
+
+
+# A round
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n_networks", SIZES)
+def test_a_round_agrees_with_the_printed_algorithms(n_networks, dtype, rule):
+    printed = {
+        "ring": algorithm_2(n_networks),
+        "hypercube": algorithm_4(n_networks),
+        "hypercube, each edge once": algorithm_4(n_networks, each_edge_once=True),
+    }
+    for seed in range(3):
+        for name in ("random", "random with replacement"):
+            printed[name] = TOPOLOGIES[name].pairs(n_networks, random_state=seed).tolist()
+        for name, pairs in printed.items():
+            weights = weights_with_zeros(n_networks, dtype, seed)
+            expected = fused_by_the_book(weights, pairs, 0.55, rule)
+            bound = rounding(weights, len(pairs))
+            assert TOPOLOGIES[name].fuse(weights, 0.55, rule, random_state=seed) is weights
+            np.testing.assert_allclose(weights, expected, rtol=0, atol=bound, err_msg=name)
+
+
+def test_a_round_is_sequential_unless_asked():
+    weights = weights_with_zeros(4, np.float64, seed=0)
+    np.testing.assert_array_equal(
+        RingTopology().fuse(weights.copy(), 0.55), RingTopology().fuse(weights.copy(), 0.55, rule="sequential")
+    )
+    np.testing.assert_array_equal(
+        RingTopology().mixing_matrix(4, 0.55), RingTopology().mixing_matrix(4, 0.55, rule="sequential")
+    )
+
+
+# Mixing matrices
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    topology=st.sampled_from(list(TOPOLOGIES.values())),
+    n_networks=st.integers(1, 17),
+    rate=st.floats(0, 1),
+    rule=st.sampled_from(RULES),
+    seed=st.integers(0, 2**16),
+)
+def test_mixing_matrix_has_rows_of_sum_one_and_does_what_a_round_does(topology, n_networks, rate, rule, seed):
+    matrix = topology.mixing_matrix(n_networks, rate, rule, random_state=seed)
+    assert (matrix >= 0).all()
+    np.testing.assert_allclose(matrix.sum(axis=1), 1, rtol=0, atol=1e-13)
+    weights = np.random.default_rng(seed).uniform(1, 2, size=(n_networks, 7))
+    expected = matrix @ weights
+    topology.fuse(weights, rate, rule, random_state=seed)
+    np.testing.assert_allclose(weights, expected, rtol=1e-13)
+
+
+@settings(deadline=None, max_examples=20)
+@given(topology=st.sampled_from(list(TOPOLOGIES.values())), n_networks=st.integers(1, 17), rate=st.floats(0, 1))
+def test_simultaneous_rounds_preserve_the_consensus(topology, n_networks, rate):
+    matrix = topology.mixing_matrix(n_networks, rate, "simultaneous", random_state=0)
+    np.testing.assert_allclose(matrix.sum(axis=0), 1, rtol=0, atol=1e-13)
+
+
+def contraction(second_moment):
+    """Root of the largest eigenvalue of E[Q'Q] among weights orthogonal to all ones."""
+    n_networks = len(second_moment)
+    centre = np.eye(n_networks) - 1 / n_networks
+    return np.sqrt(np.linalg.eigvalsh(centre @ second_moment @ centre)[-1])
+
+
+def disagreement_matrix(matrix):
+    """Q: what a round does to the distances from the consensus."""
+    return (np.eye(len(matrix)) - 1 / len(matrix)) @ matrix
+
+
+@pytest.mark.parametrize(
+    ("topology", "rule", "expected"),
+    [
+        (RingTopology(), "sequential", 0.8328),
+        (RingTopology(), "simultaneous", 0.7131),
+        (HypercubeTopology(), "sequential", 0.0457),
+        (HypercubeTopology(), "simultaneous", 0.0100),
+        (HypercubeTopology(each_edge_once=True), "sequential", 0.2401),
+        (HypercubeTopology(each_edge_once=True), "simultaneous", 0.1000),
+    ],
+)
+def test_a_round_shrinks_the_disagreement_of_eight_networks_by_the_known_factor(topology, rule, expected):
+    Q = disagreement_matrix(topology.mixing_matrix(8, 0.55, rule))
+    assert contraction(Q.T @ Q) == pytest.approx(expected, abs=5e-5)
+
+
+def matchings(networks):
+    if not networks:
+        yield []
+        return
+    first, *rest = networks
+    for partner in rest:
+        for others in matchings([network for network in rest if network != partner]):
+            yield [(first, partner), *others]
+
+
+@pytest.mark.parametrize(("rule", "expected"), [("sequential", 0.70087), ("simultaneous", 0.65900)])
+def test_a_random_round_shrinks_the_disagreement_of_eight_networks_by_the_known_factor(rule, expected):
+    # Pairs of a matching are disjoint, so that their order does not matter; their directions do.  By hand, as of the 7
+    # dimensions of disagreement 4 lie within pairs: simultaneously sqrt(3/7 + 4/7 (1-2F)^2), and sequentially, where
+    # a pair's mean moves by F^2 of its half difference, sqrt(3/7 + 4/7 ((1-F)^4 + 3/4 F^4)).
+    moments = []
+    for matching in matchings(list(range(8))):
+        for directions in product((1, -1), repeat=4):
+            pairs = [pair[::step] for pair, step in zip(matching, directions, strict=True)]
+            Q = disagreement_matrix(FixedTopology(pairs).mixing_matrix(8, 0.55, rule))
+            moments.append(Q.T @ Q)
+    assert len(moments) == 105 * 16
+    assert contraction(np.mean(moments, axis=0)) == pytest.approx(expected, abs=5e-6)
+
+
+# Third parties' topologies
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_subclass_needs_pairs_alone(rule):
+    pairs = [(0, 2), (2, 2), (2, 1)]
+    weights = weights_with_zeros(3, np.float64, seed=7, share=0)
+    expected = fuse(weights.copy(), pairs, 0.3, rule)
+    matrix = FixedTopology(pairs).mixing_matrix(3, 0.3, rule)
+    np.testing.assert_allclose(matrix @ weights, expected, rtol=0, atol=rounding(weights, 3))
+    np.testing.assert_array_equal(FixedTopology(pairs).fuse(weights, 0.3, rule), expected)
+
+
+def test_round_and_random_state_reach_pairs():
+    topology = TurningTopology()
+    for fusion_round, random_state in ((0, 1), (1, 1), (3, 2)):
+        weights = np.arange(1.0, 6.0)[:, np.newaxis]
+        expected = fuse(weights.copy(), topology.pairs(5, fusion_round, random_state), 0.5)
+        matrix = topology.mixing_matrix(5, 0.5, fusion_round=fusion_round, random_state=random_state)
+        np.testing.assert_allclose(matrix @ weights, expected, rtol=1e-14)
+        topology.fuse(weights, 0.5, fusion_round=fusion_round, random_state=random_state)
+        np.testing.assert_array_equal(weights, expected)
+
+
+def test_a_subclass_without_pairs_cannot_be_made():
+    class Unfinished(BaseTopology):
+        pass
+
+    with pytest.raises(TypeError, match="abstract"):
+        Unfinished()
+
+
+@pytest.mark.parametrize("use", ["fuse", "mixing_matrix"])
+def test_indices_out_of_range_from_a_subclass_are_named(use):
+    topology = FixedTopology([(0, 1), (1, 3)])
+    with pytest.raises(ValueError, match=r"indices from 0 to 2, .*got the pair \(1, 3\)"):
+        topology.fuse(np.ones((3, 2)), 0.5) if use == "fuse" else topology.mixing_matrix(3, 0.5)
+
+
+# Parameters
+
+
+@each_topology
+def test_topologies_clone_and_show_their_parameters(topology):
+    copy = clone(topology)
+    assert copy is not topology
+    assert copy.get_params() == topology.get_params()
+    assert repr(copy) == repr(topology)
+    assert type(topology).__name__ in repr(topology)
+
+
+def test_parameters_are_kept_verbatim_and_can_be_set():
+    topology = HypercubeTopology(each_edge_once="perhaps", incomplete=3)
+    assert topology.get_params() == {"each_edge_once": "perhaps", "incomplete": 3}
+    topology.set_params(each_edge_once=True, incomplete="skip")
+    assert len(topology.pairs(8)) == 12
+    assert RandomTopology().set_params(replacement=True).replacement is True
+
+
+@pytest.mark.parametrize(
+    ("topology", "error", "match"),
+    [
+        (HypercubeTopology(incomplete="ignore"), ValueError, "incomplete must be one of 'skip', 'raise'; got 'ignore'"),
+        (HypercubeTopology(each_edge_once="yes"), TypeError, "each_edge_once must be True or False, got 'yes'"),
+        (RandomTopology(replacement=1), TypeError, "replacement must be True or False, got 1"),
+    ],
+)
+def test_wrong_parameters_are_refused_at_use(topology, error, match):
+    for use in (
+        lambda: topology.pairs(8),
+        lambda: topology.fuse(np.ones((8, 1)), 0.5),
+        lambda: topology.mixing_matrix(8, 0.5),
+    ):
+        with pytest.raises(error, match=match):
+            use()
+
+
+@each_topology
+@pytest.mark.parametrize(
+    ("n_networks", "error"), [(0, ValueError), (-1, ValueError), (2.0, TypeError), (True, TypeError)]
+)
+def test_a_number_of_networks_that_is_no_positive_integer_is_refused(topology, n_networks, error):
+    with pytest.raises(error, match=f"n_networks must be .*at least 1, got {n_networks}"):
+        topology.pairs(n_networks, random_state=0)
+    with pytest.raises(error, match=f"n_networks must be .*at least 1, got {n_networks}"):
+        topology.mixing_matrix(n_networks, 0.5, random_state=0)
+
+
+@each_topology
+def test_rounds_refuse_bad_rates_and_rules(topology):
+    for rate in (-0.1, 1.5, np.nan):
+        with pytest.raises(ValueError, match=r"fusion_rate must be in \[0, 1\]"):
+            topology.fuse(np.ones((4, 2)), rate, random_state=0)
+        with pytest.raises(ValueError, match=r"fusion_rate must be in \[0, 1\]"):
+            topology.mixing_matrix(4, rate, random_state=0)
+    with pytest.raises(ValueError, match="rule must be one of"):
+        topology.fuse(np.ones((4, 2)), 0.5, rule="both", random_state=0)
+    with pytest.raises(ValueError, match="rule must be one of"):
+        topology.mixing_matrix(4, 0.5, rule="both", random_state=0)
+
+
+@each_topology
+def test_rounds_refuse_weights_that_are_no_float_matrix(topology):
+    with pytest.raises(TypeError, match="weights must be a float32 or float64 ndarray"):
+        topology.fuse([[1.0], [2.0]], 0.5, random_state=0)
+    with pytest.raises(TypeError, match="weights must be a float32 or float64 ndarray"):
+        topology.fuse(np.ones((2, 1), int), 0.5, random_state=0)
+    with pytest.raises(ValueError, match="weights must have shape"):
+        topology.fuse(np.ones(4), 0.5, random_state=0)
