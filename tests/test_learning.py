@@ -1,0 +1,87 @@
+"""What fusion is for, on scikit-learn's digits: peers learn what only others were shown."""
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+
+from skfusion import FusedMLPClassifier
+
+NAMES = ["ring", "random", "hypercube"]
+EPOCHS = 100
+
+
+def split(seed):
+    X, y = load_digits(return_X_y=True)
+    return train_test_split((X / 16).astype(np.float32), y, test_size=0.25, stratify=y, random_state=seed)
+
+
+def network(seed, **params):
+    return FusedMLPClassifier(
+        (64, 32), random_state=seed, max_iter=EPOCHS, tol=0, n_iter_no_change=EPOCHS, **{"n_networks": 8} | params
+    )
+
+
+# Eight peers, a random eighth of the rows each
+
+SEEDS = range(5)
+not_converged = pytest.mark.filterwarnings("ignore:Maximum number of epochs")
+
+
+def mean_accuracy(**params):
+    """Mean over seeds and peers."""
+    scores = []
+    for seed in SEEDS:
+        X, X_test, y, y_test = split(seed)
+        model = network(seed, learning_rate_init=0.03, **params).fit(X, y)
+        scores.append(model.peer_scores(X_test, y_test).mean())
+    return np.mean(scores)
+
+
+@pytest.fixture(scope="module")
+def all_rows():
+    return mean_accuracy(n_networks=1)
+
+
+@pytest.fixture(scope="module")
+def an_eighth():
+    return mean_accuracy(fusion_rate=0)
+
+
+@not_converged
+@pytest.mark.parametrize("topology", NAMES)
+def test_peers_with_an_eighth_of_the_rows_each_do_as_well_as_one_network_with_all(topology, all_rows, an_eighth):
+    fused = mean_accuracy(topology=topology)
+    assert fused > all_rows - 0.01
+    assert fused > an_eighth + 0.03  # of the .055 that lie between
+
+
+# Ten peers, one digit each
+
+
+@not_converged
+@pytest.mark.parametrize("topology", NAMES)
+@pytest.mark.parametrize("seed", range(3))
+def test_peers_that_see_one_digit_each_learn_all_ten(topology, seed):
+    X, X_test, y, y_test = split(seed)
+    model = network(
+        seed,
+        n_networks=10,
+        partitioner="class",
+        topology=topology,
+        fusion_unit="step",
+        fusion_frequency=2,
+        learning_rate_init=0.01,
+    ).fit(X, y)
+    assert all(len(np.unique(y[rows])) == 1 for rows in model.partition_)
+    assert model.peer_scores(X_test, y_test).min() >= 0.95
+    assert model.score(X_test, y_test) >= 0.95
+
+
+@not_converged
+def test_peers_that_see_one_digit_each_and_never_fuse_know_that_digit_alone():
+    X, X_test, y, _ = split(0)
+    model = network(0, n_networks=10, partitioner="class", fusion_rate=0, learning_rate_init=0.01)
+    model.set_params(max_iter=10).fit(X, y)
+    for digit, peer in enumerate(model.peers_):
+        assert set(peer.predict(X_test)) == {digit}
