@@ -19,8 +19,7 @@ import numpy as np
 cdef extern from "_loops.h" nogil:
     int ACT_IDENTITY, ACT_TANH, ACT_LOGISTIC, ACT_RELU
     void add_rows(...)
-    void add_outer(...)
-    void decay_add_outer(...)
+    void update_rows(...)
     void dot_rows(...)
     void scale(...)
     void add_scaled(...)
@@ -215,13 +214,13 @@ cdef void layer_gradient(const Layer *layer, const floating *coefs, const Input 
         return
     for i in range(n_rows):
         if a != NULL:
-            add_outer(d, no_index, a + i * d, delta + i * n, n, gradient)
+            update_rows(d, no_index, a + i * d, 1.0, 1.0, delta + i * n, n, gradient)
         elif x.sparse:
             row = rows[i]
-            add_outer(x.indptr[row + 1] - x.indptr[row], x.indices + x.indptr[row], values + x.indptr[row],
-                      delta + i * n, n, gradient)
+            update_rows(x.indptr[row + 1] - x.indptr[row], x.indices + x.indptr[row], values + x.indptr[row], 1.0, 1.0,
+                        delta + i * n, n, gradient)
         else:
-            add_outer(d, no_index, values + rows[i] * d, delta + i * n, n, gradient)
+            update_rows(d, no_index, values + rows[i] * d, 1.0, 1.0, delta + i * n, n, gradient)
 
 
 cdef void fold_input_scale(Training *t, const Layer *layer, floating *coefs) noexcept nogil:
@@ -240,6 +239,7 @@ cdef void sgd_update(Training *t, const Layer *layer, floating *coefs, const Inp
     cdef Py_ssize_t i, row, n = layer.fan_out, d = layer.fan_in
     cdef double step = -rate / n_rows, decay = 1 - rate * t.l2 / n_rows
     cdef const floating *values = <const floating *> x.values
+    cdef const int32_t *no_index = NULL
     cdef floating *intercepts = coefs + d * n
     for i in range(n_rows):
         add_scaled(n, step, delta + i * n, intercepts)
@@ -247,17 +247,16 @@ cdef void sgd_update(Training *t, const Layer *layer, floating *coefs, const Inp
         gemm(False, True, n, d, n_rows, step, delta, n, a, d, decay, coefs, n)
     elif a != NULL or not x.sparse:
         for i in range(n_rows):
-            decay_add_outer(d, decay if i == 0 else 1.0, a + i * d if a != NULL else values + rows[i] * d, step,
-                            delta + i * n, n, coefs)
+            update_rows(d, no_index, a + i * d if a != NULL else values + rows[i] * d, decay if i == 0 else 1.0, step,
+                        delta + i * n, n, coefs)
     else:
         t.input_scale *= decay
         if not 1e-3 < t.input_scale <= 1:
             fold_input_scale(t, layer, coefs)
-        scale(n_rows * n, step / t.input_scale, delta)
         for i in range(n_rows):
             row = rows[i]
-            add_outer(x.indptr[row + 1] - x.indptr[row], x.indices + x.indptr[row], values + x.indptr[row],
-                      delta + i * n, n, coefs)
+            update_rows(x.indptr[row + 1] - x.indptr[row], x.indices + x.indptr[row], values + x.indptr[row], 1.0,
+                        step / t.input_scale, delta + i * n, n, coefs)
 
 
 cdef void update_layer(Training *t, const Layer *layer, floating *coefs, floating *first_moment,

@@ -95,6 +95,33 @@ INLINED double tanh_double(double x) {
     return s < 0.36 ? near : far;
 }
 
+/* Bytes of a vector, and how many the loops over rows keep in registers. */
+#define VECTOR_BYTES 32
+#define BLOCK 10
+#define EACH_VECTOR _Pragma("GCC unroll 16") for (int v = 0; v < n_vectors; v++)
+#define BY_NUMBER(function, ...) \
+    switch (n_vectors) { \
+    case 1: function(1, __VA_ARGS__); break; \
+    case 2: function(2, __VA_ARGS__); break; \
+    case 3: function(3, __VA_ARGS__); break; \
+    case 4: function(4, __VA_ARGS__); break; \
+    case 5: function(5, __VA_ARGS__); break; \
+    case 6: function(6, __VA_ARGS__); break; \
+    case 7: function(7, __VA_ARGS__); break; \
+    case 8: function(8, __VA_ARGS__); break; \
+    case 9: function(9, __VA_ARGS__); break; \
+    default: function(BLOCK, __VA_ARGS__); \
+    }
+/* Run `call` for blocks of columns from `start`, and what follows the macro for a remainder narrower than a vector. */
+#define FOR_BLOCKS(n, call) \
+    Py_ssize_t start = 0; \
+    while ((n) - start >= LANES) { \
+        Py_ssize_t width = (n) - start <= BLOCK * LANES ? (n) - start : BLOCK * LANES; \
+        int n_vectors = (int)((width + LANES - 1) / LANES); \
+        call start += width; \
+    } \
+    if (start < (n))
+
 #define REAL float
 #define FN(name) name##_float
 #include "_loops.h"
@@ -108,9 +135,8 @@ INLINED double tanh_double(double x) {
 
 #define SK_DISPATCH(name, pointer) _Generic((pointer), float *: name##_float, double *: name##_double)
 #define add_rows(n_rows, index, value, W, n, z) SK_DISPATCH(add_rows, z)(n_rows, index, value, W, n, z)
-#define add_outer(n_rows, index, value, delta, n, W) SK_DISPATCH(add_outer, W)(n_rows, index, value, delta, n, W)
-#define decay_add_outer(n_rows, decay, value, factor, delta, n, W) \
-    SK_DISPATCH(decay_add_outer, W)(n_rows, decay, value, factor, delta, n, W)
+#define update_rows(n_rows, index, value, decay, factor, delta, n, W) \
+    SK_DISPATCH(update_rows, W)(n_rows, index, value, decay, factor, delta, n, W)
 #define dot_rows(n_rows, W, n, delta, out) SK_DISPATCH(dot_rows, out)(n_rows, W, n, delta, out)
 #define scale(n, factor, x) SK_DISPATCH(scale, x)(n, factor, x)
 #define add_scaled(n, factor, x, y) SK_DISPATCH(add_scaled, y)(n, factor, x, y)
@@ -130,56 +156,93 @@ INLINED double tanh_double(double x) {
 
 #else /* one dtype's functions */
 
+/* A row is taken as vectors, the last of which ends with the row and so may overlap the one before: all are loaded
+ * before any is stored, and where they overlap both store the same numbers.  Up to BLOCK vectors stay in registers
+ * while the loop over rows runs; how many there are is a constant wherever the functions below are inlined. */
+typedef REAL FN(vector) __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(REAL)), may_alias));
+#define VECTOR FN(vector)
+#define LANES ((Py_ssize_t)(VECTOR_BYTES / sizeof(REAL)))
+#define AT(pointer, v) (*(VECTOR *)((pointer) + ((v) + 1 < n_vectors ? (v) * LANES : width - LANES)))
+
+INLINED void FN(add_rows_block)(
+    int n_vectors, Py_ssize_t width, Py_ssize_t n_rows, const int32_t *index, const REAL *value, const REAL *W, Py_ssize_t n,
+    REAL *z) {
+    VECTOR even[BLOCK], odd[BLOCK];
+    EACH_VECTOR even[v] = AT(z, v), odd[v] = (VECTOR){0};
+    Py_ssize_t k = 0;
+    for (; k + 2 <= n_rows; k += 2) {
+        const REAL *w = W + n * (index ? index[k] : k), *next_w = W + n * (index ? index[k + 1] : k + 1);
+        EACH_VECTOR even[v] += value[k] * AT(w, v);
+        EACH_VECTOR *(n_vectors <= BLOCK / 2 ? odd + v : even + v) += value[k + 1] * AT(next_w, v);
+    }
+    if (k < n_rows) {
+        const REAL *w = W + n * (index ? index[k] : k);
+        EACH_VECTOR even[v] += value[k] * AT(w, v);
+    }
+    EACH_VECTOR even[v] += odd[v];
+    EACH_VECTOR AT(z, v) = even[v];
+}
+
+INLINED void FN(update_rows_block)(
+    int n_vectors, Py_ssize_t width, Py_ssize_t n_rows, const int32_t *index, const REAL *value, REAL decay,
+    REAL factor, const REAL *delta, Py_ssize_t n, REAL *W) {
+    VECTOR d[BLOCK], updated[BLOCK];
+    EACH_VECTOR d[v] = factor * AT(delta, v);
+    for (Py_ssize_t k = 0; k < n_rows; k++) {
+        REAL *w = W + n * (index ? index[k] : k);
+        EACH_VECTOR updated[v] = decay * AT(w, v) + value[k] * d[v];
+        EACH_VECTOR AT(w, v) = updated[v];
+    }
+}
+
+INLINED void FN(dot_rows_block)(
+    int n_vectors, Py_ssize_t width, Py_ssize_t n_rows, const REAL *W, Py_ssize_t n, const REAL *delta, REAL *out) {
+    VECTOR d[BLOCK];
+    EACH_VECTOR d[v] = AT(delta, v);
+    for (Py_ssize_t lane = 0; lane < n_vectors * LANES - width; lane++) d[n_vectors - 1][lane] = 0; /* counted twice */
+    for (Py_ssize_t k = 0; k < n_rows; k++, W += n) {
+        VECTOR sum = (VECTOR){0};
+        EACH_VECTOR sum += d[v] * AT(W, v);
+        REAL total = 0;
+        for (int lane = 0; lane < LANES; lane++) total += sum[lane];
+        out[k] += total;
+    }
+}
+
 /* z += sum over k of value[k] * W[index[k], :], or of value[k] * W[k, :] where index is NULL. */
 PER_ISA static void FN(add_rows)(
-    Py_ssize_t n_rows, const int32_t *index, const REAL *value, const REAL *W, Py_ssize_t n, REAL *restrict z) {
-    Py_ssize_t k = 0;
-    for (; k + 4 <= n_rows; k += 4) {
-        const REAL *restrict w0 = W + n * (index ? index[k] : k);
-        const REAL *restrict w1 = W + n * (index ? index[k + 1] : k + 1);
-        const REAL *restrict w2 = W + n * (index ? index[k + 2] : k + 2);
-        const REAL *restrict w3 = W + n * (index ? index[k + 3] : k + 3);
-        REAL x0 = value[k], x1 = value[k + 1], x2 = value[k + 2], x3 = value[k + 3];
-        for (Py_ssize_t j = 0; j < n; j++) z[j] += x0 * w0[j] + x1 * w1[j] + x2 * w2[j] + x3 * w3[j];
-    }
-    for (; k < n_rows; k++) {
-        const REAL *restrict w = W + n * (index ? index[k] : k);
-        REAL x = value[k];
-        for (Py_ssize_t j = 0; j < n; j++) z[j] += x * w[j];
+    Py_ssize_t n_rows, const int32_t *index, const REAL *value, const REAL *W, Py_ssize_t n, REAL *z) {
+    FOR_BLOCKS(n, BY_NUMBER(FN(add_rows_block), width, n_rows, index, value, W + start, n, z + start)) {
+        for (Py_ssize_t k = 0; k < n_rows; k++)
+            for (Py_ssize_t j = start; j < n; j++) z[j] += value[k] * W[n * (index ? index[k] : k) + j];
     }
 }
 
-/* W[index[k], :] += value[k] * delta. */
-PER_ISA static void FN(add_outer)(
-    Py_ssize_t n_rows, const int32_t *index, const REAL *value, const REAL *restrict delta, Py_ssize_t n, REAL *W) {
-    for (Py_ssize_t k = 0; k < n_rows; k++) {
-        REAL *restrict w = W + n * (index ? index[k] : k);
-        REAL x = value[k];
-        for (Py_ssize_t j = 0; j < n; j++) w[j] += x * delta[j];
-    }
-}
-
-/* W[k, :] = decay * W[k, :] + factor * value[k] * delta. */
-PER_ISA static void FN(decay_add_outer)(
-    Py_ssize_t n_rows, double decay, const REAL *value, double factor, const REAL *restrict delta, Py_ssize_t n,
-    REAL *restrict W) {
+/* W[i, :] = decay * W[i, :] + factor * value[k] * delta for each k, with i = index[k], or k where index is NULL. */
+PER_ISA static void FN(update_rows)(
+    Py_ssize_t n_rows, const int32_t *index, const REAL *value, double decay, double factor, const REAL *delta, Py_ssize_t n,
+    REAL *W) {
     REAL c = (REAL)decay, f = (REAL)factor;
-    for (Py_ssize_t k = 0; k < n_rows; k++, W += n) {
-        REAL x = f * value[k];
-        for (Py_ssize_t j = 0; j < n; j++) W[j] = c * W[j] + x * delta[j];
+    FOR_BLOCKS(n, BY_NUMBER(FN(update_rows_block), width, n_rows, index, value, c, f, delta + start, n, W + start)) {
+        for (Py_ssize_t k = 0; k < n_rows; k++) {
+            REAL *w = W + n * (index ? index[k] : k);
+            for (Py_ssize_t j = start; j < n; j++) w[j] = c * w[j] + value[k] * (f * delta[j]);
+        }
     }
 }
 
 /* out[k] = W[k, :] . delta */
-PER_ISA static void FN(dot_rows)(
-    Py_ssize_t n_rows, const REAL *restrict W, Py_ssize_t n, const REAL *restrict delta, REAL *restrict out) {
-    for (Py_ssize_t k = 0; k < n_rows; k++, W += n) {
-        REAL sum = 0;
-#pragma omp simd reduction(+ : sum)
-        for (Py_ssize_t j = 0; j < n; j++) sum += W[j] * delta[j];
-        out[k] = sum;
+PER_ISA static void FN(dot_rows)(Py_ssize_t n_rows, const REAL *W, Py_ssize_t n, const REAL *delta, REAL *out) {
+    memset(out, 0, n_rows * sizeof(REAL));
+    FOR_BLOCKS(n, BY_NUMBER(FN(dot_rows_block), width, n_rows, W + start, n, delta + start, out)) {
+        for (Py_ssize_t k = 0; k < n_rows; k++)
+            for (Py_ssize_t j = start; j < n; j++) out[k] += W[k * n + j] * delta[j];
     }
 }
+
+#undef VECTOR
+#undef LANES
+#undef AT
 
 PER_ISA static void FN(scale)(Py_ssize_t n, double factor, REAL *restrict x) {
     REAL f = (REAL)factor;
@@ -303,10 +366,10 @@ PER_ISA static void FN(fuse_pair)(
 
 /* sum over columns and rows of (w - column mean)^2, for n columns of n_rows rows that lie stride apart */
 PER_ISA static double FN(squared_spread)(Py_ssize_t n, Py_ssize_t n_rows, Py_ssize_t stride, const REAL *w) {
-    enum { BLOCK = 256 };
-    double mean[BLOCK], total = 0;
-    for (Py_ssize_t start = 0; start < n; start += BLOCK) {
-        Py_ssize_t width = n - start < BLOCK ? n - start : BLOCK;
+    enum { STRIP = 256 };
+    double mean[STRIP], total = 0;
+    for (Py_ssize_t start = 0; start < n; start += STRIP) {
+        Py_ssize_t width = n - start < STRIP ? n - start : STRIP;
         for (Py_ssize_t j = 0; j < width; j++) mean[j] = 0;
         for (Py_ssize_t i = 0; i < n_rows; i++)
             for (Py_ssize_t j = 0; j < width; j++) mean[j] += w[i * stride + start + j];
