@@ -14,12 +14,13 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets, unique_labels
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skfusion._peers import Data, PeerState, Settings
 from skfusion._validation import check_choice, check_flag, check_integer, check_real
 from skfusion.fusion import RULES
 from skfusion.network import Network
 from skfusion.partition import check_partition, check_partitioner
 from skfusion.topology import check_topology
-from skfusion.training import Data, PeerState, Progress, Rounds, Settings, Stopping, hold_out, prefer_sparse
+from skfusion.training import Progress, Rounds, Stopping, hold_out, prefer_sparse
 
 _AUTO_BATCH_SIZE = 200  # MLPClassifier's
 

@@ -1,17 +1,18 @@
 """Rounds: train the peers, fuse them, record what happened."""
 
 import time
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, fields
-from functools import cache
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 
 import joblib
 import numpy as np
+from scipy.sparse import csr_array
 from sklearn.utils import check_random_state
-from threadpoolctl import ThreadpoolController  # scikit-learn depends on it
 
 from skfusion import _kernels
-from skfusion._workers import available_workers, team
+from skfusion._local import LocalShares
+from skfusion._peers import one_blas_thread
+from skfusion._remote import RemoteShares
 from skfusion.fusion import check_pairs
 
 # Rows times parameters below which threads cost more than they gain: in a round, and in all of a fit.
@@ -19,271 +20,36 @@ _PARALLEL_ROUND = 1e7
 _PARALLEL_FIT = 5e8
 # Dense input with a smaller share of nonzeros than this trains faster as CSR.
 _SPARSE_DENSITY = 0.3
+_MOST_NONZEROS = np.iinfo(np.int32).max
 # At which an adaptive learning rate is not lowered any more, as MLPClassifier's.
 _SMALLEST_LEARNING_RATE = 1e-6
 
 
-@dataclass(frozen=True)
-class Settings:
-    """How peers train and fuse; each field as the parameter of FusedMLPClassifier, l1 and l2 made of alpha."""
-
-    solver: str
-    momentum: float
-    nesterovs_momentum: bool
-    beta_1: float
-    beta_2: float
-    epsilon: float
-    l1: float
-    l2: float
-    learning_rate: str
-    learning_rate_init: float
-    power_t: float
-    batch_size: int
-    shuffle: bool
-    fusion_rate: float
-    fusion_frequency: int
-    fusion_unit: str
-    fusion_rule: str
+def _available_workers(n_jobs):
+    """How many workers joblib can run at once, and whether they share this process's memory."""
+    parallel = joblib.Parallel(n_jobs=n_jobs, prefer="threads")
+    backend, _ = joblib.parallel.get_active_backend(prefer="threads")
+    return backend.effective_n_jobs(parallel.n_jobs), getattr(backend, "supports_sharedmem", False)
 
 
-@dataclass(frozen=True)
-class Data:
-    """Rows that peers train on: X in C order or CSR, class indices, and weights or None."""
-
-    X: object
-    target: np.ndarray
-    sample_weight: np.ndarray | None
-
-    def take(self, rows):
-        """Return the given rows alone."""
-        weight = None if self.sample_weight is None else self.sample_weight[rows]
-        return Data(self.X[rows], self.target[rows], weight)
-
-
-@dataclass
-class PeerState:
-    """All that changes in the peers while they train; each field has an entry per peer."""
-
-    weights: np.ndarray
-    first_moments: np.ndarray | None
-    second_moments: np.ndarray | None
-    n_steps: np.ndarray
-    samples_seen: np.ndarray
-    learning_rates: np.ndarray
-    generators: list
-
-    @classmethod
-    def start(cls, weights, seeds, settings):
-        """State of peers that have not trained yet."""
-        has_moments = settings.solver == "adam" or settings.momentum > 0
-        return cls(
-            weights=weights,
-            first_moments=np.zeros_like(weights) if has_moments else None,
-            second_moments=np.zeros_like(weights) if settings.solver == "adam" else None,
-            n_steps=np.zeros(len(weights), np.int64),
-            samples_seen=np.zeros(len(weights), np.int64),
-            learning_rates=np.full(len(weights), settings.learning_rate_init),
-            generators=[np.random.Generator(np.random.SFC64(seed)) for seed in seeds],
-        )
-
-    def take(self, peers):
-        """Copy some peers' state."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        for name, value in values.items():
-            if value is not None:
-                values[name] = [value[peer] for peer in peers] if isinstance(value, list) else value[peers]
-        return PeerState(**values)
-
-    def put(self, peers, other):
-        """Take over some peers' state from a copy."""
-        for field in fields(self):
-            mine, theirs = getattr(self, field.name), getattr(other, field.name)
-            if mine is not None:
-                for peer, value in zip(peers, theirs, strict=True):
-                    mine[peer] = value
-
-
-class Share:
-    """Some peers, and what one worker needs to train them.
-
-    Parameters
-    ----------
-    network : Network
-    settings : Settings
-    data : Data
-    parts : list of int32 ndarray
-        Each peer's rows of data.
-    state : PeerState
-        Changed in place.
-    peers : list of int
-        The peers of this share, as indices into parts and state.
-    """
-
-    def __init__(self, network, settings, data, parts, state, peers):
-        self.settings, self.data, self.parts, self.state, self.peers = settings, data, parts, state, peers
-        self.batch_sizes = [min(settings.batch_size, len(part)) for part in parts]
-        self.rows = list(parts)
-        self.losses = np.zeros(len(parts))
-        self._trainer = _kernels.Trainer(
-            network,
-            data.X,
-            data.target,
-            data.sample_weight,
-            settings,
-            state,
-            buffer_rows=max((self.batch_sizes[peer] for peer in peers), default=1),
-        )
-
-    def begin_epoch(self):
-        """Draw the order of rows for an epoch."""
-        self.losses[self.peers] = 0
-        if self.settings.shuffle:
-            for peer in self.peers:
-                self.rows[peer] = self.state.generators[peer].permutation(self.parts[peer])
-
-    def train(self, start, stop):
-        """Take each peer's optimiser steps from ``start`` to ``stop`` of the epoch, as far as its rows reach."""
-        for peer in self.peers:
-            size, rows = self.batch_sizes[peer], self.rows[peer]
-            self.losses[peer] += self._trainer.train(
-                peer,
-                rows,
-                min(start * size, len(rows)),
-                min(stop * size, len(rows)),
-                size,
-                self.state.learning_rates[peer],
-            )
-
-    def end_epoch(self):
-        """Turn summed losses into means with the penalty, and set the learning rates of the next epoch."""
-        for peer in self.peers:
-            rows, weight = self.rows[peer], self.data.sample_weight
-            total = len(rows) if weight is None else weight[rows].sum(dtype=np.float64)
-            n_steps = -(-len(rows) // self.batch_sizes[peer])
-            self.losses[peer] = self.losses[peer] / total + self._trainer.penalty(peer) * n_steps / len(rows)
-            self.state.samples_seen[peer] += len(rows)
-            if self.settings.learning_rate == "invscaling" and self.settings.solver == "sgd":
-                seen = float(self.state.samples_seen[peer]) + 1
-                self.state.learning_rates[peer] = self.settings.learning_rate_init / seen**self.settings.power_t
-
-
-class _LocalShares:
-    """All peers' shares in this process's memory, one per thread."""
-
-    def __init__(self, network, settings, data, parts, state, assignment, workers):
-        self.shares = [Share(network, settings, data, parts, state, peers) for peers in assignment]
-        self._weights, self._settings, self._workers = state.weights, settings, workers
-        self._columns = np.linspace(0, network.n_parameters, len(self.shares) + 1).astype(int)
-
-    def train(self, start, stop, first, last):
-        """Train all peers; returns their losses so far."""
-
-        def task(worker):
-            share = self.shares[worker]
-            if first:
-                share.begin_epoch()
-            share.train(start, stop)
-            if last:
-                share.end_epoch()
-
-        self._workers.run(task)
-        return sum(share.losses for share in self.shares)
-
-    def fuse(self, pairs):
-        """Fuse pairs, each thread some of the columns: what becomes of a column depends on no other."""
-
-        def task(worker):
-            _fuse(self._weights, pairs, self._settings, *self._columns[worker : worker + 2])
-
-        self._workers.run(task)
-
-
-def _fuse(weights, pairs, settings, start, stop):
-    _kernels.fuse(weights, pairs, settings.fusion_rate, settings.fusion_rule == "simultaneous", start, stop)
-
-
-def _train_elsewhere(network, settings, data, parts, state, losses, segment):
-    start, stop, last = segment
-    share = Share(network, settings, data, parts, state, list(range(len(parts))))
-    generators = [np.random.Generator(np.random.SFC64()) for _ in parts]
-    for copy, generator in zip(generators, state.generators, strict=True):
-        copy.bit_generator.state = generator.bit_generator.state
-    share.begin_epoch()
-    share.losses += losses
-    with _one_blas_thread():
-        share.train(start, stop)
-    if last:
-        share.end_epoch()
-    else:  # the next segment draws the same order again
-        state.generators = generators
-    return state, share.losses
-
-
-class _RemoteShares:
-    """The same over workers that share no memory: the peers' states go there and back in each round."""
-
-    def __init__(self, network, settings, data, parts, state, assignment, n_jobs):
-        self._network, self._settings, self._state, self._n_jobs = network, settings, state, n_jobs
-        self._assignment = assignment
-        self._losses = np.zeros(len(parts))
-        self._data, self._parts = [], []
-        for peers in assignment:
-            ends = np.cumsum([len(parts[peer]) for peer in peers], dtype=np.int32)
-            self._data.append(data.take(np.concatenate([parts[peer] for peer in peers])))
-            self._parts.append(np.split(np.arange(ends[-1], dtype=np.int32), ends[:-1]))
-
-    def train(self, start, stop, first, last):
-        """Train all peers; returns their losses so far."""
-        if first:
-            self._losses[:] = 0
-        results = joblib.Parallel(n_jobs=self._n_jobs, prefer="threads")(
-            joblib.delayed(_train_elsewhere)(
-                self._network,
-                self._settings,
-                data,
-                parts,
-                self._state.take(peers),
-                self._losses[peers],
-                (start, stop, last),
-            )
-            for data, parts, peers in zip(self._data, self._parts, self._assignment, strict=True)
-        )
-        for peers, (state, losses) in zip(self._assignment, results, strict=True):
-            self._state.put(peers, state)
-            self._losses[peers] = losses
-        return self._losses
-
-    def fuse(self, pairs):
-        """Fuse pairs, here."""
-        _fuse(self._state.weights, pairs, self._settings, 0, self._network.n_parameters)
-
-
-@cache
-def _thread_pools():
-    return ThreadpoolController()
-
-
-def _one_blas_thread():
-    return _thread_pools().limit(limits=1, user_api="blas")
-
-
-def assign(sizes, n_workers):
-    """Spread peers over workers, largest first onto the least loaded; returns a list of peers for each."""
+def assign(parts, n_workers):
+    """Spread peers over workers, those with most rows first onto the least loaded; returns the peers of each."""
     loads, peers = np.zeros(n_workers), [[] for _ in range(n_workers)]
-    for peer in np.argsort(-np.asarray(sizes), kind="stable"):
+    for peer in sorted(range(len(parts)), key=lambda peer: -len(parts[peer])):
         worker = loads.argmin()
-        loads[worker] += sizes[peer]
-        peers[worker].append(int(peer))
+        loads[worker] += len(parts[peer])
+        peers[worker].append(peer)
     return [sorted(some) for some in peers]
 
 
 def prefer_sparse(X):
     """X as CSR where so few of its values are not 0 that this trains faster; else X."""
-    if isinstance(X, np.ndarray) and np.count_nonzero(X) < _SPARSE_DENSITY * X.size < np.iinfo(np.int32).max:
-        from scipy.sparse import csr_array
-
-        return csr_array(X)
-    return X
+    if not isinstance(X, np.ndarray) or not np.count_nonzero(X) < min(_SPARSE_DENSITY * X.size, _MOST_NONZEROS):
+        return X
+    places = np.flatnonzero(X != 0)
+    ends = np.searchsorted(places, np.arange(len(X) + 1) * X.shape[1])
+    columns = places % X.shape[1]
+    return csr_array((X.ravel()[places], columns.astype(np.int32), ends.astype(np.int32)), shape=X.shape)
 
 
 def hold_out(parts, fraction, rng):
@@ -353,24 +119,25 @@ class Rounds:
     @contextmanager
     def workers(self, n_jobs, max_iter):
         """Hold workers for the epochs that run inside this context."""
-        n_workers, shared_memory = available_workers(n_jobs)
+        n_workers, shared_memory = _available_workers(n_jobs)
         n_workers = min(n_workers, self.n_networks)
-        sizes = [len(part) for part in self.parts]
-        args = self.network, self.settings, self.data, self.parts, self.state
-        with ExitStack() as stack:
-            if self.n_networks > 1 and self.settings.batch_size > 1:
-                # Whatever n_jobs is, so that sums are taken in the same order.
-                stack.enter_context(_one_blas_thread())
+        problem = self.network, self.settings, self.data, self.parts, self.state
+        # Whatever n_jobs is, so that sums are taken in the same order.
+        blas = one_blas_thread() if self.n_networks > 1 and self.settings.batch_size > 1 else nullcontext()
+        with blas:
             if n_workers > 1 and not shared_memory:
-                self._shares = _RemoteShares(*args, assign(sizes, n_workers), n_jobs)
+                self._shares = RemoteShares(*problem, assign(self.parts, n_workers), n_jobs)
             else:
-                work = sum(sizes) * self.network.n_parameters
-                rounds = len(list(self._segments()))
-                if work < _PARALLEL_ROUND * rounds or work * max_iter < _PARALLEL_FIT:
-                    n_workers = 1
-                workers = stack.enter_context(team(n_workers))
-                self._shares = _LocalShares(*args, assign(sizes, n_workers), workers)
-            yield
+                n_workers = n_workers if self._pays_in_threads(max_iter) else 1
+                self._shares = LocalShares(*problem, assign(self.parts, n_workers))
+            try:
+                yield
+            finally:
+                self._shares.close()
+
+    def _pays_in_threads(self, max_iter):
+        work = sum(len(part) for part in self.parts) * self.network.n_parameters
+        return work > _PARALLEL_ROUND * len(self._segments()) and work * max_iter > _PARALLEL_FIT
 
     def _segments(self):
         """Return the steps between fusion rounds: (start, stop, whether a round follows)."""

@@ -1,0 +1,163 @@
+"""Peers: what they train on, what changes as they train, and a share of them that one worker trains."""
+
+from dataclasses import dataclass, fields
+from functools import cache
+
+import numpy as np
+from threadpoolctl import ThreadpoolController  # scikit-learn depends on it
+
+from skfusion import _kernels
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How peers train and fuse; each field as the parameter of FusedMLPClassifier, l1 and l2 made of alpha."""
+
+    solver: str
+    momentum: float
+    nesterovs_momentum: bool
+    beta_1: float
+    beta_2: float
+    epsilon: float
+    l1: float
+    l2: float
+    learning_rate: str
+    learning_rate_init: float
+    power_t: float
+    batch_size: int
+    shuffle: bool
+    fusion_rate: float
+    fusion_frequency: int
+    fusion_unit: str
+    fusion_rule: str
+
+
+@dataclass(frozen=True)
+class Data:
+    """Rows that peers train on: X in C order or CSR, class indices, and weights or None."""
+
+    X: object
+    target: np.ndarray
+    sample_weight: np.ndarray | None
+
+    def take(self, rows):
+        """Return the given rows alone."""
+        weight = None if self.sample_weight is None else self.sample_weight[rows]
+        return Data(self.X[rows], self.target[rows], weight)
+
+
+@dataclass
+class PeerState:
+    """All that changes in the peers while they train; each field has an entry per peer."""
+
+    weights: np.ndarray
+    first_moments: np.ndarray | None
+    second_moments: np.ndarray | None
+    n_steps: np.ndarray
+    samples_seen: np.ndarray
+    learning_rates: np.ndarray
+    generators: list
+
+    @classmethod
+    def start(cls, weights, seeds, settings):
+        """State of peers that have not trained yet."""
+        has_moments = settings.solver == "adam" or settings.momentum > 0
+        return cls(
+            weights=weights,
+            first_moments=np.zeros_like(weights) if has_moments else None,
+            second_moments=np.zeros_like(weights) if settings.solver == "adam" else None,
+            n_steps=np.zeros(len(weights), np.int64),
+            samples_seen=np.zeros(len(weights), np.int64),
+            learning_rates=np.full(len(weights), settings.learning_rate_init),
+            generators=[np.random.Generator(np.random.SFC64(seed)) for seed in seeds],
+        )
+
+    def take(self, peers):
+        """Copy some peers' state."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        for name, value in values.items():
+            if value is not None:
+                values[name] = [value[peer] for peer in peers] if isinstance(value, list) else value[peers]
+        return PeerState(**values)
+
+    def put(self, peers, other):
+        """Take over some peers' state from a copy."""
+        for field in fields(self):
+            mine, theirs = getattr(self, field.name), getattr(other, field.name)
+            if mine is not None:
+                for peer, value in zip(peers, theirs, strict=True):
+                    mine[peer] = value
+
+
+class Share:
+    """Some peers, and what one worker needs to train them.
+
+    Parameters
+    ----------
+    network : Network
+    settings : Settings
+    data : Data
+    parts : list of int32 ndarray
+        Each peer's rows of data.
+    state : PeerState
+        Changed in place.
+    peers : list of int
+        The peers of this share, as indices into parts and state.
+    """
+
+    def __init__(self, network, settings, data, parts, state, peers):
+        self.settings, self.data, self.parts, self.state, self.peers = settings, data, parts, state, peers
+        self.batch_sizes = [min(settings.batch_size, len(part)) for part in parts]
+        self.rows = list(parts)
+        self.losses = np.zeros(len(parts))
+        self._trainer = _kernels.Trainer(
+            network,
+            data.X,
+            data.target,
+            data.sample_weight,
+            settings,
+            state,
+            buffer_rows=max((self.batch_sizes[peer] for peer in peers), default=1),
+        )
+
+    def begin_epoch(self):
+        """Draw the order of rows for an epoch."""
+        self.losses[self.peers] = 0
+        if self.settings.shuffle:
+            for peer in self.peers:
+                self.rows[peer] = self.state.generators[peer].permutation(self.parts[peer])
+
+    def train(self, start, stop):
+        """Take each peer's optimiser steps from ``start`` to ``stop`` of the epoch, as far as its rows reach."""
+        for peer in self.peers:
+            size, rows = self.batch_sizes[peer], self.rows[peer]
+            self.losses[peer] += self._trainer.train(
+                peer,
+                rows,
+                min(start * size, len(rows)),
+                min(stop * size, len(rows)),
+                size,
+                self.state.learning_rates[peer],
+            )
+
+    def end_epoch(self):
+        """Turn summed losses into means with the penalty, and set the learning rates of the next epoch."""
+        for peer in self.peers:
+            rows, weight = self.rows[peer], self.data.sample_weight
+            total = len(rows) if weight is None else weight[rows].sum(dtype=np.float64)
+            n_steps = -(-len(rows) // self.batch_sizes[peer])
+            self.losses[peer] = self.losses[peer] / total + self._trainer.penalty(peer) * n_steps / len(rows)
+            self.state.samples_seen[peer] += len(rows)
+            if self.settings.learning_rate == "invscaling" and self.settings.solver == "sgd":
+                seen = float(self.state.samples_seen[peer]) + 1
+                self.state.learning_rates[peer] = self.settings.learning_rate_init / seen**self.settings.power_t
+
+
+@cache
+def _thread_pools():
+    return ThreadpoolController()
+
+
+def one_blas_thread():
+    """Keep BLAS to one thread inside a with statement."""
+    return _thread_pools().limit(limits=1, user_api="blas")

@@ -1,0 +1,111 @@
+"""Training in other processes, on this machine or others, through joblib's backends that share no memory.
+
+A share's rows go to a worker once and stay there; in each round the peers' state goes there and back.  Which worker
+a task meets is for the backend to say: one that does not hold the rows asks for them, be it that the backend moved
+the share or that the worker that held them died.
+"""
+
+import pickle
+import uuid
+
+import joblib
+import numpy as np
+
+from skfusion import _kernels
+from skfusion._peers import Share, one_blas_thread
+
+# In a worker: the shares of the fit that sent rows last, by fit and number.
+_held = {}
+
+
+def _visit(fit, number, rows, state, losses, segment):
+    """In a worker, train a share; returns its new state and losses, or None if its rows must be sent first."""
+    if rows is not None:
+        for key in [key for key in _held if key[0] != fit]:
+            del _held[key]
+        _held[fit, number] = Share(*pickle.loads(rows))
+    share = _held.get((fit, number))
+    if share is None:
+        return None
+    start, stop, last = segment
+    state = pickle.loads(state)
+    share.state.put(share.peers, state)
+    share.begin_epoch()
+    share.losses += losses
+    with one_blas_thread():
+        share.train(start, stop)
+    if last:
+        share.end_epoch()
+    else:  # the epoch's next segment draws the same order of rows
+        share.state.generators = state.generators
+    return share.state, share.losses
+
+
+class RemoteShares:
+    """Shares of the peers, each trained by whichever worker the backend gives it to.
+
+    Parameters
+    ----------
+    network : Network
+    settings : Settings
+    data : Data
+    parts : list of int32 ndarray
+        Each peer's rows of data.
+    state : PeerState
+        Changed in place.
+    assignment : list of list of int
+        The peers of each share.
+    n_jobs : int or None
+        joblib's number of workers.
+    """
+
+    def __init__(self, network, settings, data, parts, state, assignment, n_jobs):
+        self._state, self._settings, self._assignment = state, settings, assignment
+        self._parallel = joblib.Parallel(n_jobs=n_jobs, prefer="threads")
+        self._fit = uuid.uuid4().hex
+        self._losses = np.zeros(len(parts))
+        self._problem = network, settings, data, parts
+
+    def train(self, start, stop, first, last):
+        """Train all peers for some steps of an epoch; returns their losses so far."""
+        if first:
+            self._losses[:] = 0
+        numbers = [number for number, peers in enumerate(self._assignment) if peers]
+        # What is sent is bytes, since a backend may keep arrays on one worker only, to be lost with it.
+        messages = {
+            number: (pickle.dumps(self._state.take(peers)), self._losses[peers], (start, stop, last))
+            for number, peers in enumerate(self._assignment)
+        }
+        rows = dict.fromkeys(numbers)
+        while numbers:
+            answers = self._parallel(
+                joblib.delayed(_visit)(self._fit, number, rows[number], *messages[number]) for number in numbers
+            )
+            for number, answer in zip(numbers, answers, strict=True):
+                if answer is not None:
+                    peers = self._assignment[number]
+                    self._state.put(peers, answer[0])
+                    self._losses[peers] = answer[1]
+            numbers = [number for number, answer in zip(numbers, answers, strict=True) if answer is None]
+            rows = {number: self._pack_rows(number) for number in numbers}
+        return self._losses
+
+    def fuse(self, pairs):
+        """Fuse pairs, here."""
+        rate, simultaneous = self._settings.fusion_rate, self._settings.fusion_rule == "simultaneous"
+        _kernels.fuse(self._state.weights, pairs, rate, simultaneous, 0, self._state.weights.shape[1])
+
+    def close(self):
+        """Do nothing: a worker drops the rows of one fit when another sends its own."""
+
+    def _pack_rows(self, number):
+        """Pickle all that a share takes, for its own peers and their rows alone."""
+        network, settings, data, parts = self._problem
+        peers = self._assignment[number]
+        parts = [parts[peer] for peer in peers]
+        ends = np.cumsum([len(part) for part in parts])
+        own_parts = np.split(np.arange(ends[-1], dtype=np.int32), ends[:-1])
+        state = self._state.take(peers)
+        return pickle.dumps(
+            (network, settings, data.take(np.concatenate(parts)), own_parts, state, list(range(len(peers))))
+        )
