@@ -5,6 +5,7 @@ a task meets is for the backend to say: one that does not hold the rows asks for
 the share or that the worker that held them died.
 """
 
+import copy
 import pickle
 import uuid
 
@@ -30,6 +31,7 @@ def _visit(fit, number, rows, state, losses, segment):
     start, stop, last = segment
     state = pickle.loads(state)
     share.state.put(share.peers, state)
+    generators = copy.deepcopy(state.generators)
     share.begin_epoch()
     share.losses += losses
     with one_blas_thread():
@@ -37,7 +39,7 @@ def _visit(fit, number, rows, state, losses, segment):
     if last:
         share.end_epoch()
     else:  # the epoch's next segment draws the same order of rows
-        share.state.generators = state.generators
+        share.state.generators = generators
     return share.state, share.losses
 
 
