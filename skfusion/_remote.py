@@ -75,8 +75,8 @@ class RemoteShares:
         numbers = [number for number, peers in enumerate(self._assignment) if peers]
         # What is sent is bytes, since a backend may keep arrays on one worker only, to be lost with it.
         messages = {
-            number: (pickle.dumps(self._state.take(peers)), self._losses[peers], (start, stop, last))
-            for number, peers in enumerate(self._assignment)
+            number: (self._pack_state(number), self._losses[self._assignment[number]], (start, stop, last))
+            for number in numbers
         }
         rows = dict.fromkeys(numbers)
         while numbers:
@@ -99,6 +99,9 @@ class RemoteShares:
 
     def close(self):
         """Do nothing: a worker drops the rows of one fit when another sends its own."""
+
+    def _pack_state(self, number):
+        return pickle.dumps(self._state.take(self._assignment[number]))
 
     def _pack_rows(self, number):
         """Pickle all that a share takes, for its own peers and their rows alone."""

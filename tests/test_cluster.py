@@ -1,0 +1,105 @@
+"""Training on a real cluster of two processes on this machine, one of which dies."""
+
+import os
+import signal
+import threading
+
+import joblib
+import numpy as np
+import pytest
+from sklearn.datasets import make_classification
+
+from skfusion import FusedMLPClassifier
+from skfusion._remote import RemoteShares
+
+distributed = pytest.importorskip("dask.distributed")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+    pytest.mark.filterwarnings("ignore:Sending large graph"),
+]
+
+
+@pytest.fixture(scope="module")
+def client():
+    options = dict(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1")
+    with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster) as client:
+        yield client
+
+
+@pytest.fixture
+def sent(monkeypatch):
+    """Sizes of what is sent to workers: rows by share, and the state in each visit."""
+    sizes = {"rows": [], "state": []}
+    pack_rows, pack_state = RemoteShares._pack_rows, RemoteShares._pack_state
+
+    def counted(pack, kind):
+        def counting(self, number):
+            message = pack(self, number)
+            sizes[kind].append((number, len(message)))
+            return message
+
+        return counting
+
+    monkeypatch.setattr(RemoteShares, "_pack_rows", counted(pack_rows, "rows"))
+    monkeypatch.setattr(RemoteShares, "_pack_state", counted(pack_state, "state"))
+    return sizes
+
+
+@pytest.fixture(scope="module")
+def data():
+    return make_classification(20000, 100, n_informative=20, n_classes=4, random_state=0)
+
+
+def fitted(data, **params):
+    params = dict(n_networks=4, hidden_layer_sizes=(50,), max_iter=6, random_state=0) | params
+    return FusedMLPClassifier(**params).fit(*data)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [dict(), dict(solver="adam", batch_size=32), dict(fusion_unit="step", fusion_frequency=2000, momentum=0.9)],
+    ids=["sgd", "adam", "rounds within an epoch"],
+)
+def test_cluster_trains_the_same_weights_and_rows_travel_once(client, data, sent, params):
+    with joblib.parallel_config(backend="dask"):
+        remote = fitted(data, **params)
+    np.testing.assert_array_equal(remote.weights_, fitted(data, **params).weights_)
+    assert sorted(number for number, _ in sent["rows"]) == [0, 1]
+    rows_size = sum(size for _, size in sent["rows"])
+    assert data[0].nbytes < rows_size < 1.2 * data[0].nbytes + remote.weights_.nbytes * 3
+    state_arrays = 1 + ("momentum" in params) + 2 * ("solver" in params)
+    for _, size in sent["state"]:
+        assert size < state_arrays * remote.weights_.nbytes / 2 + 4096  # a share has two of the four peers
+
+
+class Killer:
+    """Callback that kills a worker a moment into the third epoch."""
+
+    def __init__(self, pid):
+        self.pid = pid
+        self.killed = False
+
+    def setup(self, estimator, context): ...
+
+    def teardown(self, estimator, context): ...
+
+    def on_fit_task_begin(self, estimator, context):
+        if context.task_name == "epoch" and context.task_id == 2:
+            threading.Timer(0.05, self.kill).start()
+
+    def on_fit_task_end(self, estimator, context): ...
+
+    def kill(self):
+        os.kill(self.pid, signal.SIGKILL)
+        self.killed = True
+
+
+def test_death_of_a_worker_changes_nothing(client, data, sent):
+    pids = client.run(os.getpid)
+    killer = Killer(next(iter(pids.values())))
+    params = dict(n_networks=4, hidden_layer_sizes=(200,), max_iter=6, random_state=0)
+    with joblib.parallel_config(backend="dask"):
+        remote = FusedMLPClassifier(**params).set_callbacks(killer).fit(*data)
+    assert killer.killed
+    assert len(sent["rows"]) > 2  # those that the dead worker held were sent again
+    np.testing.assert_array_equal(remote.weights_, FusedMLPClassifier(**params).fit(*data).weights_)
