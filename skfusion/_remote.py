@@ -63,7 +63,8 @@ class RemoteShares:
 
     def __init__(self, network, settings, data, parts, state, assignment, n_jobs):
         self._state, self._settings, self._assignment = state, settings, assignment
-        self._parallel = joblib.Parallel(n_jobs=n_jobs, prefer="threads")
+        # Entered, since some backends otherwise start their workers anew in each round.
+        self._parallel = joblib.Parallel(n_jobs=n_jobs, prefer="threads").__enter__()
         self._fit = uuid.uuid4().hex
         self._losses = np.zeros(len(parts))
         self._problem = network, settings, data, parts
@@ -98,7 +99,8 @@ class RemoteShares:
         _kernels.fuse(self._state.weights, pairs, rate, simultaneous, 0, self._state.weights.shape[1])
 
     def close(self):
-        """Do nothing: a worker drops the rows of one fit when another sends its own."""
+        """Let go of the workers; each drops the rows that it holds when another fit sends its own."""
+        self._parallel.__exit__(None, None, None)
 
     def _pack_state(self, number):
         return pickle.dumps(self._state.take(self._assignment[number]))

@@ -25,7 +25,7 @@ def network(seed, **params):
 # Eight peers, a random eighth of the rows each
 
 SEEDS = range(5)
-not_converged = pytest.mark.filterwarnings("ignore:Maximum number of epochs")
+not_converged = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 
 def mean_accuracy(**params):
