@@ -364,24 +364,32 @@ PER_ISA static void FN(fuse_pair)(
     }
 }
 
-/* sum over columns and rows of (w - column mean)^2, for n columns of n_rows rows that lie stride apart */
+/* Sum over columns and rows of (w - column mean)^2, for n columns of n_rows rows that lie stride apart, in one pass:
+ * with d = w - first row, it is the sum of d^2 less n_rows times that of mean(d)^2. */
 PER_ISA static double FN(squared_spread)(Py_ssize_t n, Py_ssize_t n_rows, Py_ssize_t stride, const REAL *w) {
-    enum { STRIP = 256 };
-    double mean[STRIP], total = 0;
-    for (Py_ssize_t start = 0; start < n; start += STRIP) {
+    enum { STRIP = 2048 };
+    REAL sum[STRIP];
+    double total = 0;
+    for (Py_ssize_t start = 0; start < n; start += STRIP, w += STRIP) {
         Py_ssize_t width = n - start < STRIP ? n - start : STRIP;
-        for (Py_ssize_t j = 0; j < width; j++) mean[j] = 0;
-        for (Py_ssize_t i = 0; i < n_rows; i++)
-            for (Py_ssize_t j = 0; j < width; j++) mean[j] += w[i * stride + start + j];
-        for (Py_ssize_t j = 0; j < width; j++) mean[j] /= n_rows;
-        for (Py_ssize_t i = 0; i < n_rows; i++)
-#pragma omp simd reduction(+ : total)
+        memset(sum, 0, sizeof sum);
+        for (Py_ssize_t i = 1; i < n_rows; i++) {
+            const REAL *restrict row = w + i * stride;
+            REAL squares = 0;
+#pragma omp simd reduction(+ : squares)
             for (Py_ssize_t j = 0; j < width; j++) {
-                double d = w[i * stride + start + j] - mean[j];
-                total += d * d;
+                REAL d = row[j] - w[j];
+                sum[j] += d;
+                squares += d * d;
             }
+            total += squares;
+        }
+        double of_means = 0;
+#pragma omp simd reduction(+ : of_means)
+        for (Py_ssize_t j = 0; j < width; j++) of_means += (double)sum[j] * sum[j];
+        total -= of_means / n_rows;
     }
-    return total;
+    return total > 0 ? total : 0;
 }
 
 #endif
