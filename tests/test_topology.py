@@ -145,13 +145,16 @@ def test_random_matchings_are_uniform_in_pairs_order_and_direction(n_networks):
 
 def test_with_an_odd_number_every_network_is_equally_likely_to_fuse_twice_and_with_any_other():
     rng = np.random.RandomState(1)
-    twice, edges = np.zeros(5), np.zeros((5, 5))
+    twice, places, edges = np.zeros(5), np.zeros(4), np.zeros((5, 5))
     for _ in range(3000):
         pairs = RandomTopology().pairs(5, random_state=rng)
-        twice[np.bincount(pairs.ravel()).argmax()] += 1
+        network = np.bincount(pairs.ravel()).argmax()
+        twice[network] += 1
+        places[pairs.ravel().tolist().index(network)] += 1  # of the four in the pairs before the last
         first, second = pairs[0]
         edges[min(first, second), max(first, second)] += 1
     assert chisquare(twice).pvalue > 0.001
+    assert chisquare(places).pvalue > 0.001
     assert chisquare(edges[np.triu_indices(5, 1)]).pvalue > 0.001
 
 
