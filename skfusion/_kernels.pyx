@@ -340,17 +340,26 @@ cdef double train_rows(const Network *network, Training *t, floating *weights, f
     return loss
 
 
-cdef inline const void *address(array, bint single) except? NULL:
-    """Where a C-contiguous array's data begin, once its dtype is checked; NULL for None and empty arrays."""
+cdef const void *readable(array, bint single) except? NULL:
+    """Where an array's data begin, its dtype and memory order once checked; NULL for None and empty arrays."""
     cdef const float[::1] singles
     cdef const double[::1] doubles
     if array is None or array.size == 0:
         return NULL
+    if not array.flags.c_contiguous:
+        raise ValueError("array must be C-contiguous")
     if single:
         singles = array.reshape(-1)
         return &singles[0]
     doubles = array.reshape(-1)
     return &doubles[0]
+
+
+cdef void *writable(array, bint single) except? NULL:
+    """The same for an array that is to be changed."""
+    if array is not None and not array.flags.writeable:
+        raise ValueError("array must not be read-only")
+    return <void *> readable(array, single)
 
 
 cdef class Forward:
@@ -369,6 +378,7 @@ cdef class Forward:
     cdef Input x
     cdef bint single
     cdef Py_ssize_t n_samples
+    cdef Py_ssize_t n_parameters
     cdef Py_ssize_t buffer_rows
     cdef int32_t[::1] rows  # those of the chunk in the buffers
     cdef list owned  # what the pointers point into
@@ -378,6 +388,8 @@ cdef class Forward:
         cdef const int64_t[::1] indptr
         cdef Py_ssize_t l, offset = 0
         sizes = network.layer_sizes
+        if X.shape[1] != sizes[0]:
+            raise ValueError(f"X must have {sizes[0]} columns, got {X.shape[1]}")
         self.owned = []
         self.single = X.dtype == np.float32
         self.n_samples = X.shape[0]
@@ -394,10 +406,13 @@ cdef class Forward:
             self.network.layers[l] = Layer(sizes[l], sizes[l + 1], offset)
             self.network.activations[l] = self.buffer(buffer_rows * sizes[l + 1])
             offset += (sizes[l] + 1) * sizes[l + 1]
+        self.n_parameters = offset
         self.x.sparse = not isinstance(X, np.ndarray)
         if self.x.sparse:
             self.x.values = self.own(X.data)
             indptr = X.indptr.astype(np.int64)
+            if X.nnz and not 0 <= X.indices.min() <= X.indices.max() < X.shape[1]:
+                raise ValueError(f"X must have column indices from 0 to {X.shape[1] - 1}")
             indices = X.indices.astype(np.int32, copy=False)
             self.owned += [indices, indptr]
             self.x.indptr = &indptr[0]
@@ -411,10 +426,14 @@ cdef class Forward:
 
     cdef const void *own(self, array) except? NULL:
         self.owned.append(array)
-        return address(array, self.single)
+        return readable(array, self.single)
+
+    cdef void *own_writable(self, array) except? NULL:
+        self.owned.append(array)
+        return writable(array, self.single)
 
     cdef void *buffer(self, Py_ssize_t size) except NULL:
-        return <void *> self.own(np.empty(max(size, 1), np.float32 if self.single else np.float64))
+        return self.own_writable(np.empty(max(size, 1), np.float32 if self.single else np.float64))
 
     def outputs(self, weights):
         """What a network answers to each row of X.
@@ -429,9 +448,11 @@ cdef class Forward:
             The activations of the last layer.
         """
         cdef Py_ssize_t n_outputs = self.network.layers[self.network.n_layers - 1].fan_out
+        if weights.size != self.n_parameters:
+            raise ValueError(f"weights must have {self.n_parameters} entries, got {weights.size}")
         result = np.empty((self.n_samples, n_outputs), weights.dtype)
-        cdef const void *w = address(weights, self.single)
-        cdef void *out = <void *> address(result, self.single)
+        cdef const void *w = readable(weights, self.single)
+        cdef void *out = writable(result, self.single)
         with nogil:
             if self.single:
                 forward_all(self, <const float *> w, <float *> out)
@@ -481,7 +502,6 @@ cdef class Trainer(Forward):
     cdef void *first_moments
     cdef void *second_moments
     cdef int64_t[::1] n_steps
-    cdef Py_ssize_t n_parameters
 
     def __cinit__(self, network, X, target, sample_weight, optimizer, state, *, Py_ssize_t buffer_rows):
         cdef const int32_t[::1] target_ = target
@@ -503,11 +523,15 @@ cdef class Trainer(Forward):
         t.next_delta = self.buffer(buffer_rows * widest)
         t.gradient = NULL if t.solver == PLAIN_SGD else self.buffer(largest)
         self.owned.append(target_)
-        self.weights = <void *> self.own(state.weights)
-        self.first_moments = <void *> self.own(state.first_moments)
-        self.second_moments = <void *> self.own(state.second_moments)
+        if state.weights.shape[1] != self.n_parameters:
+            raise ValueError(f"weights must have {self.n_parameters} columns, got {state.weights.shape[1]}")
+        if (t.solver != PLAIN_SGD and state.first_moments is None) or (t.solver == ADAM and
+                                                                       state.second_moments is None):
+            raise ValueError("moments must not be None for this solver")
+        self.weights = self.own_writable(state.weights)
+        self.first_moments = self.own_writable(state.first_moments)
+        self.second_moments = self.own_writable(state.second_moments)
         self.n_steps = state.n_steps
-        self.n_parameters = state.weights.shape[1]
 
     def train(self, Py_ssize_t peer, const int32_t[::1] rows, Py_ssize_t start, Py_ssize_t stop,
               Py_ssize_t batch_size, double learning_rate):
@@ -520,8 +544,9 @@ cdef class Trainer(Forward):
             weights or the loss have left the finite numbers.
         """
         cdef double loss
-        if not (0 <= start <= stop <= rows.shape[0] and 0 < batch_size <= self.buffer_rows):
-            raise ValueError("rows or batch_size out of range")
+        if not (0 <= start <= stop <= rows.shape[0] and 0 < batch_size <= self.buffer_rows and
+                0 <= peer < self.n_steps.shape[0]):
+            raise ValueError("peer, rows or batch_size out of range")
         if start == stop:
             return 0.0
         with nogil:
@@ -570,8 +595,9 @@ cdef double train_one(Trainer self, floating *weights, Py_ssize_t peer, const in
 
 
 cdef void fuse_columns(floating *weights, Py_ssize_t n_parameters, const int32_t *pairs, Py_ssize_t n_pairs,
-                       double rate, bint simultaneous, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
-    cdef Py_ssize_t block = FUSION_BLOCK // sizeof(floating), k, width
+                       Py_ssize_t block, double rate, bint simultaneous, Py_ssize_t start,
+                       Py_ssize_t stop) noexcept nogil:
+    cdef Py_ssize_t k, width
     while start < stop:
         width = min(block, stop - start)
         for k in range(n_pairs):
@@ -581,29 +607,36 @@ cdef void fuse_columns(floating *weights, Py_ssize_t n_parameters, const int32_t
         start += width
 
 
-def fuse(weights, const int32_t[:, ::1] pairs, double rate, bint simultaneous, Py_ssize_t start, Py_ssize_t stop):
-    """Algorithm 1 on columns start to stop of ``weights``, pair after pair, in place."""
+def fuse(weights, const int32_t[:, ::1] pairs, double rate, bint simultaneous, Py_ssize_t part=0, Py_ssize_t n_parts=1):
+    """Algorithm 1 on one of ``n_parts`` parts of the columns of ``weights``, pair after pair, in place.
+
+    Parts consist of whole blocks, so that the rounding of a column does not depend on their number.
+    """
     cdef Py_ssize_t n_parameters = weights.shape[1], n_pairs = pairs.shape[0]
     cdef bint single = weights.dtype == np.float32
-    cdef void *w = <void *> address(weights, single)
+    cdef Py_ssize_t block = FUSION_BLOCK // <Py_ssize_t> (sizeof(float) if single else sizeof(double))
+    cdef Py_ssize_t n_blocks = (n_parameters + block - 1) // block
+    cdef Py_ssize_t start = part * n_blocks // n_parts * block
+    cdef Py_ssize_t stop = min((part + 1) * n_blocks // n_parts * block, n_parameters)
+    cdef void *w = writable(weights, single)
     if n_pairs == 0:
         return
     with nogil:
         if single:
-            fuse_columns(<float *> w, n_parameters, &pairs[0, 0], n_pairs, rate, simultaneous, start, stop)
+            fuse_columns(<float *> w, n_parameters, &pairs[0, 0], n_pairs, block, rate, simultaneous, start, stop)
         else:
-            fuse_columns(<double *> w, n_parameters, &pairs[0, 0], n_pairs, rate, simultaneous, start, stop)
+            fuse_columns(<double *> w, n_parameters, &pairs[0, 0], n_pairs, block, rate, simultaneous, start, stop)
 
 
 def disagreement(weights):
     """Root mean square, over networks, of the Euclidean distance of their weights from the consensus."""
     cdef Py_ssize_t n_networks = weights.shape[0], n_parameters = weights.shape[1]
     cdef bint single = weights.dtype == np.float32
-    cdef void *w = <void *> address(weights, single)
+    cdef const void *w = readable(weights, single)
     cdef double total
     with nogil:
         if single:
-            total = squared_spread(n_parameters, n_networks, n_parameters, <float *> w)
+            total = squared_spread(n_parameters, n_networks, n_parameters, <const float *> w)
         else:
-            total = squared_spread(n_parameters, n_networks, n_parameters, <double *> w)
+            total = squared_spread(n_parameters, n_networks, n_parameters, <const double *> w)
     return c_sqrt(total / n_networks)

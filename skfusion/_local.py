@@ -3,7 +3,6 @@
 import threading
 
 import joblib
-import numpy as np
 
 from skfusion import _kernels
 from skfusion._peers import Share
@@ -87,7 +86,6 @@ class LocalShares:
     def __init__(self, network, settings, data, parts, state, assignment):
         self._shares = [Share(network, settings, data, parts, state, peers) for peers in assignment]
         self._weights, self._settings = state.weights, settings
-        self._columns = np.linspace(0, network.n_parameters, len(assignment) + 1).astype(int)
         self._team = ThreadTeam(len(assignment)) if len(assignment) > 1 else Alone()
 
     def train(self, start, stop, first, last):
@@ -109,11 +107,12 @@ class LocalShares:
 
         def task(worker):
             simultaneous = self._settings.fusion_rule == "simultaneous"
-            start, stop = self._columns[worker : worker + 2]
-            _kernels.fuse(self._weights, pairs, self._settings.fusion_rate, simultaneous, start, stop)
+            _kernels.fuse(self._weights, pairs, self._settings.fusion_rate, simultaneous, worker, len(self._shares))
 
         self._team.run(task)
 
-    def close(self):
-        """Let the threads end."""
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
         self._team.close()

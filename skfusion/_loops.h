@@ -133,7 +133,9 @@ INLINED double tanh_double(double x) {
 #undef REAL
 #undef FN
 
-#define SK_DISPATCH(name, pointer) _Generic((pointer), float *: name##_float, double *: name##_double)
+#define SK_DISPATCH(name, pointer) \
+    _Generic((pointer), float *: name##_float, const float *: name##_float, double *: name##_double, \
+             const double *: name##_double)
 #define add_rows(n_rows, index, value, W, n, z) SK_DISPATCH(add_rows, z)(n_rows, index, value, W, n, z)
 #define update_rows(n_rows, index, value, decay, factor, delta, n, W) \
     SK_DISPATCH(update_rows, W)(n_rows, index, value, decay, factor, delta, n, W)
@@ -389,7 +391,7 @@ PER_ISA static double FN(squared_spread)(Py_ssize_t n, Py_ssize_t n_rows, Py_ssi
         for (Py_ssize_t j = 0; j < width; j++) of_means += (double)sum[j] * sum[j];
         total -= of_means / n_rows;
     }
-    return total > 0 ? total : 0;
+    return total < 0 ? 0 : total;
 }
 
 #endif

@@ -1,6 +1,7 @@
 """Peers: what they train on, what changes as they train, and a share of them that one worker trains."""
 
-from dataclasses import dataclass, fields
+import threading
+from dataclasses import dataclass, fields, replace
 from functools import cache
 
 import numpy as np
@@ -61,16 +62,28 @@ class PeerState:
     @classmethod
     def start(cls, weights, seeds, settings):
         """State of peers that have not trained yet."""
-        has_moments = settings.solver == "adam" or settings.momentum > 0
-        return cls(
+        state = cls(
             weights=weights,
-            first_moments=np.zeros_like(weights) if has_moments else None,
-            second_moments=np.zeros_like(weights) if settings.solver == "adam" else None,
+            first_moments=None,
+            second_moments=None,
             n_steps=np.zeros(len(weights), np.int64),
             samples_seen=np.zeros(len(weights), np.int64),
             learning_rates=np.full(len(weights), settings.learning_rate_init),
             generators=[np.random.Generator(np.random.SFC64(seed)) for seed in seeds],
         )
+        state.add_moments(settings)
+        return state
+
+    def add_moments(self, settings):
+        """Set up the moments that the solver needs, where there are none."""
+        if self.first_moments is None and (settings.solver == "adam" or settings.momentum > 0):
+            self.first_moments = np.zeros_like(self.weights)
+        if self.second_moments is None and settings.solver == "adam":
+            self.second_moments = np.zeros_like(self.weights)
+
+    def with_weights(self, weights):
+        """Return the same state with other weights."""
+        return replace(self, weights=weights)
 
     def take(self, peers):
         """Copy some peers' state."""
@@ -143,14 +156,36 @@ class Share:
     def end_epoch(self):
         """Turn summed losses into means with the penalty, and set the learning rates of the next epoch."""
         for peer in self.peers:
-            rows, weight = self.rows[peer], self.data.sample_weight
-            total = len(rows) if weight is None else weight[rows].sum(dtype=np.float64)
+            rows = self.rows[peer]
             n_steps = -(-len(rows) // self.batch_sizes[peer])
-            self.losses[peer] = self.losses[peer] / total + self._trainer.penalty(peer) * n_steps / len(rows)
+            penalty = self._trainer.penalty(peer) * n_steps
+            self.losses[peer] = (self.losses[peer] + penalty) / len(rows)
             self.state.samples_seen[peer] += len(rows)
             if self.settings.learning_rate == "invscaling" and self.settings.solver == "sgd":
                 seen = float(self.state.samples_seen[peer]) + 1
                 self.state.learning_rates[peer] = self.settings.learning_rate_init / seen**self.settings.power_t
+
+
+class _OneBlasThread:
+    """Keeps BLAS to one thread while any with statement runs in it.
+
+    The limit holds for the whole process; the first of several fits in threads sets it and the last one lifts it.
+    """
+
+    def __init__(self):
+        self._lock, self._n_entered = threading.Lock(), 0
+
+    def __enter__(self):
+        with self._lock:
+            if self._n_entered == 0:
+                self._limit = _thread_pools().limit(limits=1, user_api="blas")
+            self._n_entered += 1
+
+    def __exit__(self, *exception):
+        with self._lock:
+            self._n_entered -= 1
+            if self._n_entered == 0:
+                self._limit.restore_original_limits()
 
 
 @cache
@@ -158,6 +193,4 @@ def _thread_pools():
     return ThreadpoolController()
 
 
-def one_blas_thread():
-    """Keep BLAS to one thread inside a with statement."""
-    return _thread_pools().limit(limits=1, user_api="blas")
+one_blas_thread = _OneBlasThread()

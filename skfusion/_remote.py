@@ -22,9 +22,9 @@ _held = {}
 def _visit(fit, number, rows, state, losses, segment):
     """In a worker, train a share; returns its new state and losses, or None if its rows must be sent first."""
     if rows is not None:
-        for key in [key for key in _held if key[0] != fit]:
-            del _held[key]
         _held[fit, number] = Share(*pickle.loads(rows))
+        for other in {key[0] for key in _held} - {fit}:
+            _release(other)
     share = _held.get((fit, number))
     if share is None:
         return None
@@ -34,13 +34,19 @@ def _visit(fit, number, rows, state, losses, segment):
     generators = copy.deepcopy(state.generators)
     share.begin_epoch()
     share.losses += losses
-    with one_blas_thread():
+    with one_blas_thread:
         share.train(start, stop)
     if last:
         share.end_epoch()
     else:  # the epoch's next segment draws the same order of rows
         share.state.generators = generators
     return share.state, share.losses
+
+
+def _release(fit):
+    """In a worker, drop the rows of a fit."""
+    for key in [key for key in _held if key[0] == fit]:
+        del _held[key]
 
 
 class RemoteShares:
@@ -96,11 +102,15 @@ class RemoteShares:
     def fuse(self, pairs):
         """Fuse pairs, here."""
         rate, simultaneous = self._settings.fusion_rate, self._settings.fusion_rule == "simultaneous"
-        _kernels.fuse(self._state.weights, pairs, rate, simultaneous, 0, self._state.weights.shape[1])
+        _kernels.fuse(self._state.weights, pairs, rate, simultaneous)
 
-    def close(self):
-        """Let go of the workers; each drops the rows that it holds when another fit sends its own."""
-        self._parallel.__exit__(None, None, None)
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *exception):
+        if kind is None:  # let the workers drop their rows, as far as these tasks reach them
+            self._parallel(joblib.delayed(_release)(self._fit) for _ in self._assignment)
+        self._parallel.__exit__(kind, *exception)
 
     def _pack_state(self, number):
         return pickle.dumps(self._state.take(self._assignment[number]))

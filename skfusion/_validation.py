@@ -8,7 +8,8 @@ import numpy as np
 def check_integer(name, value, minimum):
     """Return ``value`` as an int, at least ``minimum``, or raise TypeError or ValueError."""
     if not isinstance(value, Integral) or isinstance(value, bool | np.bool_):
-        raise TypeError(f"{name} must be an integer of at least {minimum}, got {value!r}")
+        limit = "" if minimum == -np.inf else f" of at least {minimum}"
+        raise TypeError(f"{name} must be an integer{limit}, got {value!r}")
     if value < minimum:
         raise ValueError(f"{name} must be at least {minimum}, got {value!r}")
     return int(value)

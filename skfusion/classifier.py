@@ -1,6 +1,8 @@
 """FusedMLPClassifier: parameters, validation of input, prediction."""
 
+import copy
 import warnings
+from dataclasses import dataclass
 from numbers import Integral, Number
 
 import numpy as np
@@ -8,18 +10,18 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import accuracy_score
-from sklearn.neural_network import MLPClassifier
-from sklearn.utils import check_array, check_consistent_length, column_or_1d
-from sklearn.utils.class_weight import compute_class_weight
+from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets, unique_labels
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skfusion._peers import Data, PeerState, Settings
+from skfusion._ensemble import Ensemble
+from skfusion._inputs import check_classes, check_groups, check_sample_weight, encode, relative_weight
+from skfusion._peers import Data, Settings
 from skfusion._validation import check_choice, check_flag, check_integer, check_real
 from skfusion.fusion import RULES
 from skfusion.network import Network
-from skfusion.partition import check_partition, check_partitioner
-from skfusion.topology import check_topology
+from skfusion.partition import BasePartitioner, check_partition, check_partitioner
+from skfusion.topology import BaseTopology, check_topology
 from skfusion.training import Progress, Rounds, Stopping, hold_out, prefer_sparse
 
 _AUTO_BATCH_SIZE = 200  # MLPClassifier's
@@ -85,8 +87,8 @@ class FusedMLPClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     max_iter : int, default=200
         Largest number of epochs.
     tol : float, default=1e-4
-        Training stops when the mean of the peers' losses, or with ``early_stopping`` the validation score, has not
-        improved by ``tol`` in more than ``n_iter_no_change`` epochs running.
+        Training stops when ``loss_``, or with ``early_stopping`` the validation score, has not improved by ``tol`` in
+        more than ``n_iter_no_change`` epochs running.
     n_iter_no_change : int, default=10
         See ``tol``.
     shuffle : bool, default=True
@@ -138,7 +140,7 @@ class FusedMLPClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         weights from the consensus around the epoch's last fusion round; "numbers_sent", by each peer;
         "seconds"; and with ``early_stopping`` "validation_scores", for each peer the accuracy on what it held out.
     loss_, best_loss_ : float
-        Mean of the peers' losses in the last epoch, and its lowest value.
+        Mean of the peers' losses in the last epoch, each counted by its number of rows, and the lowest such mean.
     loss_curve_ : list of float
         That mean for each epoch.
     validation_scores_, best_validation_score_ : list of float, float
@@ -276,21 +278,24 @@ class FusedMLPClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             If a parameter or the input is not as described, a peer would have no rows, or training diverges.
         """
         settings = self._settings()
-        resume = self.warm_start and hasattr(self, "weights_")
-        X, y = self._validate_rows(X, y, reset=not resume)
-        rows, weight = self._validate_weight(sample_weight, len(y), X.dtype)
-        if not resume:
-            self._set_classes(unique_labels(y[rows]))
+        old = self._ensemble if self.warm_start and self.__sklearn_is_fitted__() else None
+        if old is None:
+            vars(self).pop("_ensemble", None)  # so that a fit that fails leaves no model behind
+        X, y = self._validate_rows(X, y, old)
         progress = Progress.start(self.random_state)
-        self.partition_ = self._partition(X, y, groups, rows, progress)
-        data = self._data(X, y, rows, weight)
-        parts, held_out = self.partition_, None
+        rows = self._prepare(X, y, sample_weight, groups, progress, None if old is None else self.classes_)
+        train, held_out = rows.partition, None
         if self.early_stopping:
-            parts, held_out = hold_out(parts, self.validation_fraction, progress.partition_rng)
-        self._start(settings, progress, X.dtype, self.weights_ if resume else None)
-        rounds = Rounds(self._network, settings, self.topology_, data, parts, self._state, progress)
-        metadata = None if sample_weight is None else {"sample_weight": sample_weight}
-        self._train(rounds, held_out, {"X": X, "y": y, "metadata": metadata})
+            train, held_out = hold_out(train, self.validation_fraction, progress.partition_rng)
+        network = self._make_network(X.shape[1], len(rows.classes))
+        if old is None:
+            shape = len(train), X.dtype
+            ensemble = Ensemble.start(network, settings, progress, *shape, shared=self.init == "shared")
+        else:
+            self._check_unchanged(old, network, rows)
+            ensemble = old.restarted(settings, progress)
+        run = _Run(ensemble, Rounds(network, settings, rows.topology, rows.data, train, ensemble.state, progress), rows)
+        self._train(run, held_out, {"X": X, "y": y, "metadata": _metadata(sample_weight)})
         return self
 
     def partial_fit(self, X, y, classes=None, sample_weight=None, groups=None):
@@ -322,21 +327,22 @@ class FusedMLPClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         """
         settings = self._settings()
         self._check_incremental()
-        first = not hasattr(self, "weights_")
-        X, y = self._validate_rows(X, y, reset=first)
-        rows, weight = self._validate_weight(sample_weight, len(y), X.dtype)
-        self._check_classes(classes, first)
-        progress = Progress.start(self.random_state) if first else self._progress
-        self.partition_ = self._partition(X, y, groups, rows, progress)
-        data = self._data(X, y, rows, weight)
-        if first:
-            self._start(settings, progress, X.dtype)
-        self._check_unchanged(self.weights_)
-        rounds = Rounds(self._network, settings, self.topology_, data, self.partition_, self._state, progress)
+        old = self._ensemble if self.__sklearn_is_fitted__() else None
+        X, y = self._validate_rows(X, y, old)
+        classes = self._check_classes(classes, old)
+        progress = Progress.start(self.random_state) if old is None else copy.deepcopy(old.progress)
+        rows = self._prepare(X, y, sample_weight, groups, progress, classes)
+        network = self._make_network(X.shape[1], len(classes))
+        if old is None:
+            shape = len(rows.partition), X.dtype
+            ensemble = Ensemble.start(network, settings, progress, *shape, shared=self.init == "shared")
+        else:
+            self._check_unchanged(old, network, rows)
+            ensemble = old.continued(settings, progress)
+        rounds = Rounds(network, settings, rows.topology, rows.data, rows.partition, ensemble.state, progress)
         with rounds.workers(self.n_jobs, max_iter=1):
-            self._record(rounds.epoch())
-        self.n_iter_ = 1
-        self._set_consensus()
+            self._epoch(_Run(ensemble, rounds, rows))
+        self._publish(ensemble, rows, n_iter=1)
         return self
 
     def predict(self, X):
@@ -369,10 +375,10 @@ class FusedMLPClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             Probabilities of the classes, in the order of ``classes_``.  Tanh outputs (``loss="squared_error"``) count
             as probabilities once scaled to sum to 1.
         """
-        check_is_fitted(self)
-        prediction = self._check_prediction()
+        ensemble = self._fitted()
+        prediction = self._check_prediction(len(ensemble.weights))
         X = validate_data(self, X, accept_sparse="csr", dtype=(np.float64, np.float32), reset=False)
-        return self._probabilities(X, prediction)
+        return ensemble.probabilities(X, prediction)
 
     def predict_log_proba(self, X):
         """Predict logarithms of class probabilities.
@@ -406,37 +412,58 @@ class FusedMLPClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         ndarray of shape (n_networks,)
             For each peer the share of rows whose label it predicts.
         """
-        check_is_fitted(self)
+        ensemble = self._fitted()
         X = validate_data(self, X, accept_sparse="csr", dtype=(np.float64, np.float32), reset=False)
         y = column_or_1d(y)
         check_consistent_length(X, y, sample_weight)
         return np.array(
             [
                 accuracy_score(
-                    y, self.classes_[self._probabilities(X, peer).argmax(axis=1)], sample_weight=sample_weight
+                    y, self.classes_[ensemble.probabilities(X, peer).argmax(axis=1)], sample_weight=sample_weight
                 )
-                for peer in range(len(self.weights_))
+                for peer in range(len(ensemble.weights))
             ]
         )
 
     @property
+    def weights_(self):
+        """Each peer's weights, ndarray of shape (n_networks, n_parameters)."""
+        return self._fitted().weights
+
+    @property
     def coefs_(self):
-        """Coefficients of the consensus, a list of ndarray of shape (fan_in, fan_out)."""
-        return self._network.layers(self._consensus)[0]
+        """Coefficients of the consensus, a list of read-only ndarray of shape (fan_in, fan_out)."""
+        ensemble = self._fitted()
+        return ensemble.network.layers(ensemble.consensus)[0]
 
     @property
     def intercepts_(self):
-        """Intercepts of the consensus, a list of ndarray of shape (fan_out,)."""
-        return self._network.layers(self._consensus)[1]
+        """Intercepts of the consensus, a list of read-only ndarray of shape (fan_out,)."""
+        ensemble = self._fitted()
+        return ensemble.network.layers(ensemble.consensus)[1]
 
     @property
     def peers_(self):
         """Each peer as a fitted MLPClassifier."""
+        ensemble = self._fitted()
+        names = (
+            "solver learning_rate learning_rate_init power_t momentum nesterovs_momentum beta_1 beta_2 epsilon alpha "
+            "batch_size max_iter tol n_iter_no_change shuffle random_state"
+        )
+        params = {name: getattr(self, name) for name in names.split()}
+        mlps = [ensemble.as_mlp(peer, self.classes_, params) for peer in range(len(ensemble.weights))]
+        for mlp in mlps:
+            mlp.n_iter_ = self.n_iter_
+            if hasattr(self, "feature_names_in_"):
+                mlp.feature_names_in_ = self.feature_names_in_
+        return mlps
+
+    def _fitted(self):
         check_is_fitted(self)
-        return [self._as_mlp(peer) for peer in range(len(self.weights_))]
+        return self._ensemble
 
     def __sklearn_is_fitted__(self):
-        return hasattr(self, "_consensus")
+        return "_ensemble" in vars(self)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -452,9 +479,9 @@ class FusedMLPClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         check_choice("init", self.init, ("shared", "independent"))
         check_integer("max_iter", self.max_iter, 1)
         check_integer("n_iter_no_change", self.n_iter_no_change, 1)
-        check_real("tol", self.tol)
+        check_real("tol", self.tol, open_maximum=True)
         check_real("validation_fraction", self.validation_fraction, 0, 1, open_minimum=True, open_maximum=True)
-        for name in ("early_stopping", "warm_start"):
+        for name in ("early_stopping", "warm_start", "verbose"):
             check_flag(name, getattr(self, name))
         if self.n_networks is not None:
             check_integer("n_networks", self.n_networks, 1)
@@ -463,6 +490,10 @@ class FusedMLPClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         alpha = check_real("alpha", self.alpha, open_maximum=True)
         l1_ratio = check_real("l1_ratio", self.l1_ratio, 0, 1)
         automatic = isinstance(self.batch_size, str) and self.batch_size == "auto"
+        if isinstance(self.batch_size, str) and not automatic:
+            raise ValueError(f"batch_size must be 'auto' or an integer of at least 1, got {self.batch_size!r}")
+        if self.n_jobs is not None and check_integer("n_jobs", self.n_jobs, -np.inf) == 0:
+            raise ValueError("n_jobs must be None or an integer other than 0, got 0")
         return Settings(
             solver=check_choice("solver", self.solver, ("sgd", "adam")),
             momentum=check_real("momentum", self.momentum, 0, 1),
@@ -487,241 +518,213 @@ class FusedMLPClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
     def _hidden_layer_sizes(self):
         sizes = self.hidden_layer_sizes
-        sizes = [sizes] if isinstance(sizes, Number) or not hasattr(sizes, "__iter__") else sizes
-        return tuple(check_integer("hidden_layer_sizes", size, 1) for size in sizes)
+        if isinstance(sizes, str) or not (isinstance(sizes, Number) or hasattr(sizes, "__len__")):
+            raise TypeError(f"hidden_layer_sizes must be an integer or a sequence of integers, got {sizes!r}")
+        sizes = [sizes] if isinstance(sizes, Number) else sizes
+        try:
+            return tuple(check_integer("hidden_layer_sizes", size, 1) for size in sizes)
+        except (TypeError, ValueError) as error:
+            raise type(error)(
+                f"hidden_layer_sizes must be positive integers, got {self.hidden_layer_sizes!r}"
+            ) from error
 
-    def _check_prediction(self):
-        n_networks = len(self.weights_) if hasattr(self, "weights_") else self.n_networks
+    def _check_prediction(self, n_networks=None):
+        """Return what to predict by; ``n_networks`` is None as long as it is not known."""
         prediction = self.prediction
-        if isinstance(prediction, Integral) and not isinstance(prediction, bool | np.bool_):
-            if prediction < 0 or (n_networks is not None and prediction >= n_networks):
-                limit = "" if n_networks is None else f" to {n_networks - 1}"
-                raise ValueError(
-                    f"prediction must be 'consensus', 'vote' or the index of a peer, from 0{limit}; got {prediction}"
-                )
-            return int(prediction)
-        return check_choice("prediction", prediction, ("consensus", "vote"))
+        if prediction in ("consensus", "vote"):
+            return prediction
+        if not isinstance(prediction, Integral) or isinstance(prediction, bool):
+            raise ValueError(f"prediction must be 'consensus', 'vote' or the index of a peer, got {prediction!r}")
+        if prediction < 0 or (n_networks is not None and prediction >= n_networks):
+            limit = "" if n_networks is None else f" to {n_networks - 1}"
+            raise ValueError(
+                f"prediction must be 'consensus', 'vote' or the index of a peer, from 0{limit}; got {prediction}"
+            )
+        return int(prediction)
 
     def _check_incremental(self):
         if self.early_stopping:
             raise ValueError("early_stopping must be False for partial_fit, which sees some of the rows only; got True")
         if isinstance(self.class_weight, str):
             raise ValueError(
-                "class_weight must be a dict or None for partial_fit, which sees some of the rows only; "
-                f"got {self.class_weight!r}"
+                "class_weight must be a dict or None for partial_fit, which sees some of the rows only; got "
+                f"{self.class_weight!r}"
             )
 
-    def _check_classes(self, classes, first):
-        if not first:
-            if classes is not None and not np.array_equal(unique_labels(classes), self.classes_):
-                raise ValueError(f"classes must stay {self.classes_!r}, those of the first call; got {classes!r}")
-        elif classes is None:
+    def _check_classes(self, classes, old):
+        if classes is None and old is None:
             raise ValueError("classes must be passed to the first call of partial_fit, got None")
-        else:
-            self._set_classes(unique_labels(classes))
+        if classes is None:
+            return self.classes_
+        classes = check_classes(unique_labels(classes))
+        if old is not None and not np.array_equal(classes, self.classes_):
+            raise ValueError(f"classes must stay {self.classes_.tolist()!r}, those of the first call; got {classes!r}")
+        return classes
 
-    def _check_unchanged(self, weights):
-        """Check that weights to go on from fit the parameters of today."""
-        n_networks, n_parameters = weights.shape
-        if n_networks != len(self.partition_):
+    def _check_unchanged(self, old, network, rows):
+        """Check that peers whose weights are kept fit the parameters and the rows of today."""
+        if old.network != network:
             raise ValueError(
-                f"n_networks must stay {n_networks}, as the peers' weights are kept; the rows were divided among "
-                f"{len(self.partition_)}"
+                f"hidden_layer_sizes, activation and loss must stay as they were, since the peers' weights are kept: "
+                f"the network was {old.network!r} and would be {network!r}"
             )
-        if n_parameters != self._network.n_parameters:
+        if len(old.weights) != len(rows.partition):
             raise ValueError(
-                "hidden_layer_sizes must stay as it was, as the peers' weights are kept; got "
-                f"{self.hidden_layer_sizes!r}"
+                f"n_networks must stay {len(old.weights)}, since the peers' weights are kept; the rows were divided "
+                f"among {len(rows.partition)}"
             )
 
     # Input
 
-    def _validate_rows(self, X, y, reset):
-        dtype = (np.float64, np.float32) if reset else self.weights_.dtype
-        X, y = validate_data(
-            self, X, y, accept_sparse="csr", accept_large_sparse=False, dtype=dtype, order="C", reset=reset
-        )
+    def _validate_rows(self, X, y, old):
+        dtype = (np.float64, np.float32) if old is None else old.weights.dtype
+        X, y = validate_data(self, X, y, accept_sparse="csr", dtype=dtype, order="C", reset=old is None)
         check_classification_targets(y)
         return X, column_or_1d(y, warn=True)
 
-    def _validate_weight(self, sample_weight, n_samples, dtype):
-        """Return the rows whose weight is not 0, and all weights or None."""
-        if sample_weight is None:
-            return np.arange(n_samples), None
-        if isinstance(sample_weight, Number):
-            sample_weight = np.full(n_samples, sample_weight)
-        weight = check_array(sample_weight, ensure_2d=False, dtype=dtype, input_name="sample_weight")
-        if weight.shape != (n_samples,):
-            raise ValueError(f"sample_weight must have shape ({n_samples},), got {weight.shape}")
-        if (weight < 0).any():
-            raise ValueError(f"sample_weight must not be negative, got {weight.min()}")
-        if not weight.any():
-            raise ValueError("sample_weight must contain at least one non-zero number, got zeros only")
-        return np.flatnonzero(weight), weight
-
-    def _set_classes(self, classes):
-        if len(classes) < 2:
-            raise ValueError(f"y must have at least 2 classes, got 1 class: {classes[0]!r}")
-        self.classes_ = classes
-
-    def _partition(self, X, y, groups, rows, progress):
-        """Divide the rows of weight among the peers."""
-        self.partitioner_ = check_partitioner(self.partitioner, groups)
-        self.topology_ = check_topology(self.topology)
-        if groups is not None:
-            groups = column_or_1d(groups)
-            if len(groups) != len(y):
-                raise ValueError(f"groups must have one label for each of the {len(y)} rows, got {len(groups)}")
-            groups = groups[rows]
-        if len(rows) < len(y):
-            X, y = X[rows], y[rows]
+    def _prepare(self, X, y, sample_weight, groups, progress, classes=None):
+        """Check what goes with the rows, drop those of weight 0, and divide the others among the peers."""
+        groups, weight = check_groups(groups, len(y)), check_sample_weight(sample_weight, len(y))
+        partitioner, topology = check_partitioner(self.partitioner, groups), check_topology(self.topology)
+        kept = np.arange(len(y)) if weight is None else np.flatnonzero(weight)
+        if len(kept) < len(y):
+            X, y, weight = X[kept], y[kept], weight[kept]
+            groups = None if groups is None else groups[kept]
+        if classes is None:
+            classes = check_classes(unique_labels(y))
+        target = encode(y, classes)
         if self.n_networks is not None and self.n_networks > len(y):
             raise ValueError(
-                f"n_networks must be at most the number of rows, n_samples = {len(y)}, so that no peer "
-                f"is empty; got {self.n_networks}"
+                f"n_networks must be at most the number of rows, n_samples = {len(y)}, so that no peer is empty; got "
+                f"{self.n_networks}"
             )
-        parts = self.partitioner_.partition(
+        weight = relative_weight(weight, self.class_weight, y, classes, X.dtype)
+        partition = partitioner.partition(
             X, y, groups=groups, n_networks=self.n_networks, random_state=progress.partition_rng
         )
-        return [rows[part] for part in check_partition(parts, len(y), self.n_networks)]
-
-    def _data(self, X, y, rows, weight):
-        """Return rows ready for training, weighted by their classes too."""
-        target = np.searchsorted(self.classes_, y)
-        known = np.append(self.classes_, self.classes_[:1])[target] == y
-        if not known[rows].all():
-            raise ValueError(f"y must have labels of {self.classes_!r} only, got {y[rows][~known[rows]][0]!r}")
-        target = np.where(known, target, 0).astype(np.int32)
-        if self.class_weight is not None:
-            kept = None if weight is None else weight[rows]
-            by_class = compute_class_weight(self.class_weight, classes=self.classes_, y=y[rows], sample_weight=kept)
-            weight = (1 if weight is None else weight) * by_class[target]
-        if weight is not None:
-            weight = (weight / weight[rows].mean()).astype(X.dtype)
-        return Data(prefer_sparse(X), target, weight)
+        partition = check_partition(partition, len(y), self.n_networks)
+        self._check_prediction(len(partition))
+        return _Rows(classes, Data(prefer_sparse(X), target, weight), partition, kept, partitioner, topology)
 
     # Training
 
-    def _start(self, settings, progress, dtype, weights=None):
-        """Set up peers that have not trained, with the given weights or with weights drawn anew."""
-        n_outputs = len(self.classes_) if len(self.classes_) > 2 else 1
-        hidden = self._hidden_layer_sizes()
+    def _make_network(self, n_features, n_classes):
+        n_outputs = n_classes if n_classes > 2 else 1
         output = "tanh" if self.loss == "squared_error" else "softmax" if n_outputs > 1 else "logistic"
-        self._network = Network((self.n_features_in_, *hidden, n_outputs), self.activation, output)
-        self.n_layers_, self.n_outputs_, self.out_activation_ = len(hidden) + 2, n_outputs, output
-        n_networks = len(self.partition_)
-        if weights is None:
-            self.history_, self.loss_curve_, self.best_loss_ = [], [], np.inf
-            starts = [
-                self._network.initial_weights(np.random.default_rng(seed), dtype)
-                for seed in progress.seeds.spawn(1 if self.init == "shared" else n_networks)
-            ]
-            weights = np.resize(starts, (n_networks, self._network.n_parameters))
-        else:
-            self._check_unchanged(weights)
-        self._state = PeerState.start(weights, progress.seeds.spawn(n_networks), settings)
-        self._progress = progress
-        self.weights_ = weights
-        if self.early_stopping:
-            self.validation_scores_, self.best_validation_score_ = [], -np.inf
+        return Network((n_features, *self._hidden_layer_sizes(), n_outputs), self.activation, output)
 
-    def _train(self, rounds, held_out, data):
+    def _train(self, run, held_out, data):
         """Run epochs until training converges, a callback asks to stop, or ``max_iter`` is reached."""
         task = self._init_callback_context(task_name="fit", max_subtasks=self.max_iter)
         task.call_on_fit_task_begin(estimator=self, **data)
-        best = [None]
+        n_before, weights = len(run.ensemble.history), run.ensemble.weights
         try:
-            with rounds.workers(self.n_jobs, self.max_iter):
-                converged = self._run_epochs(rounds, held_out, data, task, best)
+            with run.rounds.workers(self.n_jobs, self.max_iter):
+                converged = self._run_epochs(run, held_out, data, task)
         except KeyboardInterrupt:
-            warnings.warn("Training interrupted by user; the peers keep what they have learned.", stacklevel=3)
+            if len(run.ensemble.history) == n_before:
+                raise
+            warnings.warn("Training interrupted by user; the peers keep what they have learned.", stacklevel=4)
             converged = True
-        if best[0] is not None:
-            self.weights_[:] = best[0]
-        self._set_consensus()
+        if run.best is not None:
+            weights[:] = run.best
+        self._publish(run.ensemble, run.rows, len(run.ensemble.history) - n_before)
         if not converged:
             warnings.warn(
                 f"Maximum number of epochs (max_iter={self.max_iter}) reached and training has not converged yet.",
                 ConvergenceWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
         task.call_on_fit_task_end(estimator=self, reconstruction_attributes={}, **data)
 
-    def _run_epochs(self, rounds, held_out, data, task, best):
-        """Return whether training came to an end before ``max_iter``; ``best[0]`` becomes the weights to restore."""
+    def _run_epochs(self, run, held_out, data, task):
+        """Return whether training came to an end before ``max_iter``."""
         stopping = Stopping(self.tol, self.n_iter_no_change)
-        for epoch in range(self.max_iter):
-            self.n_iter_ = epoch + 1
+
+        def snapshot():
+            return {"_ensemble": run.ensemble.snapshot(), "classes_": run.rows.classes}
+
+        for _ in range(self.max_iter):
             subtask = task.subcontext(task_name="epoch")
-            subtask.call_on_fit_task_begin(estimator=self, reconstruction_attributes=self._snapshot, **data)
-            improved = stopping.update(self._record(rounds.epoch(), held_out, data))
-            if improved and held_out is not None:
-                best[0] = self.weights_.copy()
-            asked = subtask.call_on_fit_task_end(estimator=self, reconstruction_attributes=self._snapshot, **data)
-            if asked or (stopping.due and not rounds.lower_learning_rates()):
+            subtask.call_on_fit_task_begin(estimator=self, reconstruction_attributes=snapshot, **data)
+            if stopping.update(self._epoch(run, held_out)) and held_out is not None:
+                run.best = run.ensemble.weights.copy()
+            asked = subtask.call_on_fit_task_end(estimator=self, reconstruction_attributes=snapshot, **data)
+            if asked or (stopping.due and not run.rounds.lower_learning_rates()):
                 return True
             if stopping.due:
                 stopping.start_over()
         return False
 
-    def _record(self, record, held_out=None, data=None):
-        """Take an epoch's record into the fitted attributes; returns what training is to minimise."""
-        self.history_.append(record)
-        self.loss_ = float(np.mean(record["losses"]))
-        self.loss_curve_.append(self.loss_)
-        self.best_loss_ = min(self.best_loss_, self.loss_)
-        goal = self.loss_
-        message = f"Epoch {record['epoch']}, loss = {self.loss_:.8f}"
+    def _epoch(self, run, held_out=None):
+        """Run an epoch and record it; returns what training is to minimise."""
+        record = run.rounds.epoch()
+        ensemble = run.ensemble
+        ensemble.history.append(record)
+        loss = float(np.average(record["losses"], weights=[len(part) for part in run.rounds.parts]))
+        ensemble.loss_curve.append(loss)
+        message = f"Epoch {record['epoch']}, loss = {loss:.8f}"
+        goal = loss
         if held_out is not None:
-            record["validation_scores"], score = self._validation_scores(held_out, data)
-            self.validation_scores_.append(score)
-            self.best_validation_score_ = max(self.best_validation_score_, score)
-            goal = -score
+            record["validation_scores"], score = self._validation_scores(run, held_out)
+            ensemble.validation_scores.append(score)
             message += f", validation score = {score:.6f}"
+            goal = -score
         if self.verbose:
             print(message)
         return goal
 
-    def _validation_scores(self, held_out, data):
+    def _validation_scores(self, run, held_out):
         """Accuracy on what each peer held out, and on all of it."""
         rows = np.concatenate(held_out)
-        self._set_consensus()
-        predicted = self.classes_[self._probabilities(data["X"][rows], self.prediction).argmax(axis=1)]
-        correct = np.split(predicted == data["y"][rows], np.cumsum([len(part) for part in held_out])[:-1])
-        return [float(part.mean()) for part in correct], float(np.concatenate(correct).mean())
+        data = run.rows.data.take(rows)
+        run.ensemble.settle()
+        correct = run.ensemble.probabilities(data.X, self.prediction).argmax(axis=1) == data.target
+        weight = np.ones(len(rows)) if data.sample_weight is None else data.sample_weight
+        peers = np.split(np.arange(len(rows)), np.cumsum([len(part) for part in held_out])[:-1])
+        scores = [float(np.average(correct[peer], weights=weight[peer])) for peer in peers]
+        return scores, float(np.average(correct, weights=weight))
 
-    # Prediction
+    def _publish(self, ensemble, rows, n_iter):
+        """Set the fitted attributes."""
+        ensemble.settle()
+        self._ensemble = ensemble
+        self.classes_, self.partitioner_, self.topology_ = rows.classes, rows.partitioner, rows.topology
+        self.partition_ = [rows.kept[part] for part in rows.partition]
+        self.n_iter_, self.history_, self.loss_curve_ = n_iter, ensemble.history, ensemble.loss_curve
+        self.loss_, self.best_loss_ = self.loss_curve_[-1], min(self.loss_curve_)
+        network = ensemble.network
+        self.n_layers_ = len(network.layer_sizes)
+        self.n_outputs_, self.out_activation_ = network.layer_sizes[-1], network.output
+        if ensemble.validation_scores:
+            self.validation_scores_ = ensemble.validation_scores
+            self.best_validation_score_ = max(self.validation_scores_)
+        else:
+            vars(self).pop("validation_scores_", None)
+            vars(self).pop("best_validation_score_", None)
 
-    def _snapshot(self):
-        weights = self.weights_.copy()
-        return {"weights_": weights, "_consensus": weights.mean(axis=0)}
 
-    def _set_consensus(self):
-        self._consensus = self.weights_.mean(axis=0)
+@dataclass
+class _Rows:
+    """The rows that one call of fit trains on: what is known of them, and which peer has which."""
 
-    def _probabilities(self, X, prediction):
-        if prediction == "consensus":
-            return self._network.probabilities(self._consensus, X)
-        if prediction == "vote":
-            return sum(self._network.probabilities(weights, X) for weights in self.weights_) / len(self.weights_)
-        return self._network.probabilities(self.weights_[prediction], X)
+    classes: np.ndarray
+    data: Data
+    partition: list
+    kept: np.ndarray  # which of the rows passed to fit they are
+    partitioner: BasePartitioner
+    topology: BaseTopology
 
-    def _as_mlp(self, peer):
-        names = (
-            "hidden_layer_sizes activation solver learning_rate learning_rate_init power_t momentum nesterovs_momentum "
-            "beta_1 beta_2 epsilon alpha batch_size max_iter tol n_iter_no_change shuffle random_state verbose"
-        )
-        params = {name: getattr(self, name) for name in names.split()}
-        mlp = MLPClassifier(**(params | {"batch_size": "auto", "random_state": 0, "verbose": False}))
-        blank = np.zeros((len(self.classes_), self.n_features_in_), self.weights_.dtype)
-        mlp.partial_fit(blank, self.classes_, classes=self.classes_).set_params(**params)
-        # That step set up what MLPClassifier keeps to itself; the moments that it left behind must not stay.
-        del mlp._optimizer
-        mlp.coefs_, mlp.intercepts_ = self._network.layers(self.weights_[peer].copy())
-        mlp.out_activation_ = self.out_activation_
-        mlp.loss_curve_ = [record["losses"][peer] for record in self.history_]
-        mlp.loss_, mlp.best_loss_ = mlp.loss_curve_[-1], min(mlp.loss_curve_)
-        mlp.n_iter_, mlp.t_ = len(mlp.loss_curve_), int(self._state.samples_seen[peer])
-        if hasattr(self, "feature_names_in_"):
-            mlp.feature_names_in_ = self.feature_names_in_
-        return mlp
+
+@dataclass
+class _Run:
+    """One call of fit: the peers, their rounds and their rows, and the weights to return to."""
+
+    ensemble: Ensemble
+    rounds: Rounds
+    rows: _Rows
+    best: np.ndarray = None
+
+
+def _metadata(sample_weight):
+    return None if sample_weight is None else {"sample_weight": sample_weight}

@@ -81,8 +81,10 @@ def fuse(weights, pairs, fusion_rate, rule="sequential"):
     pairs = check_pairs(pairs, weights.shape[0])
     fusion_rate = check_real("fusion_rate", fusion_rate, 0, 1)
     check_choice("rule", rule, RULES)
+    if not weights.flags.writeable:
+        raise ValueError("weights must not be read-only, as they are changed in place")
     contiguous = np.ascontiguousarray(weights)
-    _kernels.fuse(contiguous, pairs, fusion_rate, rule == "simultaneous", 0, weights.shape[1])
+    _kernels.fuse(contiguous, pairs, fusion_rate, rule == "simultaneous")
     if contiguous is not weights:
         weights[...] = contiguous
     return weights

@@ -123,17 +123,15 @@ class Rounds:
         n_workers = min(n_workers, self.n_networks)
         problem = self.network, self.settings, self.data, self.parts, self.state
         # Whatever n_jobs is, so that sums are taken in the same order.
-        blas = one_blas_thread() if self.n_networks > 1 and self.settings.batch_size > 1 else nullcontext()
+        blas = one_blas_thread if self.n_networks > 1 and self.settings.batch_size > 1 else nullcontext()
         with blas:
             if n_workers > 1 and not shared_memory:
                 self._shares = RemoteShares(*problem, assign(self.parts, n_workers), n_jobs)
             else:
                 n_workers = n_workers if self._pays_in_threads(max_iter) else 1
                 self._shares = LocalShares(*problem, assign(self.parts, n_workers))
-            try:
+            with self._shares:
                 yield
-            finally:
-                self._shares.close()
 
     def _pays_in_threads(self, max_iter):
         work = sum(len(part) for part in self.parts) * self.network.n_parameters
@@ -213,7 +211,8 @@ class Rounds:
             peer = int(np.flatnonzero(~np.isfinite(losses))[0])
             raise ValueError(
                 f"the weights of peer {peer} left the finite numbers in epoch {self.progress.epoch + 1}; most likely "
-                f"learning_rate_init={self.settings.learning_rate_init:g} is too high, or the input is not scaled"
+                f"learning_rate_init={self.settings.learning_rate_init:g} is too high, or alpha, or the input is not "
+                "scaled"
             )
 
 
@@ -229,22 +228,21 @@ class Stopping:
     """
 
     def __init__(self, tol, n_iter_no_change):
-        self.tol, self.n_iter_no_change = tol, n_iter_no_change
-        self.best = np.inf
-        self.n_without = 0
+        self._tol, self._n_iter_no_change = tol, n_iter_no_change
+        self._best, self._n_without = np.inf, 0
 
     def update(self, loss):
         """Take in an epoch's loss; returns whether it is the best so far."""
-        self.n_without = self.n_without + 1 if loss > self.best - self.tol else 0
-        improved = loss < self.best
-        self.best = min(loss, self.best)
+        self._n_without = self._n_without + 1 if loss > self._best - self._tol else 0
+        improved = loss < self._best
+        self._best = min(loss, self._best)
         return improved
 
     def start_over(self):
         """Forget the epochs without improvement."""
-        self.n_without = 0
+        self._n_without = 0
 
     @property
     def due(self):
         """Whether it is time to stop."""
-        return self.n_without > self.n_iter_no_change
+        return self._n_without > self._n_iter_no_change

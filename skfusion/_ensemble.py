@@ -1,0 +1,121 @@
+"""The peers of one estimator: their network, their state, and how they came to be."""
+
+import copy
+from dataclasses import dataclass, field
+
+import numpy as np
+from sklearn.neural_network import MLPClassifier
+
+from skfusion._peers import PeerState
+from skfusion.network import Network
+from skfusion.training import Progress
+
+
+@dataclass
+class Ensemble:
+    """All that an estimator learns, but for the names of classes and features.
+
+    Attributes
+    ----------
+    network : Network
+    state : PeerState
+    progress : Progress
+    consensus : ndarray of shape (n_parameters,)
+        The mean of the peers' weights, as of the last call of ``settle``.
+    history : list of dict
+    loss_curve, validation_scores : list of float
+    """
+
+    network: Network
+    state: PeerState
+    progress: Progress
+    consensus: np.ndarray = None
+    history: list = field(default_factory=list)
+    loss_curve: list = field(default_factory=list)
+    validation_scores: list = field(default_factory=list)
+
+    @classmethod
+    def start(cls, network, settings, progress, n_networks, dtype, *, shared):
+        """Peers before their first epoch, which start from the same weights or from weights of their own."""
+        starts = [
+            network.initial_weights(np.random.default_rng(seed), dtype)
+            for seed in progress.seeds.spawn(1 if shared else n_networks)
+        ]
+        weights = np.resize(starts, (n_networks, network.n_parameters))
+        return cls(network, PeerState.start(weights, progress.seeds.spawn(n_networks), settings), progress)
+
+    def restarted(self, settings, progress):
+        """Copy it, with peers that keep their weights but start anew otherwise."""
+        state = PeerState.start(self.weights.copy(), progress.seeds.spawn(len(self.weights)), settings)
+        state.samples_seen += self.state.samples_seen
+        progress.epoch = self.progress.epoch
+        return Ensemble(self.network, state, progress, history=self.history.copy(), loss_curve=self.loss_curve.copy())
+
+    def continued(self, settings, progress):
+        """Copy it, with peers that go on where they are."""
+        state = copy.deepcopy(self.state)
+        state.add_moments(settings)
+        return Ensemble(self.network, state, progress, history=self.history.copy(), loss_curve=self.loss_curve.copy())
+
+    @property
+    def weights(self):
+        """Each peer's weights, of shape (n_networks, n_parameters)."""
+        return self.state.weights
+
+    def settle(self):
+        """Take the mean of the peers' weights as they are now."""
+        self.consensus = self.weights.mean(axis=0)
+        self.consensus.flags.writeable = False
+
+    def snapshot(self):
+        """Copy what predicts as the peers do now."""
+        other = copy.copy(self)
+        other.state = self.state.with_weights(self.weights.copy())
+        other.settle()
+        return other
+
+    def probabilities(self, X, prediction):
+        """Class probabilities by the consensus, by a vote, or by one peer.
+
+        Parameters
+        ----------
+        X : {ndarray, CSR} of shape (n_samples, n_features)
+        prediction : {"consensus", "vote"} or int
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+        """
+        if prediction == "consensus":
+            return self.network.probabilities(self.consensus, X)
+        if prediction == "vote":
+            return sum(self.network.probabilities(weights, X) for weights in self.weights) / len(self.weights)
+        return self.network.probabilities(self.weights[prediction], X)
+
+    def as_mlp(self, peer, classes, params):
+        """One peer as a fitted MLPClassifier.
+
+        Parameters
+        ----------
+        peer : int
+        classes : ndarray of shape (n_classes,)
+        params : dict
+            Parameters of MLPClassifier, except for those that the network itself tells.
+
+        Returns
+        -------
+        MLPClassifier
+        """
+        sizes = self.network.layer_sizes
+        mlp = MLPClassifier(hidden_layer_sizes=sizes[1:-1], activation=self.network.activation, solver=params["solver"])
+        blank = np.zeros((len(classes), sizes[0]), self.weights.dtype)
+        mlp.set_params(alpha=0, random_state=0).partial_fit(blank, classes, classes=classes)
+        # That step set up what MLPClassifier keeps to itself; the moments that it left behind must not stay.
+        del mlp._optimizer
+        mlp.set_params(**params)
+        mlp.coefs_, mlp.intercepts_ = self.network.layers(self.weights[peer].copy())
+        mlp.out_activation_ = self.network.output
+        mlp.loss_curve_ = [record["losses"][peer] for record in self.history]
+        mlp.loss_, mlp.best_loss_ = mlp.loss_curve_[-1], min(mlp.loss_curve_)
+        mlp.t_ = int(self.state.samples_seen[peer])
+        return mlp

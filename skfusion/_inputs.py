@@ -1,0 +1,66 @@
+"""Checks of the data given to fit: labels, weights and groups."""
+
+from numbers import Number
+
+import numpy as np
+from sklearn.utils import check_array
+from sklearn.utils.class_weight import compute_class_weight
+
+
+def check_classes(classes):
+    """Return sorted classes if there are two at least, or raise ValueError."""
+    if len(classes) < 2:
+        raise ValueError(f"y must have at least 2 classes, got 1 class: {classes.tolist()[0]!r}")
+    return classes
+
+
+def encode(y, classes):
+    """Return the class indices of labels, or raise ValueError if one is no class."""
+    codes = np.searchsorted(classes, y)
+    known = np.append(classes, classes[:1])[codes] == y
+    if not known.all():
+        raise ValueError(f"y must have labels of {classes.tolist()!r} only, got {y[~known].tolist()[0]!r}")
+    return codes.astype(np.int32)
+
+
+def check_groups(groups, n_samples):
+    """Return groups as an array with one label per row, or raise ValueError; None stays None."""
+    if groups is None:
+        return None
+    array = np.asarray(groups)
+    if array.shape != (n_samples,):
+        raise ValueError(f"groups must have one label for each of the {n_samples} rows, got shape {array.shape}")
+    return array
+
+
+def check_sample_weight(sample_weight, n_samples):
+    """Return weights of the rows as a float64 array, or raise ValueError; None stays None."""
+    if sample_weight is None:
+        return None
+    if isinstance(sample_weight, Number):
+        sample_weight = np.full(n_samples, sample_weight)
+    weight = check_array(sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight")
+    if weight.shape != (n_samples,):
+        raise ValueError(f"sample_weight must have shape ({n_samples},), got {weight.shape}")
+    if (weight < 0).any():
+        raise ValueError(f"sample_weight must not be negative, got {weight.min()}")
+    if not weight.any():
+        raise ValueError("sample_weight must contain at least one non-zero number, got zeros only")
+    return weight
+
+
+def relative_weight(sample_weight, class_weight, y, classes, dtype):
+    """Multiply the rows' and their classes' weights, relative to their mean; None if all are alike."""
+    weight = sample_weight
+    if class_weight is not None:
+        if not isinstance(class_weight, dict) and class_weight != "balanced":
+            raise ValueError(f"class_weight must be a dict, 'balanced' or None, got {class_weight!r}")
+        by_class = compute_class_weight(class_weight, classes=classes, y=y, sample_weight=sample_weight)
+        if not (np.isfinite(by_class).all() and (by_class >= 0).all() and by_class.any()):
+            raise ValueError(f"class_weight must hold finite weights of at least 0, not all 0; got {class_weight!r}")
+        by_class = by_class / by_class.max()
+        weight = by_class[encode(y, classes)] * (1 if weight is None else weight / weight.max())
+    if weight is None:
+        return None
+    weight = weight / weight.max()
+    return (weight / weight.mean()).astype(dtype)
