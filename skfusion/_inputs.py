@@ -29,7 +29,8 @@ def check_groups(groups, n_samples):
         return None
     array = np.asarray(groups)
     if array.shape != (n_samples,):
-        raise ValueError(f"groups must have one label for each of the {n_samples} rows, got shape {array.shape}")
+        got = len(array) if array.ndim == 1 else f"shape {array.shape}"
+        raise ValueError(f"groups must have one label for each of the {n_samples} rows, got {got}")
     return array
 
 

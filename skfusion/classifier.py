@@ -491,7 +491,7 @@ class FusedMLPClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         l1_ratio = check_real("l1_ratio", self.l1_ratio, 0, 1)
         automatic = isinstance(self.batch_size, str) and self.batch_size == "auto"
         if isinstance(self.batch_size, str) and not automatic:
-            raise ValueError(f"batch_size must be 'auto' or an integer of at least 1, got {self.batch_size!r}")
+            raise TypeError(f"batch_size must be 'auto' or an integer of at least 1, got {self.batch_size!r}")
         if self.n_jobs is not None and check_integer("n_jobs", self.n_jobs, -np.inf) == 0:
             raise ValueError("n_jobs must be None or an integer other than 0, got 0")
         return Settings(
@@ -563,15 +563,19 @@ class FusedMLPClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
     def _check_unchanged(self, old, network, rows):
         """Check that peers whose weights are kept fit the parameters and the rows of today."""
-        if old.network != network:
-            raise ValueError(
-                f"hidden_layer_sizes, activation and loss must stay as they were, since the peers' weights are kept: "
-                f"the network was {old.network!r} and would be {network!r}"
-            )
+        kept = "since the peers' weights are kept"
+        sizes, new_sizes = old.network.layer_sizes, network.layer_sizes
+        if sizes != new_sizes:
+            raise ValueError(f"hidden_layer_sizes must stay as it was, {sizes[1:-1]}, {kept}; got {new_sizes[1:-1]}")
+        for parameter, was, is_now in (
+            ("activation", old.network.activation, network.activation),
+            ("loss", old.network.output, network.output),
+        ):
+            if was != is_now:
+                raise ValueError(f"{parameter} must stay as it was, {kept}; that would turn {was!r} into {is_now!r}")
         if len(old.weights) != len(rows.partition):
             raise ValueError(
-                f"n_networks must stay {len(old.weights)}, since the peers' weights are kept; the rows were divided "
-                f"among {len(rows.partition)}"
+                f"n_networks must stay {len(old.weights)}, {kept}; the rows were divided among {len(rows.partition)}"
             )
 
     # Input

@@ -34,13 +34,13 @@ def make_data(n_classes, dtype=np.float64):
 
 
 def make_pair(X, y, **params):
-    """A classifier of one peer and an MLPClassifier, of equal weights and with no steps behind them."""
+    """A classifier of one peer and an MLPClassifier, of equal weights, which have seen the same rows once."""
     params = {"hidden_layer_sizes": (6, 5), "activation": "tanh", "warm_start": True, "shuffle": False} | params
     fused = FusedMLPClassifier(n_networks=1, random_state=0, **params).partial_fit(X, y, classes=np.unique(y))
     mlp = MLPClassifier(**params).partial_fit(X, y, classes=np.unique(y))
     mlp.coefs_ = [coefs.copy() for coefs in fused.coefs_]
     mlp.intercepts_ = [intercepts.copy() for intercepts in fused.intercepts_]
-    mlp.t_, mlp.loss_curve_, mlp.best_loss_ = 0, [], np.inf
+    mlp.loss_curve_, mlp.best_loss_ = [], np.inf
     return fused, mlp
 
 

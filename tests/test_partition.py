@@ -375,7 +375,7 @@ GROUPS = np.resize([4, 2, 9, 2], len(Y))
 
 
 def fitted(partitioner=None, groups=None, **params):
-    params = {"n_networks": None, "max_iter": 1, "tol": np.inf, "random_state": 0} | params
+    params = {"n_networks": None, "max_iter": 1, "tol": 0.0, "random_state": 0} | params
     model = FusedMLPClassifier((3,), partitioner=partitioner, **params)
     with pytest.warns(UserWarning, match="Maximum number of epochs"):
         return model.fit(X, Y, groups=groups)
