@@ -2,7 +2,9 @@
 
 import copy
 import json
+import os
 import pickle
+import signal
 import subprocess
 import sys
 import threading
@@ -228,6 +230,18 @@ def test_peer_scores_take_weights():
 
 
 # What peers see: their own rows
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("batch_size", [1, 15])
+def test_each_epoch_passes_once_over_each_row(batch_size, shuffle):
+    # Of the steps that small ones come to, those of a row are in its own column.
+    rate, params = 1e-7, {"n_networks": 1, "batch_size": batch_size, "shuffle": shuffle, "alpha": 0, "max_iter": 3}
+    start = model((), **params, learning_rate_init=NO_STEP).fit(np.eye(len(Y)), Y)
+    fitted = model((), **params, learning_rate_init=rate).fit(np.eye(len(Y)), Y)
+    moved = (fitted.coefs_[0] - start.coefs_[0]) / rate
+    expected = 3 * (np.eye(3)[Y] - start.predict_proba(np.eye(len(Y)))) / batch_size
+    np.testing.assert_allclose(moved, expected, atol=1e-4)
 
 
 def first_layers_changed(fitted, start):
@@ -918,6 +932,14 @@ def test_fit_starts_anew_unless_warm():
     assert_same_training(fitted, model().fit(X2, Y2))
 
 
+def test_fit_leaves_nothing_of_an_earlier_fit():
+    again = model(early_stopping=True, n_networks=3).fit(pandas_frame(X), Y, groups=GROUPS)
+    again.set_params(early_stopping=False, n_networks=4).fit(X2, Y2)
+    fresh = model().fit(X2, Y2)
+    assert set(vars(again)) == set(vars(fresh))
+    assert_same_training(again, fresh)
+
+
 def test_a_warm_start_goes_on_from_the_weights():
     fitted = model(warm_start=True, max_iter=5).fit(X, Y)
     weights, losses = fitted.weights_.copy(), list(fitted.loss_curve_)
@@ -1124,6 +1146,77 @@ def test_a_keyboard_interrupt_with_early_stopping_restores_the_best_epoch():
         interrupted = model(**params).set_callbacks(recorder).fit(X, Y)
     best = int(np.argmax(interrupted.validation_scores_))
     np.testing.assert_array_equal(interrupted.weights_, recorder.weights[best])
+
+
+class Impatient(Recorder):
+    """A callback that interrupts before the first epoch."""
+
+    def on_fit_task_begin(self, estimator, context):
+        if context.task_name == "epoch":
+            raise KeyboardInterrupt
+
+
+def test_an_interrupt_before_anything_has_been_learnt_is_passed_on():
+    interrupted = model().set_callbacks(Impatient())
+    with pytest.raises(KeyboardInterrupt):
+        interrupted.fit(X, Y)
+    with pytest.raises(NotFittedError):
+        interrupted.predict(X)
+
+
+BROKEN = {"topology": BrokenTopology([(0, 9)])}
+DIVERGING = {"activation": "relu", "learning_rate_init": 1e8}
+
+
+@pytest.mark.parametrize("params", [BROKEN, DIVERGING], ids=["topology", "divergence"])
+def test_a_fit_that_fails_leaves_no_model_half_fitted(params):
+    fitted = model().fit(X, Y).set_params(**params)
+    with pytest.raises(ValueError):
+        fitted.fit(X2, Y2)
+    with pytest.raises(NotFittedError):
+        fitted.predict(X2)
+
+
+@pytest.mark.parametrize(
+    ("params", "spoil"),
+    [
+        ({"warm_start": True, **BROKEN}, lambda fitted: fitted.fit(X, Y)),
+        ({"warm_start": True, "learning_rate_init": 1e300}, lambda fitted: fitted.fit(1e300 * X, Y)),
+        (BROKEN, lambda fitted: fitted.partial_fit(X, Y)),
+        ({"learning_rate_init": 1e300}, lambda fitted: fitted.partial_fit(1e300 * X, Y)),
+        ({"n_networks": 200}, lambda fitted: fitted.partial_fit(X, Y)),
+    ],
+    ids=["warm start", "divergence", "partial fit", "divergence of partial fit", "empty peers"],
+)
+def test_a_failure_to_go_on_leaves_what_was_learnt_before(params, spoil):
+    fitted = model(activation="relu").fit(X, Y)
+    before = copy.deepcopy(fitted)
+    with pytest.raises(ValueError):
+        spoil(fitted.set_params(**params))
+    fitted.set_params(**before.get_params())
+    assert_same_training(fitted, before)
+    np.testing.assert_array_equal(fitted.predict_proba(X), before.predict_proba(X))
+    assert_same_training(fitted.partial_fit(X, Y), before.partial_fit(X, Y))
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+@pytest.mark.usefixtures("parallel_always")
+def test_a_signal_in_the_midst_of_training_keeps_what_has_been_learnt(n_jobs):
+    begun = threading.Event()
+
+    class Begun(Recorder):
+        def on_fit_task_end(self, estimator, context):
+            begun.set()
+
+    def interrupt_once_begun():
+        begun.wait()
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt_once_begun).start()
+    with pytest.warns(UserWarning, match="interrupted"):
+        fitted = model(max_iter=10**9, n_jobs=n_jobs).set_callbacks(Begun()).fit(X, Y)
+    assert np.isfinite(fitted.predict_proba(X)).all()
+    np.testing.assert_allclose(fitted.peer_scores(X, Y), [peer.score(X, Y) for peer in fitted.peers_])
 
 
 def test_an_error_in_a_callback_is_raised():
