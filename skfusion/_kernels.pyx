@@ -68,6 +68,18 @@ cdef struct Input:
     const void *values  # dense: (n_samples, n_features); sparse: CSR data
     const int32_t *indices
     const int64_t *indptr
+    # Where not NULL, sparse rows hold what they deviate from this row by, as in standardised one-hot columns.
+    const void *offset
+    const void *offset_dots  # of the offset with each row's deviations
+    double offset_square
+
+
+cdef struct Pending:
+    # What a step does to all rows of the first layer's coefficients W is put off on sparse input: while V is stored,
+    # W = scale * V + outer(offset, along), and center = offset V.
+    double scale
+    void *along
+    void *center
 
 
 cdef struct Network:
@@ -93,7 +105,7 @@ cdef struct Training:
     void *delta  # (buffer_rows, widest layer), twice
     void *next_delta
     void *gradient  # of the largest layer
-    double input_scale  # see update_layer
+    Pending pending
 
 
 cdef inline void gemm(bint trans_a, bint trans_b, int m, int n, int k, double alpha, const floating *a, int lda,
@@ -110,8 +122,8 @@ cdef inline void gemm(bint trans_a, bint trans_b, int m, int n, int k, double al
 
 
 cdef void input_layer(const Layer *layer, const floating *coefs, const Input *x, const floating *batch,
-                      const int32_t *rows, Py_ssize_t n_rows, double input_scale, floating *z) noexcept nogil:
-    """z = input_scale * X W + b for some rows of X; ``batch`` holds them side by side where BLAS is to be used."""
+                      const int32_t *rows, Py_ssize_t n_rows, const Pending *pending, floating *z) noexcept nogil:
+    """z = X W + b for some rows of X; ``batch`` holds them side by side where BLAS is to be used."""
     cdef Py_ssize_t i, row, n = layer.fan_out, d = layer.fan_in
     cdef const floating *values = <const floating *> x.values
     cdef const floating *intercepts = coefs + d * n
@@ -127,11 +139,24 @@ cdef void input_layer(const Layer *layer, const floating *coefs, const Input *x,
         if x.sparse:
             add_rows(x.indptr[row + 1] - x.indptr[row], x.indices + x.indptr[row], values + x.indptr[row], coefs, n,
                      z + i * n)
-            if input_scale != 1:
-                scale(n, input_scale, z + i * n)
+            if pending != NULL:
+                add_pending(n, x, row, pending, z + i * n)
         else:
             add_rows(d, no_index, values + row * d, coefs, n, z + i * n)
         add_scaled(n, 1.0, intercepts, z + i * n)
+
+
+cdef void add_pending(Py_ssize_t n, const Input *x, Py_ssize_t row, const Pending *pending,
+                      floating *z) noexcept nogil:
+    """Turn a row's deviations times V into the row times W."""
+    cdef double dot
+    if x.offset != NULL:
+        add_scaled(n, 1.0, <const floating *> pending.center, z)
+    if pending.scale != 1:
+        scale(n, pending.scale, z)
+    if x.offset != NULL:
+        dot = (<const floating *> x.offset_dots)[row] + x.offset_square
+        add_scaled(n, dot, <const floating *> pending.along, z)
 
 
 cdef void hidden_layer(const Layer *layer, const floating *coefs, const floating *a, Py_ssize_t n_rows,
@@ -149,7 +174,7 @@ cdef void hidden_layer(const Layer *layer, const floating *coefs, const floating
 
 
 cdef void forward(const Network *network, const floating *weights, const Input *x, const floating *batch,
-                  const int32_t *rows, Py_ssize_t n_rows, double input_scale) noexcept nogil:
+                  const int32_t *rows, Py_ssize_t n_rows, const Pending *pending) noexcept nogil:
     """Fill the activations of every layer; those of the last stay as they enter the output function."""
     cdef Py_ssize_t l
     cdef const Layer *layer
@@ -158,7 +183,7 @@ cdef void forward(const Network *network, const floating *weights, const Input *
         layer = network.layers + l
         z = <floating *> network.activations[l]
         if l == 0:
-            input_layer(layer, weights, x, batch, rows, n_rows, input_scale, z)
+            input_layer(layer, weights, x, batch, rows, n_rows, pending, z)
         else:
             hidden_layer(layer, weights + layer.offset, <floating *> network.activations[l - 1], n_rows, z)
         if l < network.n_layers - 1:
@@ -209,6 +234,8 @@ cdef void layer_gradient(const Layer *layer, const floating *coefs, const Input 
     scale(n_rows * n, 1.0 / n_rows, delta)
     for i in range(n_rows):
         add_scaled(n, 1.0, delta + i * n, gradient + size)
+    if a == NULL and x.offset != NULL:
+        update_rows(d, no_index, <const floating *> x.offset, 1.0, 1.0, gradient + size, n, gradient)
     if a != NULL and n_rows >= BLAS_ROWS:
         gemm(False, True, n, d, n_rows, 1, delta, n, a, d, 1, gradient, n)
         return
@@ -223,18 +250,33 @@ cdef void layer_gradient(const Layer *layer, const floating *coefs, const Input 
             update_rows(d, no_index, values + rows[i] * d, 1.0, 1.0, delta + i * n, n, gradient)
 
 
-cdef void fold_input_scale(Training *t, const Layer *layer, floating *coefs) noexcept nogil:
-    if t.input_scale != 1:
-        scale(layer.fan_in * layer.fan_out, t.input_scale, coefs)
-        t.input_scale = 1
+cdef void settle(Training *t, const Layer *layer, const Input *x, floating *coefs) noexcept nogil:
+    """Do what is pending, so that V is W; ``begin`` must follow before the next step."""
+    cdef const int32_t *no_index = NULL
+    if x.offset != NULL:
+        update_rows(layer.fan_in, no_index, <const floating *> x.offset, t.pending.scale, 1.0,
+                    <const floating *> t.pending.along, layer.fan_out, coefs)
+    elif t.pending.scale != 1:
+        scale(layer.fan_in * layer.fan_out, t.pending.scale, coefs)
+
+
+cdef void begin(Training *t, const Layer *layer, const Input *x, const floating *coefs) noexcept nogil:
+    """Start from a V that is W, with nothing pending."""
+    cdef const int32_t *no_index = NULL
+    t.pending.scale = 1
+    if x.offset != NULL:
+        memset(t.pending.along, 0, layer.fan_out * sizeof(floating))
+        memset(t.pending.center, 0, layer.fan_out * sizeof(floating))
+        add_rows(layer.fan_in, no_index, <const floating *> x.offset, coefs, layer.fan_out,
+                 <floating *> t.pending.center)
 
 
 cdef void sgd_update(Training *t, const Layer *layer, floating *coefs, const Input *x, const floating *a,
                      const int32_t *rows, Py_ssize_t n_rows, double rate, floating *delta) noexcept nogil:
     """One plain SGD step of one layer without forming the gradient.
 
-    On sparse input a step touches only the rows of W that the batch's features have.  The weight decay, which is due
-    to all of them, is kept as the common factor ``t.input_scale`` (as in scikit-learn's SGD), folded in at the end.
+    On sparse input a step touches only the rows of W that the batch's features have; what is due to all of them, the
+    weight decay (kept as a common factor, as in scikit-learn's SGD) and the offset's share, is left pending.
     """
     cdef Py_ssize_t i, row, n = layer.fan_out, d = layer.fan_in
     cdef double step = -rate / n_rows, decay = 1 - rate * t.l2 / n_rows
@@ -250,13 +292,20 @@ cdef void sgd_update(Training *t, const Layer *layer, floating *coefs, const Inp
             update_rows(d, no_index, a + i * d if a != NULL else values + rows[i] * d, decay if i == 0 else 1.0, step,
                         delta + i * n, n, coefs)
     else:
-        t.input_scale *= decay
-        if not 1e-3 < t.input_scale <= 1:
-            fold_input_scale(t, layer, coefs)
+        t.pending.scale *= decay
+        if x.offset != NULL:
+            scale(n, decay, <floating *> t.pending.along)
+        if not 1e-3 < t.pending.scale <= 1:
+            settle(t, layer, x, coefs)
+            begin(t, layer, x, coefs)
         for i in range(n_rows):
             row = rows[i]
             update_rows(x.indptr[row + 1] - x.indptr[row], x.indices + x.indptr[row], values + x.indptr[row], 1.0,
-                        step / t.input_scale, delta + i * n, n, coefs)
+                        step / t.pending.scale, delta + i * n, n, coefs)
+            if x.offset != NULL:
+                add_scaled(n, step, delta + i * n, <floating *> t.pending.along)
+                add_scaled(n, step / t.pending.scale * (<const floating *> x.offset_dots)[row], delta + i * n,
+                           <floating *> t.pending.center)
 
 
 cdef void update_layer(Training *t, const Layer *layer, floating *coefs, floating *first_moment,
@@ -275,7 +324,11 @@ cdef void update_layer(Training *t, const Layer *layer, floating *coefs, floatin
             adam_step(size + layer.fan_out, rate, t.beta_1, t.beta_2, t.epsilon, gradient, coefs,
                       first_moment + layer.offset, second_moment + layer.offset)
     if t.l1 != 0:
-        soft_threshold(size, rate * t.l1 / n_rows / (t.input_scale if layer.offset == 0 else 1), coefs)
+        if layer.offset == 0:
+            settle(t, layer, x, coefs)
+        soft_threshold(size, rate * t.l1 / n_rows, coefs)
+    if layer.offset == 0 and (t.l1 != 0 or t.solver != PLAIN_SGD):
+        begin(t, layer, x, coefs)
 
 
 cdef void backward(const Network *network, Training *t, floating *weights, floating *first_moment,
@@ -314,7 +367,7 @@ cdef double train_rows(const Network *network, Training *t, floating *weights, f
     cdef floating *delta = <floating *> t.delta
     cdef floating *batch
     cdef double loss = 0, row_loss, rate = learning_rate
-    t.input_scale = 1
+    begin(t, network.layers, x, weights)
     while start < n_rows:
         n = min(batch_size, n_rows - start)
         batch = NULL
@@ -322,7 +375,7 @@ cdef double train_rows(const Network *network, Training *t, floating *weights, f
             batch = <floating *> t.batch
             for i in range(n):
                 memcpy(batch + i * d, values + rows[start + i] * d, d * sizeof(floating))
-        forward(network, weights, x, batch, rows + start, n, t.input_scale)
+        forward(network, weights, x, batch, rows + start, n, &t.pending)
         for i in range(n):
             row_loss = output_delta(network.output, n_outputs, t.target[rows[start + i]], outputs + i * n_outputs,
                                     delta + i * n_outputs)
@@ -336,7 +389,7 @@ cdef double train_rows(const Network *network, Training *t, floating *weights, f
                 1 - c_pow(t.beta_1, <double> n_steps[0]))
         backward(network, t, weights, first_moment, second_moment, x, batch, rows + start, n, rate)
         start += n
-    fold_input_scale(t, network.layers, weights)
+    settle(t, network.layers, x, weights)
     return loss
 
 
@@ -473,7 +526,7 @@ cdef void forward_all(Forward self, const floating *weights, floating *out) noex
             batch = <const floating *> self.x.values + start * self.network.layers.fan_in
         for i in range(n):
             self.rows[i] = <int32_t> (start + i)
-        forward(&self.network, weights, &self.x, batch, &self.rows[0], n, 1.0)
+        forward(&self.network, weights, &self.x, batch, &self.rows[0], n, NULL)
         for i in range(n):
             output_row(self.network.output, n_outputs, z + i * n_outputs)
         memcpy(out + start * n_outputs, z, n * n_outputs * sizeof(floating))
@@ -493,6 +546,8 @@ cdef class Trainer(Forward):
     optimizer : object with solver, momentum, nesterovs_momentum, beta_1, beta_2, epsilon, l1 and l2
     state : object with weights, first_moments, second_moments, each (n_networks, n_parameters), and n_steps
         Arrays that training changes in place; moments that the solver does not use may be None.
+    offset : ndarray of shape (n_features,) or None
+        With sparse X, a row that is to be added to each of its rows.
     buffer_rows : int
         Rows that the buffers hold: the largest batch.
     """
@@ -503,7 +558,7 @@ cdef class Trainer(Forward):
     cdef void *second_moments
     cdef int64_t[::1] n_steps
 
-    def __cinit__(self, network, X, target, sample_weight, optimizer, state, *, Py_ssize_t buffer_rows):
+    def __cinit__(self, network, X, target, sample_weight, optimizer, state, *, offset=None, Py_ssize_t buffer_rows):
         cdef const int32_t[::1] target_ = target
         cdef Training *t = &self.training
         cdef Py_ssize_t l, widest = 0, largest = 0
@@ -522,6 +577,12 @@ cdef class Trainer(Forward):
         t.delta = self.buffer(buffer_rows * widest)
         t.next_delta = self.buffer(buffer_rows * widest)
         t.gradient = NULL if t.solver == PLAIN_SGD else self.buffer(largest)
+        t.pending.along = self.buffer(self.network.layers.fan_out)
+        t.pending.center = self.buffer(self.network.layers.fan_out)
+        if offset is not None:
+            self.x.offset = self.own(offset)
+            self.x.offset_dots = self.own(X @ offset)
+            self.x.offset_square = offset @ offset
         self.owned.append(target_)
         if state.weights.shape[1] != self.n_parameters:
             raise ValueError(f"weights must have {self.n_parameters} columns, got {state.weights.shape[1]}")

@@ -35,16 +35,17 @@ class Settings:
 
 @dataclass(frozen=True)
 class Data:
-    """Rows that peers train on: X in C order or CSR, class indices, and weights or None."""
+    """Rows that peers train on: X in C order or CSR, class indices, weights or None, and the offset of a CSR X."""
 
     X: object
     target: np.ndarray
     sample_weight: np.ndarray | None
+    offset: np.ndarray | None = None
 
     def take(self, rows):
         """Return the given rows alone."""
         weight = None if self.sample_weight is None else self.sample_weight[rows]
-        return Data(self.X[rows], self.target[rows], weight)
+        return Data(self.X[rows], self.target[rows], weight, self.offset)
 
 
 @dataclass
@@ -130,6 +131,7 @@ class Share:
             data.sample_weight,
             settings,
             state,
+            offset=data.offset,
             buffer_rows=max((self.batch_sizes[peer] for peer in peers), default=1),
         )
 

@@ -22,7 +22,7 @@ from skfusion.fusion import RULES
 from skfusion.network import Network
 from skfusion.partition import BasePartitioner, check_partition, check_partitioner
 from skfusion.topology import BaseTopology, check_topology
-from skfusion.training import Progress, Rounds, Stopping, hold_out, prefer_sparse
+from skfusion.training import Progress, Rounds, Stopping, hold_out, sparsified
 
 _AUTO_BATCH_SIZE = 200  # MLPClassifier's
 
@@ -608,7 +608,8 @@ class FusedMLPClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         )
         partition = check_partition(partition, len(y), self.n_networks)
         self._check_prediction(len(partition))
-        return _Rows(classes, Data(prefer_sparse(X), target, weight), partition, kept, partitioner, topology)
+        X, offset = sparsified(X)
+        return _Rows(classes, Data(X, target, weight, offset), partition, kept, partitioner, topology)
 
     # Training
 
@@ -651,7 +652,7 @@ class FusedMLPClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         for _ in range(self.max_iter):
             subtask = task.subcontext(task_name="epoch")
             subtask.call_on_fit_task_begin(estimator=self, reconstruction_attributes=snapshot, **data)
-            if stopping.update(self._epoch(run, held_out)) and held_out is not None:
+            if stopping.update(self._epoch(run, held_out, data["X"])) and held_out is not None:
                 run.best = run.ensemble.weights.copy()
             asked = subtask.call_on_fit_task_end(estimator=self, reconstruction_attributes=snapshot, **data)
             if asked or (stopping.due and not run.rounds.lower_learning_rates()):
@@ -660,7 +661,7 @@ class FusedMLPClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
                 stopping.start_over()
         return False
 
-    def _epoch(self, run, held_out=None):
+    def _epoch(self, run, held_out=None, X=None):
         """Run an epoch and record it; returns what training is to minimise."""
         record = run.rounds.epoch()
         ensemble = run.ensemble
@@ -670,7 +671,7 @@ class FusedMLPClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         message = f"Epoch {record['epoch']}, loss = {loss:.8f}"
         goal = loss
         if held_out is not None:
-            record["validation_scores"], score = self._validation_scores(run, held_out)
+            record["validation_scores"], score = self._validation_scores(run, held_out, X)
             ensemble.validation_scores.append(score)
             message += f", validation score = {score:.6f}"
             goal = -score
@@ -678,13 +679,14 @@ class FusedMLPClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             print(message)
         return goal
 
-    def _validation_scores(self, run, held_out):
+    def _validation_scores(self, run, held_out, X):
         """Accuracy on what each peer held out, and on all of it."""
         rows = np.concatenate(held_out)
-        data = run.rows.data.take(rows)
         run.ensemble.settle()
-        correct = run.ensemble.probabilities(data.X, self.prediction).argmax(axis=1) == data.target
-        weight = np.ones(len(rows)) if data.sample_weight is None else data.sample_weight
+        predicted = run.ensemble.probabilities(X[run.rows.kept[rows]], self.prediction).argmax(axis=1)
+        data = run.rows.data
+        correct = predicted == data.target[rows]
+        weight = np.ones(len(rows)) if data.sample_weight is None else data.sample_weight[rows]
         peers = np.split(np.arange(len(rows)), np.cumsum([len(part) for part in held_out])[:-1])
         scores = [float(np.average(correct[peer], weights=weight[peer])) for peer in peers]
         return scores, float(np.average(correct, weights=weight))
