@@ -905,6 +905,16 @@ def test_partial_fit_needs_all_classes_at_first_and_no_others_later():
     np.testing.assert_array_equal(fitted.weights_, before)
 
 
+@pytest.mark.parametrize("later", [{"solver": "adam"}, {"momentum": 0.9}, {"batch_size": 32}, {"n_jobs": 2}], ids=str)
+def test_the_optimiser_may_change_between_partial_fits(later):
+    fitted = model(max_iter=5).fit(X, Y)
+    loss = fitted.loss_
+    fitted.set_params(**later)
+    for _ in range(5):
+        fitted.partial_fit(X, Y)
+    assert fitted.loss_ < loss
+
+
 @pytest.mark.parametrize(
     ("params", "match"),
     [
@@ -1110,6 +1120,9 @@ def test_a_callback_sees_each_epoch_as_if_training_had_ended_there():
         until = model(max_iter=k + 1).fit(X, Y)
         np.testing.assert_array_equal(recorder.weights[k], until.weights_)
         np.testing.assert_array_equal(recorder.predicted[k], until.predict_proba(X))
+        # And what it saw then has not changed since.
+        np.testing.assert_array_equal(recorder.estimators[k].weights_, until.weights_)
+        np.testing.assert_array_equal(recorder.estimators[k].predict_proba(X), until.predict_proba(X))
 
 
 @pytest.mark.parametrize(
@@ -1419,13 +1432,14 @@ def test_n_jobs_of_zero_is_refused():
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_threads_end_with_the_fit_that_began_them_whatever_happens(n_jobs):
     before = threading.active_count()
-    model(n_jobs=n_jobs).fit(X, Y)
+    without_deadlock(lambda: model(n_jobs=n_jobs).fit(X, Y))
     with pytest.raises(ValueError, match="got the pair"):
         without_deadlock(lambda: model(n_jobs=n_jobs, topology=BrokenTopology([(0, 9)])).fit(X, Y))
     with pytest.warns(UserWarning, match="interrupted"):
-        model(n_jobs=n_jobs).set_callbacks(Recorder(after=2, then=interrupt)).fit(X, Y)
+        recorder = Recorder(after=2, then=interrupt)
+        without_deadlock(lambda: model(n_jobs=n_jobs).set_callbacks(recorder).fit(X, Y))
     with pytest.raises(ValueError, match="learning_rate_init"):
-        without_deadlock(lambda: diverging(n_jobs=n_jobs).fit(100 * X, Y))
+        without_deadlock(lambda: diverging(n_jobs=n_jobs).fit(1e3 * X, Y))
     assert threading.active_count() <= before + 1  # the last, which may be about to end
 
 
