@@ -1,0 +1,105 @@
+"""Fig. 2: ten networks that are shown one digit each, against one network that is shown all.
+
+Also how the error depends on the interval between fusion rounds and on the topology.  Cross-entropy, rate 0.05, all
+from the same weights; pixels divided by 255, so that the background is 0; simultaneous fusion with F = 0.5.
+"""
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from cells import output, parse_options, run_cells
+from monitor import fit_and_monitor
+from protocol import TOPOLOGIES, classifier
+from splits import load_split
+from style import LINES, NAMES, band, markdown, save
+
+INTERVALS = (2, 10, 50, 500, "epoch")  # steps
+EPOCHS = 6
+BEST = ("hypercube, edges once", "2")
+PAPER = {"alone": 88, "all": 3}  # per cent, read off the paper's figure
+
+
+def make_cells(options):
+    """One run for each seed, topology and interval, and the networks that do not fuse."""
+    seeds = options.seed or ([0] if options.quick else range(3))
+    epochs = options.epochs or (2 if options.quick else EPOCHS)
+    intervals = INTERVALS[::2] if options.quick else INTERVALS
+    settings = [("all", "-"), ("alone", "-"), *((name, interval) for interval in intervals for name in TOPOLOGIES)]
+    return [
+        dict(data=data, setting=setting, interval=interval, seed=seed, epochs=epochs)
+        for data in options.data or ["mnist_784"]
+        for setting, interval in settings
+        for seed in seeds
+    ]
+
+
+def run(data, setting, interval, seed, epochs):
+    """Errors over the epochs of one run."""
+    shape = dict(n_networks=None, partitioner="class", fusion_rate=0.5, fusion_rule="simultaneous")
+    if setting == "all":
+        shape = dict(n_networks=1)
+    elif setting == "alone":
+        shape["fusion_rate"] = 0.0
+    else:
+        unit = dict(fusion_unit="epoch") if interval == "epoch" else dict(fusion_unit="step", fusion_frequency=interval)
+        shape |= unit | {"topology": TOPOLOGIES[setting]}
+    model = classifier(data, epochs, seed, loss="log_loss", learning_rate_init=0.05, **shape)
+    return fit_and_monitor(model, load_split(data, seed, background_zero=True))
+
+
+def table(curves):
+    """The last epoch of each setting and interval, mean over seeds; of the worst peer also the worst seed."""
+    last = curves[curves["epoch"] == curves["epoch"].max()].groupby(["setting", "interval"], sort=False)
+    columns = {
+        "peers' mean": last["peers_mean"].mean(),
+        "sd": last["peers_mean"].std(),
+        "worst peer": last["peers_max"].mean(),
+        "worst peer, worst seed": last["peers_max"].max(),
+        "consensus": last["consensus"].mean(),
+    }
+    return (100 * pd.DataFrame(columns)).round(2).reset_index()
+
+
+def draw(curves):
+    """Draw error over time, and error against the interval."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained", sharey=True)
+    intervals = list(curves.loc[curves["interval"] != "-", "interval"].unique())
+    best = BEST if BEST[1] in intervals else (BEST[0], intervals[0])
+    for setting, interval in (("alone", "-"), ("all", "-"), best):
+        here = curves[(curves["setting"] == setting) & (curves["interval"] == interval)]
+        runs = 100 * here.pivot(index="seed", columns="epoch", values="peers_mean")
+        fused = f"one digit each, fused every {interval} steps"
+        band(left, runs.columns, runs, setting, label=NAMES.get(setting, fused))
+        if setting == best[0]:
+            worst = 100 * here.groupby("epoch")["peers_max"].max()
+            left.plot(worst.index, worst, color="black", linestyle=":", label="its worst peer, worst seed")
+    for value in PAPER.values():
+        left.axhline(value, color="0.5", linestyle=(0, (1, 3)), zorder=0)
+        left.annotate(f"the paper: {value} %", (curves["epoch"].min(), value * 0.93), size=8, va="top")
+    left.set(xlabel="epoch", ylabel="test error (%)", yscale="log", title="Error over time, mean over peers")
+    left.legend(fontsize=8, loc="center right")
+    last = curves[curves["epoch"] == curves["epoch"].max()]
+    for setting in TOPOLOGIES:
+        runs = last[last["setting"] == setting].pivot(index="seed", columns="interval", values="peers_max")
+        band(right, range(len(intervals)), 100 * runs[intervals], setting, markevery=1)
+    everyone = 100 * last.loc[last["setting"] == "all", "peers_mean"].mean()
+    right.axhline(everyone, **LINES["all"] | {"label": NAMES["all"]})
+    right.set_xticks(range(len(intervals)), labels=[f"{i} steps" if i != "epoch" else i for i in intervals])
+    right.set(xlabel="interval between fusion rounds", title="Worst peer after the last epoch, mean over seeds")
+    right.legend(fontsize=8)
+    for axes in (left, right):
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.grid(alpha=0.3)
+    return figure
+
+
+def main(argv=None):
+    options = parse_options(__doc__, argv)
+    curves = run_cells(output(options, "fig2_cells.csv"), make_cells(options), run, options.n_jobs)
+    frame = table(curves)
+    frame.to_csv(output(options, "fig2.csv"), index=False)
+    print(markdown(frame))
+    save(draw(curves), output(options, "fig2.png"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""Fitting with a test error noted after every so many epochs."""
+
+import time
+import warnings
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+
+def errors(model, split):
+    """Test error of a fitted classifier's peers (mean, best and worst) and of its consensus."""
+    peers = 1 - model.peer_scores(split.X_test, split.y_test)
+    consensus = peers[0] if len(peers) == 1 else 1 - model.score(split.X_test, split.y_test)
+    names = ("peers_mean", "peers_min", "peers_max", "consensus")
+    return dict(zip(names, np.round([peers.mean(), peers.min(), peers.max(), consensus], 6), strict=True))
+
+
+class ErrorMonitor:
+    """Notes test errors after every k-th epoch and after the last; a scikit-learn callback."""
+
+    def __init__(self, split, every):
+        self.split, self.every = split, every
+        self.rows = []
+        self.epoch = 0
+
+    def setup(self, estimator, context):
+        """Nothing to prepare."""
+
+    def teardown(self, estimator, context):
+        """Nothing to release."""
+
+    def on_fit_task_begin(self, estimator, context):
+        """Wait for the end of the epoch."""
+
+    def on_fit_task_end(self, estimator, context, *, fitted_estimator=None):
+        """Score the peers as they are now."""
+        if context.task_name != "epoch":
+            return
+        self.epoch += 1
+        if self.epoch % self.every == 0 or self.epoch == estimator.max_iter:
+            self.rows.append({"epoch": self.epoch} | errors(fitted_estimator, self.split))
+
+
+def fit_and_monitor(model, split, every=1):
+    """Fit, and return a row of errors for every k-th epoch."""
+    monitor = ErrorMonitor(split, every)
+    fit(model.set_callbacks(monitor), split)
+    return monitor.rows
+
+
+def fit_and_score(model, split):
+    """Fit, and return the seconds that took and the errors in the end, as a list of one row."""
+    began = time.perf_counter()
+    fit(model, split)
+    return [{"seconds": round(time.perf_counter() - began, 4)} | errors(model, split)]
+
+
+def fit(model, split):
+    """Fit for all epochs, without the warning that this is what ended it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return model.fit(split.X_train, split.y_train)

@@ -1,0 +1,118 @@
+"""What Fig. 5 and Fig. 6 share: the error after many epochs as one parameter changes, and the time that took."""
+
+import time
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from cells import output, run_cells
+from monitor import fit_and_score
+from protocol import EXPERIMENTS, PAPER_TOPOLOGIES, classifier
+from sklearn.neural_network import MLPClassifier
+from splits import load_split
+from style import LINES, markdown, save
+from threadpoolctl import threadpool_limits
+
+DATA = ("vowel", "breast-w", "segment", "splice")
+
+
+def make_cells(options, parameter, values):
+    """One run for each data set, topology and value; one seed unless told otherwise."""
+    return [
+        {"data": data, "topology": topology, parameter: value, "seed": seed, "epochs": _epochs(options, data)}
+        for data in options.data or DATA
+        for topology in PAPER_TOPOLOGIES
+        for value in values
+        for seed in options.seed or [0]
+    ]
+
+
+def _epochs(options, data):
+    return options.epochs or (100 if options.quick else EXPERIMENTS[data].epochs)
+
+
+def run(data, topology, seed, epochs, **changed):
+    """Time and errors of one run."""
+    return fit_and_score(classifier(data, epochs, seed, topology=topology, **changed), load_split(data, seed))
+
+
+def run_without(data, setting, seed, epochs):
+    """The same for one network with all rows, or eight that do not fuse."""
+    changes = {"all": {"n_networks": 1}, "eighth": {"fusion_rate": 0.0}}
+    return fit_and_score(classifier(data, epochs, seed, **changes[setting]), load_split(data, seed))
+
+
+def time_mlp(data):
+    """Seconds that scikit-learn's MLPClassifier takes for a row, at the same batch size, on one thread."""
+    split, experiment = load_split(data), EXPERIMENTS[data]
+    mlp = MLPClassifier(
+        experiment.hidden, activation="tanh", solver="sgd", batch_size=1, momentum=0, alpha=0, random_state=0
+    )
+    n_rows = min(1000, len(split.y_train))
+    X, y, classes = split.X_train[:n_rows], split.y_train[:n_rows], sorted(set(split.y_train))
+    seconds = []
+    with threadpool_limits(1):
+        for _ in range(4):
+            began = time.perf_counter()
+            mlp.partial_fit(X, y, classes=classes)
+            seconds.append(time.perf_counter() - began)
+    return [{"rows": len(split.y_train), "mlp_seconds_per_row": min(seconds[1:]) / n_rows}]
+
+
+def time_table(cells, times):
+    """What all runs took, beside what MLPClassifier would have needed for the same rows."""
+    rows = []
+    for timed in times.itertuples():
+        here = cells[cells["data"] == timed.data]
+        trained = timed.rows * here["epochs"].sum()
+        row = {"data": EXPERIMENTS[timed.data].title, "runs": len(here), "rows trained on": trained}
+        row["core seconds"] = round(here["seconds"].sum(), 1)
+        row["µs per row"] = round(1e6 * here["seconds"].sum() / trained, 2)
+        row["MLPClassifier, µs per row"] = round(1e6 * timed.mlp_seconds_per_row, 1)
+        row["MLPClassifier, core hours"] = round(trained * timed.mlp_seconds_per_row / 3600, 2)
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def draw(cells, without, parameter, xlabel, rate):
+    """Draw the peers' mean error against the parameter, a panel for each data set; bands run over the peers."""
+    names = list(cells["data"].unique())
+    figure, panels = plt.subplots(1, len(names), figsize=(3 * len(names) + 0.8, 3.4), squeeze=False)
+    figure.set_layout_engine("constrained")
+    for panel, name in zip(panels[0], names, strict=True):
+        for topology in PAPER_TOPOLOGIES:
+            here = cells[(cells["data"] == name) & (cells["topology"] == topology)].groupby(parameter)
+            style = LINES[topology] | {"markersize": 2.5, "markevery": 10, "label": topology}
+            panel.plot(100 * here["peers_mean"].mean(), **style)
+            low, high = 100 * here["peers_min"].mean(), 100 * here["peers_max"].mean()
+            panel.fill_between(low.index, low, high, color=style["color"], alpha=0.15, linewidth=0)
+        for setting, label in (("all", "one network, all rows"), ("eighth", "never fused")):
+            error = without.loc[(without["data"] == name) & (without["setting"] == setting), "peers_mean"].mean()
+            panel.axhline(100 * error, **LINES[setting] | {"label": label, "linewidth": 1})
+        if rate is not None:
+            panel.axvline(rate, color="0.5", linestyle=(0, (1, 3)), label="the paper's choice")
+        panel.set(title=EXPERIMENTS[name].title, xlabel=xlabel)
+        panel.grid(alpha=0.3)
+    panels[0, 0].set_ylabel("test error (%)")
+    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=6, frameon=False)
+    return figure
+
+
+def experiment(options, name, parameter, values, xlabel, paper):
+    """Run all, and write the results, the time that they took, and the figure."""
+    began = time.perf_counter()
+    names = list(options.data or DATA)
+    cells = make_cells(options, parameter, values)
+    times = run_cells(output(options, f"{name}_mlp.csv"), [{"data": data} for data in names], time_mlp, 1)
+    cells = run_cells(output(options, f"{name}.csv"), cells, run, options.n_jobs)
+    without = [
+        dict(data=data, setting=setting, seed=seed, epochs=_epochs(options, data))
+        for data in names
+        for setting in ("all", "eighth")
+        for seed in options.seed or [0]
+    ]
+    without = run_cells(output(options, f"{name}_without.csv"), without, run_without, options.n_jobs)
+    print(f"{name}: {time.perf_counter() - began:.0f} s by the clock")
+    frame = time_table(cells, times)
+    frame.to_csv(output(options, f"{name}_time.csv"), index=False)
+    print(markdown(frame))
+    save(draw(cells, without, parameter, xlabel, paper), output(options, f"{name}.png"))

@@ -1,0 +1,118 @@
+"""Table I: eight networks on random eighths that fuse once an epoch, against one network with all rows.
+
+CIFAR-10, which takes hours, is a command of its own: python table1.py --data CIFAR_10 --seed 0.
+"""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from cells import output, parse_options, run_cells
+from monitor import fit_and_monitor
+from protocol import EXPERIMENTS, PAPER_TOPOLOGIES, RULES, TABLE_1, classifier
+from splits import load_split
+from style import PAPER, markdown, save
+
+DATA = ("vowel", "segment", "breast-w", "mnist_784")
+SETTINGS = [
+    ("all", "-"),
+    ("eighth", "-"),
+    *((topology, rule) for topology in PAPER_TOPOLOGIES for rule in RULES),
+]
+# The test error is noted this often, or once an epoch.
+N_POINTS = 50
+
+
+def make_cells(options, data=DATA, settings=SETTINGS):
+    """One run for each data set, seed and setting."""
+    seeds = options.seed or ([0] if options.quick else range(5))
+    cells = []
+    for name in options.data or data:
+        epochs = options.epochs or EXPERIMENTS[name].epochs // (10 if options.quick else 1)
+        for setting, rule in settings:
+            cells += [dict(data=name, setting=setting, rule=rule, seed=seed, epochs=epochs) for seed in seeds]
+    return cells
+
+
+def run(data, setting, rule, seed, epochs):
+    """Errors over the epochs of one run."""
+    changes = {"all": {"n_networks": 1}, "eighth": {"fusion_rate": 0.0}}
+    params = changes.get(setting) or {"topology": setting, "fusion_rule": rule}
+    every = 5 if data == "mnist_784" else epochs if data == "CIFAR_10" else max(1, epochs // N_POINTS)
+    return fit_and_monitor(classifier(data, epochs, seed, **params), load_split(data, seed), every)
+
+
+def table(curves):
+    """Mean and standard deviation over seeds, of the last epoch and of the best."""
+    runs = curves.groupby(["data", "setting", "rule", "seed"], sort=False)
+    measured = {
+        "peers, last epoch": runs["peers_mean"].last(),
+        "consensus, last epoch": runs["consensus"].last(),
+        "peers, best epoch": runs["peers_mean"].min(),
+        "consensus, best epoch": runs["consensus"].min(),
+    }
+    rows = []
+    for (data, setting, rule), _ in curves.groupby(["data", "setting", "rule"], sort=False):
+        row = {"data": data, "setting": setting, "rule": rule, "paper": TABLE_1.get(data, {}).get(setting)}
+        for name, values in measured.items():
+            row[name] = values[data, setting, rule].mean()
+            row[f"{name}, sd"] = values[data, setting, rule].std()
+        above = measured["peers, last epoch"][data, setting, rule] - measured["peers, last epoch"][data, "all", "-"]
+        row["above all rows"], row["above all rows, sd"] = above.mean(), above.std()
+        above = measured["consensus, last epoch"][data, setting, rule] - measured["peers, last epoch"][data, "all", "-"]
+        row["consensus above all rows"] = above.mean()
+        rows.append(row)
+    return pd.DataFrame(rows).round(5)
+
+
+def in_percent(frame):
+    """The table as it is printed."""
+    printed = pd.DataFrame({"data": [EXPERIMENTS[name].title for name in frame["data"]]})
+    printed["setting"] = [
+        f"{row.setting}, {row.rule}" if row.rule != "-" else row.setting for row in frame.itertuples()
+    ]
+    printed["paper"] = [_percent(value) for value in frame["paper"]]
+    for name in ("peers, last epoch", "consensus, last epoch", "peers, best epoch", "consensus, best epoch"):
+        values = zip(frame[name], frame[f"{name}, sd"], strict=True)
+        printed[name] = [f"{100 * mean:.2f} ± {100 * sd:.2f}" for mean, sd in values]
+    values = zip(frame["above all rows"], frame["above all rows, sd"], strict=True)
+    printed["peers above all rows"] = [f"{100 * mean:+.2f} ± {100 * sd:.2f}" for mean, sd in values]
+    return printed
+
+
+def _percent(value):
+    return "" if pd.isna(value) else f"{100 * value:.2f}"
+
+
+def draw(frame):
+    """Draw each data set's errors, a row for each setting."""
+    names = list(frame["data"].unique())
+    figure, panels = plt.subplots(1, len(names), figsize=(2.6 * len(names) + 1.6, 3.4), squeeze=False, sharey=True)
+    figure.set_layout_engine("constrained")
+    for panel, name in zip(panels[0], names, strict=True):
+        here = frame[frame["data"] == name]
+        rows = -np.arange(len(here))
+        for offset, what, style in ((0.12, "peers", "ko"), (-0.12, "consensus", "wo")):
+            mean, sd = 100 * here[f"{what}, last epoch"], 100 * here[f"{what}, last epoch, sd"]
+            label = "peers' mean" if what == "peers" else what
+            panel.errorbar(mean, rows + offset, xerr=sd, fmt=style, mec="black", ecolor="0.5", ms=4, label=label)
+        panel.plot(100 * here["paper"], rows, **PAPER)
+        limit = 100 * here["peers, last epoch"].iloc[0] + 1
+        panel.axvline(limit, color="0.6", linestyle=":", label="all rows + 1 point")
+        panel.set(title=EXPERIMENTS[name].title, xlabel="test error (%)")
+        labels = [f"{row.setting}, {row.rule}" if row.rule != "-" else row.setting for row in here.itertuples()]
+        panel.set_yticks(rows, labels=labels)
+    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
+    return figure
+
+
+def main(argv=None):
+    options = parse_options(__doc__, argv)
+    curves = run_cells(output(options, "table1_cells.csv"), make_cells(options), run, options.n_jobs)
+    frame = table(curves)
+    frame.to_csv(output(options, "table1.csv"), index=False)
+    print(markdown(in_percent(frame)))
+    save(draw(frame), output(options, "table1.png"))
+
+
+if __name__ == "__main__":
+    main()
