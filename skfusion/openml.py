@@ -1,0 +1,203 @@
+"""Runs on OpenML tasks through the openml client; needs ``pip install 'skfusion[openml]'``."""
+
+import copy
+import importlib
+import inspect
+from functools import partial
+
+import numpy as np
+import openml
+import pandas as pd
+from openml.extensions.sklearn import SklearnExtension
+from sklearn.base import BaseEstimator
+from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
+
+__all__ = ["flow_to_model", "model_to_flow", "run_on_task"]
+
+
+def run_on_task(model, task, *, return_flow=False, **options):
+    """Run a model on the folds of an OpenML task.
+
+    It takes what ``openml.runs.run_model_on_task`` takes, and differs from it in three ways: the columns of class
+    probabilities are in the order of ``task.class_labels``, whatever the estimator (the client files them by position);
+    targets that the client reads as booleans are labels again; and models may have strategy objects as parameters.
+
+    Parameters
+    ----------
+    model : estimator
+        Any scikit-learn estimator; it is not fitted itself.
+    task : int, str or openml.tasks.OpenMLTask
+        The task or its id.
+    return_flow : bool, default=False
+        Whether to return the model's flow too.
+    **options
+        Passed to ``openml.runs.run_flow_on_task``; ``avoid_duplicate_runs=False`` is needed without the server.
+
+    Returns
+    -------
+    run : openml.runs.OpenMLRun
+        The run, which ``run.publish()`` uploads.
+    flow : openml.flows.OpenMLFlow
+        With ``return_flow``.
+
+    Raises
+    ------
+    TypeError
+        If OpenML cannot store the model; the message says what to write instead.
+
+    Examples
+    --------
+    >>> from skfusion import FusedMLPClassifier
+    >>> from skfusion.openml import run_on_task
+    >>> run = run_on_task(FusedMLPClassifier(), 3022, avoid_duplicate_runs=False)  # doctest: +SKIP
+    """
+    flow = model_to_flow(model)
+    if isinstance(task, (int, str)):
+        task = openml.tasks.get_task(int(task))
+    run = openml.runs.run_flow_on_task(flow, _with_declared_labels(task), **options)
+    return (run, flow) if return_flow else run
+
+
+def model_to_flow(model):
+    """Describe a model as an OpenML flow, with names or strategy objects as its parameters.
+
+    Parameters
+    ----------
+    model : estimator
+
+    Returns
+    -------
+    openml.flows.OpenMLFlow
+
+    Raises
+    ------
+    TypeError
+        If OpenML cannot store the model; the message says what to write instead.
+
+    Examples
+    --------
+    >>> from skfusion import FusedMLPClassifier
+    >>> from skfusion.openml import model_to_flow
+    >>> from skfusion.topology import RingTopology
+    >>> model_to_flow(FusedMLPClassifier(topology=RingTopology())).name
+    'skfusion.classifier.FusedMLPClassifier(topology=skfusion.topology.RingTopology)'
+    """
+    if not isinstance(model, BaseEstimator):
+        raise TypeError(f"model must be a scikit-learn estimator, got {model!r}")
+    return _Extension().model_to_flow(model)
+
+
+def flow_to_model(flow):
+    """Make the model that an OpenML flow describes.
+
+    Parameters
+    ----------
+    flow : openml.flows.OpenMLFlow
+
+    Returns
+    -------
+    estimator
+        Not fitted.
+
+    Examples
+    --------
+    >>> from skfusion import FusedMLPClassifier
+    >>> from skfusion.openml import flow_to_model, model_to_flow
+    >>> flow_to_model(model_to_flow(FusedMLPClassifier((50, 20), topology="ring")))
+    FusedMLPClassifier(hidden_layer_sizes=(50, 20), topology='ring')
+    """
+    return _Extension().flow_to_model(flow)
+
+
+class _Extension(SklearnExtension):
+    """The client's own extension, with strategies as components and class probabilities in the task's order."""
+
+    def is_estimator(self, model):
+        """Whether an object becomes a flow: a strategy does too, which has parameters but no ``fit``."""
+        return super().is_estimator(model) or (isinstance(model, BaseEstimator) and not isinstance(model, type))
+
+    def _run_model_on_fold(self, model, task, *args, **kwargs):
+        predictions, probabilities, *rest = super()._run_model_on_fold(model, task, *args, **kwargs)
+        if probabilities is not None:
+            probabilities = probabilities[task.class_labels]
+        return predictions, probabilities, *rest
+
+    def _serialize_sklearn(self, o, parent_model=None):
+        try:
+            return super()._serialize_sklearn(o, parent_model)
+        except (TypeError, KeyError) as error:
+            if error.args[0] is not o:
+                raise
+            raise TypeError(
+                f"OpenML cannot store {o!r}, a {type(o).__name__}: write a string, a number, a list of these or an "
+                "estimator instead, and for columns by their type openml.extensions.sklearn.cat or cont"
+            ) from None
+
+    def _serialize_model(self, model):
+        _check_version(type(model))
+        if isinstance(model, (GridSearchCV, RandomizedSearchCV)):
+            self._check_grid(model)
+        return super()._serialize_model(model)
+
+    def _check_grid(self, search):
+        for name, values in _grid_items(search):
+            for value in values if isinstance(values, (list, tuple)) else ():
+                if self.is_estimator(value):
+                    raise TypeError(
+                        f"OpenML cannot store {value!r} among the values of {name!r}: write names there, such as "
+                        f"'ring', or give the estimator one such object and search over its parameters, '{name}__...'"
+                    )
+
+    def _deserialize_model(self, flow, *args, **kwargs):
+        model = super()._deserialize_model(flow, *args, **kwargs)
+        if not isinstance(model, BaseEstimator):
+            return model  # "passthrough" or "drop"
+        defaults = {name: p.default for name, p in inspect.signature(type(model)).parameters.items()}
+        params = model.get_params(deep=False)
+        return model.set_params(**{name: _as_written(params[name], defaults.get(name)) for name in params})
+
+
+def _as_written(value, default):
+    """Undo what JSON, which has no tuples, does to a parameter: its default tells whether a list was a tuple."""
+    if isinstance(value, list) and isinstance(default, tuple):
+        return tuple(value)
+    if isinstance(value, dict):  # a grid
+        return {name: _with_tuples(values) if isinstance(values, list) else values for name, values in value.items()}
+    return value
+
+
+def _with_tuples(values):
+    return [tuple(value) if isinstance(value, list) else value for value in values]
+
+
+def _grid_items(search):
+    """Names and values of a search's grid, or of all its grids."""
+    grids = search.param_grid if isinstance(search, GridSearchCV) else search.param_distributions
+    return [item for grid in ([grids] if isinstance(grids, dict) else grids) for item in grid.items()]
+
+
+def _check_version(cls):
+    package = cls.__module__.partition(".")[0]
+    if not hasattr(importlib.import_module(package), "__version__"):
+        raise TypeError(
+            f"OpenML stores the version of the package that a class is from, and {package!r} with {cls.__name__} has "
+            "no __version__: move the class into a package that has one"
+        )
+
+
+def _with_declared_labels(task):
+    """Copy a classification task such that its targets are the labels that it declares."""
+    if not getattr(task, "class_labels", None):
+        return task
+    labelled = copy.copy(task)
+    labelled.get_X_and_y = partial(_get_data, task)
+    return labelled
+
+
+def _get_data(task, dataset_format):
+    """As the method of the task, but the client makes booleans of "true" and "FALSE"."""
+    X, y = task.get_X_and_y(dataset_format=dataset_format)
+    if isinstance(y, pd.Series) and any(isinstance(value, (bool, np.bool_)) for value in y.unique()):
+        spelling = {label.lower() == "true": label for label in task.class_labels}
+        y = y.map(spelling).astype(pd.CategoricalDtype(task.class_labels))
+    return X, y
