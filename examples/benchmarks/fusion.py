@@ -1,0 +1,105 @@
+"""Rounds of fusion a second, against the number of networks and of their weights, beside a copy of the same weights.
+
+The weights that a round touches are those of each pair, so a copy of them is a copy of all networks for random pairs,
+of twice as many for the ring.
+"""
+
+import matplotlib.pyplot as plt
+import numpy as np
+from cases import NETWORKS
+from engines import elapsed
+from measure import in_turns, ratio
+from results import Goal, parser, print_goals, print_table, write
+
+from skfusion.network import Network
+from skfusion.topology import HypercubeTopology, RandomTopology, RingTopology
+
+TOPOLOGIES = {"random": RandomTopology(), "ring": RingTopology(), "hypercube": HypercubeTopology()}
+NUMBERS = {"vowel": (2, 8, 64, 1024), "MNIST": (2, 8, 64, 1024), "CIFAR": (2, 8)}
+QUICK_NUMBERS = {"digits": (2, 8)}
+FUSION_RATE = 0.55
+MARKERS = {"digits": "o", "vowel": "o", "MNIST": "s", "CIFAR": "^"}
+
+
+class Round:
+    """A round of fusion of networks of one shape, and a copy of them, each repeated so as to be measurable."""
+
+    def __init__(self, weights, topology):
+        self.weights, self.topology, self.copy = weights, topology, np.empty_like(weights)
+        self.times = max(1, int(2e7 / weights.nbytes))
+
+    def fuse(self):
+        """Seconds for a round, drawing of pairs included."""
+        return elapsed(self._repeat, self.topology.fuse, self.weights, FUSION_RATE) / self.times
+
+    def copy_all(self):
+        """Seconds for a copy of all networks."""
+        return elapsed(self._repeat, np.copyto, self.copy, self.weights) / self.times
+
+    def _repeat(self, function, *args):
+        for _ in range(self.times):
+            function(*args)
+
+
+def row(network, n_networks, topology, seconds):
+    """Measure one topology."""
+    shape = NETWORKS[network]
+    n_weights = Network(shape.layer_sizes, "tanh", "softmax").n_parameters
+    weights = np.random.default_rng(0).random((n_networks, n_weights), np.float32)
+    fusion = Round(weights, TOPOLOGIES[topology])
+    fusion.fuse(), fusion.copy_all()
+    times = in_turns({"round": fusion.fuse, "copy": fusion.copy_all}, seconds)
+    n_pairs = len(fusion.topology.pairs(n_networks))
+    copied = times["copy"] * 2 * n_pairs / n_networks
+    return {
+        "network": network,
+        "weights": n_weights,
+        "networks": n_networks,
+        "topology": topology,
+        "pairs": n_pairs,
+        "rounds a second": float(1 / np.median(times["round"])),
+        "copies a second": float(1 / np.median(copied)),
+        "round / copy": ratio(times["round"], copied),
+    }
+
+
+def goals(rows):
+    """Return the goal for each round of random pairs."""
+    return [
+        Goal(f"{row['network']}, {row['networks']} networks: round / copy", "at most", 1.5, row["round / copy"])
+        for row in rows
+        if row["topology"] == "random"
+    ]
+
+
+def figure(rows):
+    """Draw rounds a second against the number of networks, a panel for each topology."""
+    figure, axes = plt.subplots(1, len(TOPOLOGIES), figsize=(9, 3.2), sharey=True, layout="constrained")
+    for panel, topology in zip(axes, TOPOLOGIES, strict=True):
+        for network in dict.fromkeys(row["network"] for row in rows):
+            here = [row for row in rows if (row["topology"], row["network"]) == (topology, network)]
+            n_networks, marker = [row["networks"] for row in here], MARKERS[network]
+            label = f"{network}, {here[0]['weights']:,} weights"
+            panel.plot(n_networks, [row["rounds a second"] for row in here], f"k-{marker}", ms=4, label=label)
+            copies = [row["copies a second"] for row in here]
+            panel.plot(n_networks, copies, f":{marker}", color="0.6", mfc="none", ms=4, label="copy of the same")
+        panel.set(xscale="log", yscale="log", title=topology, xlabel="networks")
+        panel.grid(alpha=0.3)
+    axes[0].set_ylabel("rounds a second")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
+    return figure
+
+
+def main():
+    options = parser(__doc__).parse_args()
+    numbers, seconds = (QUICK_NUMBERS, 0.05) if options.quick else (NUMBERS, 3)
+    shapes = [(network, n) for network in numbers for n in numbers[network]]
+    rows = [row(*shape, topology, seconds) for shape in shapes for topology in TOPOLOGIES]
+    print_table("Rounds of fusion, float32, one thread", rows)
+    print_goals(goals(rows))
+    if options.out:
+        write(options.out, "fusion", rows, goals(rows), figure(rows))
+
+
+if __name__ == "__main__":
+    main()

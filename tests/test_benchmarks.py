@@ -1,0 +1,88 @@
+"""The benchmarks run and write what they should; how fast anything is, is not tested."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+SCRIPTS = ("fusion", "scaling", "search", "summary", "training")
+
+pytest.importorskip("matplotlib")
+
+
+@pytest.fixture(scope="module")
+def quick_runs(tmp_path_factory):
+    """All scripts at once, each with the folder that it writes to."""
+    runs = {}
+    for script in SCRIPTS:
+        folder = tmp_path_factory.mktemp(script)
+        command = [sys.executable, EXAMPLES / "benchmarks" / f"{script}.py", "--quick", "--out", folder]
+        runs[script] = folder, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    yield runs
+    for _, process in runs.values():
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture(params=SCRIPTS)
+def quick_run(request, quick_runs):
+    """One script's name, its folder and what it printed."""
+    folder, process = quick_runs[request.param]
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    return request.param, folder, output
+
+
+def test_quick_run(quick_run):
+    script, folder, output = quick_run
+    results = json.loads((folder / f"{script}.json").read_text())
+    assert results["benchmark"] == script
+    assert {"cpu", "cores", "blas", "versions"} <= results["machine"].keys()
+    assert results["results"]
+    for goal in results["goals"]:
+        assert goal.keys() == {"what", "sense", "goal", "measured", "met"}
+        assert goal["what"] in output
+    if script != "summary":
+        assert (folder / f"{script}.png").stat().st_size > 1000
+
+
+@pytest.fixture
+def datasets():
+    spec = importlib.util.spec_from_file_location("datasets_of_examples", EXAMPLES / "datasets.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_data_without_openml(datasets, monkeypatch):
+    monkeypatch.setitem(sys.modules, "openml", None)
+    with pytest.raises(SystemExit, match=r"pip install 'skfusion\[openml\]'"):
+        datasets.load_frame("vowel")
+
+
+def test_data_without_network(datasets, monkeypatch):
+    def get_dataset(*args, **kwargs):
+        raise ConnectionError("no route\nto host")
+
+    openml = types.SimpleNamespace(datasets=types.SimpleNamespace(get_dataset=get_dataset))
+    monkeypatch.setitem(sys.modules, "openml", openml)
+    with pytest.raises(SystemExit, match=r"^Cannot download vowel, data set 307 of OpenML: no route to host$"):
+        datasets.load_frame("vowel")
+
+
+def test_arrays(datasets, monkeypatch):
+    pd = pytest.importorskip("pandas")
+    X = pd.DataFrame({"a": [1, 2, 3], "sex": pd.Categorical(["m", "f", "m"]), "b": [0.5, 0.25, 1]})
+    y = pd.Series(pd.Categorical(["z", "a", "z"], categories=["z", "a"]))
+    dataset = types.SimpleNamespace(default_target_attribute="class", get_data=lambda target: (X, y, None, None))
+    openml = types.SimpleNamespace(datasets=types.SimpleNamespace(get_dataset=lambda *args, **kwargs: dataset))
+    monkeypatch.setitem(sys.modules, "openml", openml)
+    values, codes = datasets.load_arrays("vowel", "float32", n_rows=2)
+    assert values.dtype == "float32" and values.flags.c_contiguous
+    assert values.tolist() == [[1, 0.5], [2, 0.25]]
+    assert codes.tolist() == [0, 1]
