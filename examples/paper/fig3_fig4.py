@@ -3,7 +3,7 @@
 import matplotlib.pyplot as plt
 from cells import output, parse_options, run_cells
 from protocol import EXPERIMENTS, PAPER_TOPOLOGIES, TABLE_1
-from style import band, save
+from style import PAPER, band, save
 from table1 import make_cells, run
 
 FIGURES = {"mnist_784": "fig3.png", "vowel": "fig4.png"}
@@ -12,23 +12,22 @@ SETTINGS = [("all", "-"), ("eighth", "-"), *((topology, "sequential") for topolo
 
 def draw(curves, data):
     """Draw error over epochs: means over seeds, and the paper's last values at the right."""
-    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
+    figure, axes = plt.subplots(figsize=(6, 4.4), layout="constrained")
     for setting, _ in SETTINGS:
         runs = curves[curves["setting"] == setting].pivot(index="seed", columns="epoch", values="peers_mean")
         band(axes, runs.columns, 100 * runs, setting)
     last = curves["epoch"].max()
+    axes.axvspan(1.02 * last, 1.4 * last, color="0.95")
     for number, (setting, value) in enumerate(TABLE_1.get(data, {}).items()):
-        label = "the paper, Table I" if number == 0 else None
-        axes.plot(last * 1.02, 100 * value, "kx", clip_on=False, label=label)
-        side = {"all": -8, "eighth": 0}.get(setting, 8)
-        axes.annotate(setting, (last * 1.02, 100 * value), (8, side), textcoords="offset points", va="center", size=7)
-    axes.set(
-        xlabel="epoch", ylabel="test error (%)", yscale="log", title=EXPERIMENTS[data].title, xlim=(0, last * 1.02)
-    )
+        x = (1.06 + 0.075 * number) * last
+        axes.plot(x, 100 * value, **PAPER | {"label": "the paper, Table I" if number == 0 else None})
+        axes.annotate(setting, (x, 100 * value), (0, 8), textcoords="offset points", ha="center", rotation=90, size=7)
+    axes.set(xlabel="epoch", ylabel="test error (%)", yscale="log", title=EXPERIMENTS[data].title, xlim=(0, 1.4 * last))
+    axes.set_xticks([tick for tick in axes.get_xticks() if tick <= last])
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter("{x:g}")
     axes.grid(alpha=0.3, which="both")
-    axes.legend(fontsize=8)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8)
     return figure
 
 

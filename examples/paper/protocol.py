@@ -35,7 +35,7 @@ EXPERIMENTS = {
     "vowel": Experiment("vowel", (50, 20), 0.04, 1000),
     "segment": Experiment("segment", (50, 20), 0.04, 1000),
     "breast-w": Experiment("breast-w", (8,), 0.04, 1000),
-    "splice": Experiment("splice", (50, 20), 0.04, 1000),
+    "splice": Experiment("splice", (20,), 0.04, 1000),
     "digits": Experiment("digits", (20,), 0.04, 100),
 }
 

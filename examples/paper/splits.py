@@ -30,6 +30,12 @@ class Split:
         """Keep the first training rows, and all test rows."""
         return Split(self.X_train[:n_train], self.y_train[:n_train], self.X_test, self.y_test)
 
+    def first_of_each_class(self, n_train):
+        """Keep the first training rows of each class, and all test rows."""
+        rows = [np.flatnonzero(self.y_train == code)[:n_train] for code in np.unique(self.y_train)]
+        rows = np.sort(np.concatenate(rows))
+        return Split(self.X_train[rows], self.y_train[rows], self.X_test, self.y_test)
+
 
 @lru_cache(maxsize=4)
 def load_split(name, seed=0, background_zero=False):

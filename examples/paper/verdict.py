@@ -23,6 +23,14 @@ INTERVALS = {
 SHARES = {"random": "random shares, fused every epoch", "class": "one class each, fused every 2 steps"}
 MOST_ROWS = 10000
 DEFAULT = ("random", "sequential", 0.55)
+CANDIDATES = (
+    DEFAULT,
+    ("random", "simultaneous", 0.5),
+    ("ring", "sequential", 0.55),
+    ("ring", "simultaneous", 0.5),
+    ("hypercube", "sequential", 0.55),
+    ("hypercube, edges once", "simultaneous", 0.5),
+)
 
 
 def make_cells(options):
@@ -75,6 +83,37 @@ def ranking(frame):
     return wide.sort_values("peers, mean").round(2).reset_index()
 
 
+def candidates(frame):
+    """Some settings' errors for each partition and number of networks, beside the lowest of all settings."""
+    base = frame.loc[frame["partition"] == "all"].set_index("data")["peers_mean"]
+    rows = []
+    for (data, kind, n), here in frame[frame["partition"] != "all"].groupby(
+        ["data", "partition", "n_networks"], sort=False
+    ):
+        errors = here.assign(rate=here["rate"].astype(float)).set_index(["topology", "rule", "rate"])["peers_mean"]
+        row = {"data": data, "shares": kind, "networks": n, "all rows": _percent(base[data])}
+        row |= {_title(*setting): _percent(errors.get(setting)) for setting in CANDIDATES}
+        rows.append(row | {"lowest": f"{_percent(errors.min())}: {_title(*errors.idxmin())}"})
+    return pd.DataFrame(rows)
+
+
+def rule_effect(cells):
+    """Error with sequential less that with simultaneous fusion, in points: mean and standard error over runs."""
+    keys = ["data", "partition", "n_networks", "topology", "rate", "seed"]
+    wide = cells[cells["partition"] != "all"].pivot(index=keys, columns="rule", values="peers_mean")
+    difference = (100 * (wide["sequential"] - wide["simultaneous"])).groupby(["partition", "topology"], sort=False)
+    columns = {"sequential - simultaneous": difference.mean(), "standard error": difference.sem()}
+    return pd.DataFrame(columns).round(3).reset_index()
+
+
+def _title(topology, rule, rate):
+    return f"{topology}, {rule}, {rate:g}"
+
+
+def _percent(error):
+    return "" if error is None else f"{100 * error:.2f}"
+
+
 def draw(frame, data):
     """Draw the peers' mean error against the rate: a panel for each partition and number of networks."""
     frame = frame[frame["data"] == data]
@@ -110,12 +149,12 @@ def main(argv=None):
     cells = run_cells(output(options, "verdict_cells.csv"), make_cells(options), run, options.n_jobs)
     frame = table(cells)
     frame.to_csv(output(options, "verdict.csv"), index=False)
-    ranked = ranking(frame)
-    ranked.to_csv(output(options, "verdict_ranking.csv"), index=False)
-    chosen = ranked.apply(lambda row: (row["topology"], row["rule"], float(row["rate"])) == DEFAULT, axis=1)
-    print(markdown(pd.concat([ranked.head(10), ranked[chosen]])))
+    tables = {"ranking": ranking(frame), "candidates": candidates(frame), "rules": rule_effect(cells)}
+    for name, rows in tables.items():
+        rows.to_csv(output(options, f"verdict_{name}.csv"), index=False)
+        print(markdown(rows.head(20)), end="\n\n")
     for data in frame["data"].unique():
-        save(draw(frame, data), output(options, "verdict.png"))
+        save(draw(frame, data), output(options, f"verdict_{data}.png"))
 
 
 if __name__ == "__main__":
