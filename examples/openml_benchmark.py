@@ -21,7 +21,7 @@ import numpy as np
 import openml
 import pandas as pd
 import requests
-from openml.exceptions import OpenMLHashException, OpenMLServerException
+from openml.exceptions import OpenMLHashException, OpenMLServerException, PyOpenMLError
 from openml.extensions.sklearn import cat, cont
 from openml.tasks import TaskType
 from openml.tasks.split import Split
@@ -42,9 +42,9 @@ NETWORK = dict(
     hidden_layer_sizes=(100,),
     activation="relu",
     solver="adam",
-    learning_rate_init=0.003,
+    learning_rate_init=0.01,
     batch_size=32,
-    max_iter=50,
+    max_iter=100,
     random_state=0,
 )
 GRID = {
@@ -113,11 +113,11 @@ def load_task(task_id, max_rows):
     except NotImplementedError as error:
         raise TaskError(f"is no classification task: {one_line(error)}") from None
     except Exception as error:
-        raise TaskError(explain(error)) from None
+        raise TaskError(explain(error) if isinstance(error, REMOTE) else broken(one_line(error))) from None
     if task.task_type_id != TaskType.SUPERVISED_CLASSIFICATION:
         raise TaskError(f"is no classification task, but {task.task_type}")
     if not is_complete(task, n_rows):
-        raise TaskError(f"data or splits are incomplete; {DELETE} {openml.config.get_cache_directory()}")
+        raise TaskError(broken("rows or folds are missing"))
     if max_rows is not None and max_rows < n_rows:
         subsample(task.split, n_rows, max_rows)
     return task
@@ -150,7 +150,7 @@ def subsample(split, n_rows, max_rows):
 # %%
 # Errors
 
-DELETE = "to download them again, delete the folders of the task and of its data set in"
+REMOTE = (PyOpenMLError, requests.exceptions.RequestException)
 
 
 def one_line(error):
@@ -158,17 +158,21 @@ def one_line(error):
     return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
 
 
+def broken(reason):
+    """Say that what the client keeps of a task is broken."""
+    cache = openml.config.get_cache_directory()
+    return f"its copy is broken ({reason}); delete it and its data set's in {cache} to download them again"
+
+
 def explain(error):
-    """Say in one line what went wrong while something was loaded or uploaded."""
+    """Say in one line what went wrong while the client talked to the server."""
     if isinstance(error, OpenMLServerException):
         return f"the server answers: {' '.join(error.message.split())} (code {error.code})"
     if isinstance(error, (requests.exceptions.ChunkedEncodingError, OpenMLHashException)):
         return "the download was interrupted; run again to repeat it"
     if isinstance(error, requests.exceptions.RequestException):
         return f"the server {openml.config.server} cannot be reached"
-    if isinstance(error, openml.exceptions.PyOpenMLError):
-        return one_line(error)
-    return f"cannot be read, {one_line(error)}; {DELETE} {openml.config.get_cache_directory()}"
+    return one_line(error)
 
 
 # %%
@@ -348,6 +352,7 @@ def main(arguments=None):
     """Run the benchmark; returns the exit status."""
     options = parse(arguments)
     warnings.simplefilter("ignore", ConvergenceWarning)  # all networks have the same number of epochs
+    warnings.filterwarnings("ignore", "Got `batch_size` less than 1 or larger")  # one partition of a small data set
     logging.disable(logging.WARNING)  # the client's remarks on docstrings
     try:
         tasks = options.tasks or openml.study.get_suite(options.suite).tasks

@@ -1,0 +1,447 @@
+"""Runs on OpenML tasks and the benchmark script, without the OpenML server."""
+
+import importlib.util
+import logging
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.compose import ColumnTransformer, make_column_selector
+from sklearn.ensemble import BaggingClassifier
+from sklearn.linear_model import RidgeClassifier
+from sklearn.model_selection import GridSearchCV, RandomizedSearchCV, StratifiedKFold
+from sklearn.naive_bayes import GaussianNB
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.tree import DecisionTreeRegressor
+
+from skfusion import FusedMLPClassifier
+from skfusion.partition import DirichletPartitioner, PredefinedPartitioner
+from skfusion.topology import BaseTopology, HypercubeTopology, RandomTopology, RingTopology
+
+openml = pytest.importorskip("openml")
+
+import arff  # noqa: E402
+import openml_replay as replay  # noqa: E402
+from openml.extensions.sklearn import cat, cont  # noqa: E402
+
+from skfusion.openml import flow_to_model, model_to_flow, run_on_task  # noqa: E402
+
+SCRIPT = Path(__file__).parents[1] / "examples" / "openml_benchmark.py"
+CACHED = Path(openml.config.get_cache_directory())
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+    pytest.mark.filterwarnings("ignore:Estimator only predicted for"),
+]
+
+
+@pytest.fixture
+def offline(tmp_path, monkeypatch):
+    """A client whose cache is empty and whose server is down; the folder of its cache."""
+    monkeypatch.setenv("OPENML_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(openml.config, "_root_cache_directory", tmp_path / "cache")
+    monkeypatch.setattr(openml.config, "connection_n_retries", 1)
+    monkeypatch.setattr(openml.config, "server", f"http://127.0.0.1:9{replay.API}")
+    monkeypatch.setattr(openml.config, "apikey", "")
+    return Path(openml.config.get_cache_directory())
+
+
+@pytest.fixture
+def cache(offline):
+    """All tasks in the cache of a client whose server is down."""
+    return replay.write_cache(offline)
+
+
+@pytest.fixture
+def server(offline, monkeypatch):
+    """A server that the client talks to, with a key."""
+    with replay.ReplayServer() as replaying:
+        monkeypatch.setattr(openml.config, "server", replaying.url + replay.API)
+        monkeypatch.setattr(openml.config, "apikey", "key")
+        yield replaying
+
+
+@pytest.fixture(scope="module")
+def script():
+    """The benchmark script as a module."""
+    spec = importlib.util.spec_from_file_location("openml_benchmark", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MPLBACKEND", "agg")
+        spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def benchmark(script, tmp_path, monkeypatch):
+    """Call the script's main with two fast models; returns the exit status."""
+    fast = {"fused, ring": fused(topology="ring"), "bayes": GaussianNB()}
+    monkeypatch.setattr(script, "classifiers", lambda: fast)
+    monkeypatch.setattr(script, "draw", lambda *tables: script.plt.figure(figsize=(1, 1)))
+
+    def call(*arguments):
+        return script.main([*map(str, arguments), "--out", str(tmp_path / "out")])
+
+    yield call
+    logging.disable(logging.NOTSET)
+
+
+def fused(**params):
+    return FusedMLPClassifier((5,), **{"n_networks": 2, "max_iter": 3, "batch_size": 8, "random_state": 0} | params)
+
+
+def mixed(classifier):
+    columns = [
+        ("numeric", "passthrough", ["petal_length"]),
+        ("nominal", OneHotEncoder(handle_unknown="ignore", sparse_output=False), cat),
+    ]
+    return make_pipeline(ColumnTransformer(columns), classifier)
+
+
+# Flows
+
+FLOWS = {
+    "names": FusedMLPClassifier((50, 20), topology="ring", partitioner="class", n_networks=None, momentum=0.9),
+    "objects": fused(topology=HypercubeTopology(each_edge_once=True), partitioner=DirichletPartitioner(alpha=0.2)),
+    "object without parameters": fused(topology=RingTopology()),
+    "splitter": fused(partitioner=StratifiedKFold(4)),
+    "list of rows' peers": fused(partitioner=PredefinedPartitioner([0, 1, 1])),
+    "class weights": fused(class_weight={"a": 1.0, "b": 2.5}),
+    "pipeline": make_pipeline(StandardScaler(), fused(topology=RandomTopology(replacement=True))),
+    "columns by type": mixed(fused()),
+    "bagging": BaggingClassifier(make_pipeline(MLPClassifier((7, 3)))),
+    "search": RandomizedSearchCV(
+        make_pipeline(StandardScaler(), fused()),
+        {
+            "fusedmlpclassifier__topology": ["ring", "random"],
+            "fusedmlpclassifier__fusion_rate": [0.1, 0.55],
+            "fusedmlpclassifier__hidden_layer_sizes": [(5,), (5, 4)],
+        },
+        n_iter=2,
+    ),
+    "search with objects": GridSearchCV(
+        fused(topology=RandomTopology(), partitioner=DirichletPartitioner()),
+        {"topology__replacement": [True, False], "partitioner__alpha": [0.1, 1.0]},
+    ),
+}
+
+
+@pytest.mark.parametrize("model", FLOWS.values(), ids=FLOWS)
+def test_flow_comes_back_equal(model, tmp_path):
+    flow = model_to_flow(model)
+    assert repr(flow_to_model(flow)) == repr(model)
+    flow.to_filesystem(tmp_path)
+    assert repr(flow_to_model(openml.flows.OpenMLFlow.from_filesystem(tmp_path))) == repr(model)
+
+
+class StarTopology(BaseTopology):
+    def pairs(self, n_networks, fusion_round=0, random_state=None):
+        return [(0, other) for other in range(1, n_networks)]
+
+
+REFUSED = {
+    "objects in a grid": (GridSearchCV(fused(), {"topology": [RingTopology(), "random"]}), "write names there"),
+    "objects in grids": (GridSearchCV(fused(), [{"topology": (RingTopology(),)}]), "write names there"),
+    "class": (fused(topology=RingTopology), "write a string"),
+    "array": (fused(partitioner=PredefinedPartitioner(np.array([0, 1]))), "a list of these"),
+    "generator": (fused(random_state=np.random.RandomState(0)), "write a string, a number"),
+    "selector": (ColumnTransformer([("a", StandardScaler(), make_column_selector())]), "sklearn.cat or cont"),
+    "class without a version": (fused(topology=StarTopology()), "move the class into a package"),
+    "no estimator": ("ring", "must be a scikit-learn estimator"),
+}
+
+
+@pytest.mark.parametrize(("model", "message"), REFUSED.values(), ids=REFUSED)
+def test_what_openml_cannot_store_is_refused(model, message):
+    with pytest.raises(TypeError, match=message):
+        model_to_flow(model)
+
+
+# Runs
+
+
+def assert_probabilities_fit(run, labels=replay.LABELS):
+    values, table = replay.probabilities(run, labels)
+    best = values == values.max(axis=1, keepdims=True)
+    predicted = np.equal.outer(table["prediction"].to_numpy(), np.array(labels, dtype=object))
+    assert (best & predicted).any(axis=1).all()
+    assert np.allclose(values.sum(axis=1), 1)
+
+
+class RarelySees(ClassifierMixin, BaseEstimator):
+    """Does not know the class setosa."""
+
+    def fit(self, X, y):
+        self.model_ = GaussianNB().fit(X[y != "setosa"], y[y != "setosa"].astype(str))
+        self.classes_ = self.model_.classes_
+        return self
+
+    def predict(self, X):
+        return self.model_.predict(X)
+
+    def predict_proba(self, X):
+        return self.model_.predict_proba(X)
+
+
+RarelySees.__module__ = "skfusion.classifier"  # a package with a version
+SEARCH = RandomizedSearchCV(mixed(fused()), {"fusedmlpclassifier__topology": ["ring", "hypercube"]}, n_iter=2, cv=2)
+ESTIMATORS = {
+    "fused": fused(),
+    "vote": fused(prediction="vote", topology=RingTopology()),
+    "sorted": GaussianNB(),
+    "without predict_proba": RidgeClassifier(),
+    "without a class": RarelySees(),
+}
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS.values(), ids=ESTIMATORS)
+def test_probabilities_are_in_the_columns_of_their_labels(estimator, cache):
+    run = run_on_task(mixed(estimator), replay.CLASSIFICATION, avoid_duplicate_runs=False)
+    assert_probabilities_fit(run)
+    assert len(run.predictions) == 150
+
+
+def test_probabilities_of_a_search_are_in_the_columns_of_their_labels(cache):
+    run = run_on_task(SEARCH, replay.CLASSIFICATION, avoid_duplicate_runs=False, seed=1)
+    assert_probabilities_fit(run)
+    assert len(run.trace.trace_iterations) == 6
+
+
+def test_probabilities_are_alike_in_other_processes(cache):
+    one, two = (
+        run_on_task(mixed(fused()), replay.CLASSIFICATION, avoid_duplicate_runs=False, n_jobs=n) for n in (1, 2)
+    )
+    assert one.data_content == two.data_content
+
+
+def test_predictions_are_the_clients_own(cache):
+    task = openml.tasks.get_task(replay.CLASSIFICATION)
+    run, flow = run_on_task(mixed(fused()), task, avoid_duplicate_runs=False, return_flow=True)
+    own = openml.runs.run_model_on_task(mixed(fused()), task, avoid_duplicate_runs=False)
+    assert flow.name == own.flow_name
+    assert (run.predictions.iloc[:, :6] == own.predictions.iloc[:, :6]).all(axis=None)
+    assert (run.predictions != own.predictions).any(axis=None)  # for this the function is there
+
+
+@pytest.mark.parametrize("labels", [["true", "false"], ["FALSE", "TRUE"]], ids="-".join)
+def test_labels_that_look_like_booleans_stay_labels(labels, offline):
+    replay.write_cache(offline, labels)
+    run = run_on_task(mixed(GaussianNB()), replay.CLASSIFICATION, avoid_duplicate_runs=False)
+    assert_probabilities_fit(run, labels)
+    assert set(run.predictions["correct"]) == set(labels)
+
+
+def test_regression_is_as_the_clients(cache):
+    model = make_pipeline(ColumnTransformer([("numeric", "passthrough", cont)]), DecisionTreeRegressor(random_state=0))
+    run = run_on_task(model, replay.REGRESSION, avoid_duplicate_runs=False)
+    assert len(run.predictions) == 150
+
+
+@pytest.mark.skipif(not (CACHED / "tasks" / "3022" / "task.xml").exists(), reason="needs task 3022 in openml's cache")
+def test_vowel_to_the_row(offline):
+    for folder in ("tasks/3022", "datasets/307"):
+        shutil.copytree(CACHED / folder, offline / folder)
+    model = make_pipeline(ColumnTransformer([("numeric", StandardScaler(), cont)]), fused(max_iter=20))
+    run = run_on_task(model, 3022, avoid_duplicate_runs=False)
+    labels = openml.tasks.get_task(3022).class_labels
+    assert labels != sorted(labels)
+    values, table = replay.probabilities(run, labels)
+    recomputed = np.array(labels)[values.argmax(axis=1)]
+    assert (recomputed == table["prediction"]).all()
+    measured = [run.fold_evaluations["predictive_accuracy"][0][fold] for fold in range(10)]
+    assert np.mean(recomputed == table["correct"]) == pytest.approx(np.mean(measured))
+
+
+# The benchmark
+
+
+def table(tmp_path):
+    return (tmp_path / "out" / "results.csv").read_text().splitlines()
+
+
+@pytest.mark.parametrize("tune", [[], ["--tune"]], ids=["as they are", "tuned"])
+def test_benchmark_compares_all_models(script, cache, tmp_path, monkeypatch, tune):
+    monkeypatch.setitem(script.NETWORK, "max_iter", 2)
+    monkeypatch.setitem(script.GRID, "classifier__fusion_frequency", [1])
+    out = tmp_path / "out"
+    if tune:
+        monkeypatch.setattr(script, "classifiers", dict)
+    assert script.main(["--tasks", str(replay.CLASSIFICATION), *tune, "--out", str(out)]) == 0
+    logging.disable(logging.NOTSET)
+    assert len(table(tmp_path)) == (2 if tune else 8)
+    text = (out / "results.md").read_text()
+    assert "mean rank" in text and "iris (61)" in text and ("fused, tuned" in text) == bool(tune)
+    assert (out / "results.png").stat().st_size > 10_000
+    for folder in (out / "runs" / str(replay.CLASSIFICATION)).iterdir():
+        run = openml.runs.OpenMLRun.from_filesystem(folder)
+        assert len(run.data_content) == 150
+        assert (run.trace is not None) == bool(tune)
+
+
+def test_benchmark_goes_on_where_it_was(benchmark, script, cache, tmp_path, monkeypatch):
+    monkeypatch.setattr(script, "classifiers", lambda: {"bayes": GaussianNB()})
+    assert benchmark("--tasks", replay.CLASSIFICATION) == 0
+    first = table(tmp_path)
+    (tmp_path / "out" / "runs" / str(replay.CLASSIFICATION) / "ridge.partial").mkdir()  # as a killed run leaves it
+    monkeypatch.setattr(script, "classifiers", lambda: {"bayes": GaussianNB(), "ridge": RidgeClassifier()})
+    assert benchmark("--tasks", replay.CLASSIFICATION, replay.OTHER_DATA) == 0
+    second = table(tmp_path)
+    assert second[:2] == first
+    assert [line.split(",")[:2] for line in second[2:]] == [["61", "ridge"], ["63", "bayes"], ["63", "ridge"]]
+
+
+def test_benchmark_on_fewer_rows_is_kept_apart(benchmark, cache, tmp_path):
+    assert benchmark("--tasks", replay.CLASSIFICATION, "--max-rows", 60) == 0
+    assert benchmark("--tasks", replay.CLASSIFICATION) == 0
+    n_rows = [
+        len(openml.runs.OpenMLRun.from_filesystem(tmp_path / "out/runs" / name / "bayes").data_content)
+        for name in ("61-60-rows", "61")
+    ]
+    assert n_rows == [60, 150]
+    assert "iris (61, 60 rows)" in (tmp_path / "out" / "results.md").read_text()
+
+
+def test_suite_is_downloaded_and_run(benchmark, server, tmp_path):
+    assert benchmark("--suite", replay.SUITE) == 0
+    assert {line.split(",")[0] for line in table(tmp_path)[1:]} == {"61", "63"}
+
+
+def test_publish_asks_first(benchmark, server, monkeypatch, tmp_path):
+    for answer in ("n", ""):
+        monkeypatch.setattr("builtins.input", lambda question, answer=answer: answer)
+        assert benchmark("--tasks", replay.CLASSIFICATION, "--publish") == 0
+    assert server.runs == [] and server.flows == {}
+    assert all(line.endswith(",") for line in table(tmp_path)[1:])
+
+
+def test_publish_uploads_each_run_once(benchmark, server, monkeypatch, tmp_path):
+    assert benchmark("--tasks", replay.CLASSIFICATION) == 0
+    monkeypatch.setattr("builtins.input", lambda question: "y")
+    for _ in range(2):
+        assert benchmark("--tasks", replay.CLASSIFICATION, "--publish") == 0
+    assert [float(line.split(",")[-1]) for line in table(tmp_path)[1:]] == [1001, 1002]
+    assert len(server.runs) == 2
+    uploaded = server.runs[0]
+    assert "<oml:task_id>61</oml:task_id>" in uploaded["description"]
+    assert '<oml:value>"ring"</oml:value>' in uploaded["description"]
+    stored = (tmp_path / "out/runs/61/fused-ring/predictions.arff").read_text()
+    assert arff.loads(uploaded["predictions"])["data"] == arff.loads(stored)["data"]
+    assert any("skfusion.classifier.FusedMLPClassifier" in name for name, _ in server.flows)
+
+
+def test_publish_reports_what_the_server_refuses(benchmark, server, monkeypatch, capsys):
+    monkeypatch.setattr("builtins.input", lambda question: "y")
+    monkeypatch.setattr(server, "add_flow", lambda text: 5)
+    assert benchmark("--tasks", replay.CLASSIFICATION, "--publish") == 1
+    assert [line[:33] for line in capsys.readouterr().err.splitlines()] == [
+        "task 61, fused, ring, not uploade",
+        "task 61, bayes, not uploaded: the",
+    ]
+
+
+@pytest.mark.parametrize("extra", [["--max-rows", 5], []], ids=["few rows", "no key"])
+def test_publish_needs_whole_tasks_and_a_key(benchmark, cache, extra, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        benchmark("--tasks", replay.CLASSIFICATION, "--publish", *extra)
+    assert "--publish needs" in capsys.readouterr().err
+
+
+# What goes wrong
+
+
+def drop_last_lines(path):
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-20]))
+
+
+def cut_in_half(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+BROKEN = {
+    "task": ("tasks/61/task.xml", cut_in_half, "its copy is broken (ExpatError"),
+    "splits": ("tasks/61/datasplits.arff", cut_in_half, "its copy is broken (rows or folds are missing)"),
+    "some splits": ("tasks/61/datasplits.arff", drop_last_lines, "its copy is broken (rows or folds are missing)"),
+    "some rows": ("datasets/61/dataset.arff", drop_last_lines, "its copy is broken (rows or folds are missing)"),
+    "data": ("datasets/61/dataset.arff", cut_in_half, "its copy is broken ("),
+    "features": ("datasets/61/features.xml", cut_in_half, "its copy is broken (ExpatError"),
+    "description": ("datasets/61/description.xml", cut_in_half, "its copy is broken ("),
+}
+
+
+def assert_one_line(capsys, start):
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and lines[0].startswith(start), lines
+    return lines[0]
+
+
+@pytest.mark.parametrize(("name", "damage", "message"), BROKEN.values(), ids=BROKEN)
+def test_broken_cache_is_one_line_and_the_next_task_runs(benchmark, cache, capsys, tmp_path, name, damage, message):
+    damage(cache / name)
+    assert benchmark("--tasks", replay.CLASSIFICATION, replay.OTHER_DATA) == 1
+    assert message in assert_one_line(capsys, "task 61: ")
+    assert {line.split(",")[0] for line in table(tmp_path)[1:]} == {"63"}
+
+
+def test_unknown_and_regression_tasks_are_a_line_each(benchmark, server, capsys, tmp_path):
+    assert benchmark("--tasks", replay.UNKNOWN, replay.REGRESSION, replay.OTHER_DATA) == 1
+    assert capsys.readouterr().err.splitlines() == [
+        "task 404: the server answers: Unknown task - None (code 151)",
+        "task 62: is no classification task, but Supervised Regression",
+    ]
+    assert len(table(tmp_path)) == 3
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"{replay.API}/task/61",
+        f"{replay.API}/data/features/61",
+        "/data/v1/download/61/iris.arff",
+        "/api_splits/get/61/Task_61_splits.arff",
+    ],
+)
+def test_interrupted_download_is_one_line_and_repeated(benchmark, server, capsys, tmp_path, path):
+    server.cut.add(path)
+    assert benchmark("--tasks", replay.CLASSIFICATION, replay.OTHER_DATA) == 1
+    assert_one_line(capsys, "task 61: the download was interrupted")
+    server.cut.clear()
+    assert benchmark("--tasks", replay.CLASSIFICATION) == 0
+    assert len(table(tmp_path)) == 5
+
+
+def test_server_down_is_one_line(benchmark, cache, capsys, tmp_path):
+    assert benchmark("--tasks", replay.UNKNOWN, replay.OTHER_DATA) == 1
+    assert_one_line(capsys, "task 404: the server http://127.0.0.1:9/api/v1/xml cannot be reached")
+    assert benchmark("--suite", 99) == 1
+    assert_one_line(capsys, "suite 99: the server http://127.0.0.1:9/api/v1/xml cannot be reached")
+
+
+def test_model_that_fails_is_one_line(benchmark, script, cache, capsys, monkeypatch, tmp_path):
+    models = {"fused, bad rate": fused(fusion_rate=2), "bayes": GaussianNB()}
+    monkeypatch.setattr(script, "classifiers", lambda: models)
+    assert benchmark("--tasks", replay.CLASSIFICATION) == 1
+    assert_one_line(capsys, "task 61, fused, bad rate: ValueError: fusion_rate must be")
+    assert len(table(tmp_path)) == 2
+
+
+def test_script_exits_with_its_status(cache, tmp_path):
+    config = tmp_path / "config" / "openml" / "config"
+    config.parent.mkdir(parents=True, exist_ok=True)
+    config.write_text(f"server = http://127.0.0.1:9{replay.API}\nconnection_n_retries = 1\n")
+    done = subprocess.run(
+        [sys.executable, SCRIPT, "--tasks", str(replay.UNKNOWN)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("task 404: the server http://127.0.0.1:9") and done.stderr.count("\n") == 1
