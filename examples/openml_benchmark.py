@@ -116,6 +116,8 @@ def load_task(task_id, max_rows):
         raise TaskError(explain(error) if isinstance(error, REMOTE) else broken(one_line(error))) from None
     if task.task_type_id != TaskType.SUPERVISED_CLASSIFICATION:
         raise TaskError(f"is no classification task, but {task.task_type}")
+    if not task.class_labels:
+        raise TaskError("is no classification task: its target has no declared labels")
     if not is_complete(task, n_rows):
         raise TaskError(broken("rows or folds are missing"))
     if max_rows is not None and max_rows < n_rows:
@@ -203,7 +205,7 @@ class Results:
 
     def _save(self):
         partial = self._path.with_suffix(".partial")
-        self.table.to_csv(partial, index=False)
+        self.table.astype({"run_id": "Int64"}).to_csv(partial, index=False)
         os.replace(partial, self._path)
 
 
