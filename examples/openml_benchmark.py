@@ -245,6 +245,11 @@ def markdown(table):
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines) + "\n"
 
 
+def percent(values):
+    """Shares as texts in percent."""
+    return (100 * values).map("{:.2f}".format)
+
+
 def report(table, out):
     """Write results.md and results.png; ranks count tasks that all models have run on."""
     rows = table.max_rows.map(lambda n: f", {n} rows" if n else "")
@@ -254,11 +259,11 @@ def report(table, out):
         for value in ("accuracy", "std", "seconds")
     )
     rank = accuracy.dropna().rank(axis=1, ascending=False)
-    texts = (100 * accuracy).round(2).astype(str) + " ± " + (100 * std).round(2).astype(str)
-    texts.loc["mean rank"] = rank.mean().round(2).astype(str)
-    times = seconds.map("{:.3g}".format)
-    text = f"Accuracy in %, mean ± standard deviation over folds\n\n{markdown(texts)}"
-    text += f"\nSeconds of training per fold\n\n{markdown(times)}"
+    ranks = rank.map(" ({:g})".format).reindex(accuracy.index, fill_value="")
+    texts = (percent(accuracy) + " ± " + percent(std) + ranks).where(accuracy.notna(), "")
+    texts.loc["mean rank"] = rank.mean().map("{:.2f}".format)
+    text = f"Accuracy in %: mean ± standard deviation over folds (rank)\n\n{markdown(texts)}"
+    text += f"\nSeconds of training per fold\n\n{markdown(seconds.map('{:.3g}'.format))}"
     (out / "results.md").write_text(text)
     draw(100 * accuracy, rank, seconds).savefig(out / "results.png", dpi=150)
     plt.close()

@@ -9,7 +9,7 @@ import numpy as np
 import openml
 import pandas as pd
 from openml.extensions.sklearn import SklearnExtension
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
 
 __all__ = ["flow_to_model", "model_to_flow", "run_on_task"]
@@ -25,7 +25,7 @@ def run_on_task(model, task, *, return_flow=False, **options):
     Parameters
     ----------
     model : estimator
-        Any scikit-learn estimator; it is not fitted itself.
+        Any scikit-learn estimator; it is not changed.
     task : int, str or openml.tasks.OpenMLTask
         The task or its id.
     return_flow : bool, default=False
@@ -51,7 +51,7 @@ def run_on_task(model, task, *, return_flow=False, **options):
     >>> from skfusion.openml import run_on_task
     >>> run = run_on_task(FusedMLPClassifier(), 3022, avoid_duplicate_runs=False)  # doctest: +SKIP
     """
-    flow = model_to_flow(model)
+    flow = model_to_flow(clone(model))  # the client seeds the model that it gets
     if isinstance(task, (int, str)):
         task = openml.tasks.get_task(int(task))
     run = openml.runs.run_flow_on_task(flow, _with_declared_labels(task), **options)

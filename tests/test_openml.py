@@ -260,6 +260,18 @@ def test_vowel_to_the_row(offline):
     assert np.mean(recomputed == table["correct"]) == pytest.approx(np.mean(measured))
 
 
+@pytest.mark.parametrize(
+    "model", [fused(topology=HypercubeTopology(each_edge_once=True)), SEARCH], ids=["objects", "search"]
+)
+def test_run_is_uploaded(model, server):
+    model = mixed(model) if model is not SEARCH else model
+    run = run_on_task(model, replay.CLASSIFICATION, upload_flow=True, avoid_duplicate_runs=False)
+    assert run.publish().run_id == 1001
+    flow = openml.flows.get_flow(run.flow_id)
+    assert repr(flow_to_model(flow)) == repr(model)
+    assert ("trace" in server.runs[0]) == (model is SEARCH)
+
+
 # The benchmark
 
 
