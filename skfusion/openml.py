@@ -6,11 +6,15 @@ import inspect
 from functools import partial
 
 import numpy as np
-import openml
-import pandas as pd
-from openml.extensions.sklearn import SklearnExtension
 from sklearn.base import BaseEstimator, clone
 from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
+
+try:
+    import openml
+    import pandas as pd
+    from openml.extensions.sklearn import SklearnExtension
+except ImportError:
+    raise ImportError("skfusion.openml needs the openml client: pip install 'skfusion[openml]'") from None
 
 __all__ = ["flow_to_model", "model_to_flow", "run_on_task"]
 

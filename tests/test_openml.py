@@ -1,5 +1,6 @@
 """Runs on OpenML tasks and the benchmark script, without the OpenML server."""
 
+import importlib
 import importlib.util
 import logging
 import shutil
@@ -163,6 +164,13 @@ REFUSED = {
 def test_what_openml_cannot_store_is_refused(model, message):
     with pytest.raises(TypeError, match=message):
         model_to_flow(model)
+
+
+def test_missing_client_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "openml", None)
+    monkeypatch.delitem(sys.modules, "skfusion.openml")
+    with pytest.raises(ImportError, match="pip install"):
+        importlib.import_module("skfusion.openml")
 
 
 # Runs
