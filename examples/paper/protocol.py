@@ -14,6 +14,8 @@ TOPOLOGIES = {
     "hypercube, edges once": HypercubeTopology(each_edge_once=True),
 }
 PAPER_TOPOLOGIES = ("ring", "random", "hypercube")
+# One network with all rows, and eight that never fuse: the paper's "min" and "max".
+BASELINES = {"all": {"n_networks": 1}, "eighth": {"fusion_rate": 0.0}}
 RULES = ("sequential", "simultaneous")
 
 

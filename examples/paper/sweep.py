@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from cells import output, run_cells
 from monitor import fit_and_score
-from protocol import EXPERIMENTS, PAPER_TOPOLOGIES, classifier
+from protocol import BASELINES, EXPERIMENTS, PAPER_TOPOLOGIES, classifier
 from sklearn.neural_network import MLPClassifier
 from splits import load_split
 from style import LINES, markdown, save
@@ -37,8 +37,7 @@ def run(data, topology, seed, epochs, **changed):
 
 def run_without(data, setting, seed, epochs):
     """The same for one network with all rows, or eight that do not fuse."""
-    changes = {"all": {"n_networks": 1}, "eighth": {"fusion_rate": 0.0}}
-    return fit_and_score(classifier(data, epochs, seed, **changes[setting]), load_split(data, seed))
+    return fit_and_score(classifier(data, epochs, seed, **BASELINES[setting]), load_split(data, seed))
 
 
 def time_mlp(data):
@@ -94,7 +93,7 @@ def _percent(error):
     return f"{100 * error:.2f}"
 
 
-def draw(cells, without, parameter, xlabel, rate):
+def draw(cells, without, parameter, xlabel, paper):
     """Draw the peers' mean error against the parameter, a panel for each data set; bands run over the peers."""
     names = list(cells["data"].unique())
     figure, panels = plt.subplots(1, len(names), figsize=(2.6 * len(names) + 1, 3.4), squeeze=False)
@@ -109,8 +108,7 @@ def draw(cells, without, parameter, xlabel, rate):
         for setting, label in (("all", "one network, all rows"), ("eighth", "never fused")):
             error = without.loc[(without["data"] == name) & (without["setting"] == setting), "peers_mean"].mean()
             panel.axhline(100 * error, **LINES[setting] | {"label": label, "linewidth": 1})
-        if rate is not None:
-            panel.axvline(rate, color="0.5", linestyle=(0, (1, 3)), label="the paper's choice")
+        panel.axvline(paper, color="0.5", linestyle=(0, (1, 3)), label="the paper's choice")
         panel.set(title=EXPERIMENTS[name].title, xlabel=xlabel)
         panel.grid(alpha=0.3)
     panels[0, 0].set_ylabel("test error (%)")
@@ -130,7 +128,7 @@ def experiment(options, name, parameter, values, xlabel, paper):
     without = [
         dict(data=data, setting=setting, seed=seed, epochs=_epochs(options, data))
         for data in names
-        for setting in ("all", "eighth")
+        for setting in BASELINES
         for seed in options.seed or [0]
     ]
     without = run_cells(output(options, f"{name}_without.csv"), without, run_without, options.n_jobs)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from cells import output, parse_options, run_cells
 from monitor import fit_and_monitor
-from protocol import EXPERIMENTS, PAPER_TOPOLOGIES, RULES, TABLE_1, classifier
+from protocol import BASELINES, EXPERIMENTS, PAPER_TOPOLOGIES, RULES, TABLE_1, classifier
 from splits import load_split
 from style import PAPER, markdown, save
 
@@ -35,8 +35,7 @@ def make_cells(options, data=DATA, settings=SETTINGS):
 
 def run(data, setting, rule, seed, epochs):
     """Errors over the epochs of one run."""
-    changes = {"all": {"n_networks": 1}, "eighth": {"fusion_rate": 0.0}}
-    params = changes.get(setting) or {"topology": setting, "fusion_rule": rule}
+    params = BASELINES.get(setting) or {"topology": setting, "fusion_rule": rule}
     every = 5 if data == "mnist_784" else epochs if data == "CIFAR_10" else max(1, epochs // N_POINTS)
     return fit_and_monitor(classifier(data, epochs, seed, **params), load_split(data, seed), every)
 
