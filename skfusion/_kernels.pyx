@@ -18,6 +18,7 @@ import numpy as np
 # The macros of _loops.h choose the function for float or double by their pointer arguments.
 cdef extern from "_loops.h" nogil:
     int ACT_IDENTITY, ACT_TANH, ACT_LOGISTIC, ACT_RELU
+    void prefetch(const void *start, Py_ssize_t n_bytes)
     void add_rows(...)
     void update_rows(...)
     void dot_rows(...)
@@ -48,6 +49,8 @@ cdef enum Solver:
 cdef enum:
     # From this many rows on, a matrix product through BLAS beats row by row.
     BLAS_ROWS = 4
+    # How many sparse rows ahead to fetch, as shuffled rows lie anywhere in memory.
+    AHEAD = 4
     # Rows to a chunk of the forward pass.
     CHUNK = 256
     # Bytes of one network that fusion works on at a time, so that a round's pairs meet in the cache.
@@ -80,6 +83,7 @@ cdef struct Pending:
     double scale
     void *along
     void *center
+    const int32_t *rows_end  # of those that are to be trained on in turn
 
 
 cdef struct Network:
@@ -124,7 +128,7 @@ cdef inline void gemm(bint trans_a, bint trans_b, int m, int n, int k, double al
 cdef void input_layer(const Layer *layer, const floating *coefs, const Input *x, const floating *batch,
                       const int32_t *rows, Py_ssize_t n_rows, const Pending *pending, floating *z) noexcept nogil:
     """z = X W + b for some rows of X; ``batch`` holds them side by side where BLAS is to be used."""
-    cdef Py_ssize_t i, row, n = layer.fan_out, d = layer.fan_in
+    cdef Py_ssize_t i, k, row, n = layer.fan_out, d = layer.fan_in
     cdef const floating *values = <const floating *> x.values
     cdef const floating *intercepts = coefs + d * n
     cdef const int32_t *no_index = NULL
@@ -141,6 +145,11 @@ cdef void input_layer(const Layer *layer, const floating *coefs, const Input *x,
                      z + i * n)
             if pending != NULL:
                 add_pending(n, x, row, pending, z + i * n)
+                if rows + i + AHEAD < pending.rows_end:
+                    row = rows[i + AHEAD]
+                    k = x.indptr[row + 1] - x.indptr[row]
+                    prefetch(x.indices + x.indptr[row], k * sizeof(int32_t))
+                    prefetch(values + x.indptr[row], k * sizeof(floating))
         else:
             add_rows(d, no_index, values + row * d, coefs, n, z + i * n)
         add_scaled(n, 1.0, intercepts, z + i * n)
@@ -368,6 +377,7 @@ cdef double train_rows(const Network *network, Training *t, floating *weights, f
     cdef floating *batch
     cdef double loss = 0, row_loss, rate = learning_rate
     begin(t, network.layers, x, weights)
+    t.pending.rows_end = rows + n_rows
     while start < n_rows:
         n = min(batch_size, n_rows - start)
         batch = NULL

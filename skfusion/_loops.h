@@ -24,6 +24,13 @@
 
 enum { ACT_IDENTITY, ACT_TANH, ACT_LOGISTIC, ACT_RELU };
 
+/* Ask for memory that is needed soon. */
+static inline void prefetch(const void *start, Py_ssize_t n_bytes) {
+#if defined(__GNUC__)
+    for (Py_ssize_t byte = 0; byte < n_bytes; byte += 64) __builtin_prefetch((const char *)start + byte);
+#endif
+}
+
 /* exp by range reduction, x = n ln 2 + r, and a Taylor polynomial of exp(r).  Adding 1.5 * 2^mantissa-bits rounds
  * to the nearest integer and leaves it in the low bits, which vectorises where a conversion would not. */
 INLINED float exp_float(float x) {
