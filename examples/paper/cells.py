@@ -49,7 +49,7 @@ def run_cells(path, cells, run, n_jobs=-1):
     Returns
     -------
     pandas.DataFrame
-        All rows of the cells.
+        All rows of the cells, in the cells' order.
     """
     done = set(_keys(path, list(cells[0])))
     missing = [cell for cell in cells if _key(cell) not in done]
@@ -60,8 +60,9 @@ def run_cells(path, cells, run, n_jobs=-1):
         with path.open("a") as file:
             file.write(text)
         progress.finished(cell)
-    wanted = {_key(cell) for cell in cells}
-    return pd.read_csv(path)[[key in wanted for key in _keys(path, list(cells[0]))]]
+    places = {_key(cell): place for place, cell in enumerate(cells)}
+    place = pd.Series([places.get(key) for key in _keys(path, list(cells[0]))], dtype=float)
+    return pd.read_csv(path).loc[place.dropna().sort_values(kind="stable").index]
 
 
 def _run(run, cell):

@@ -81,7 +81,7 @@ def draw(curves):
     for setting, interval in (("alone", "-"), ("all", "-"), best):
         here = curves[(curves["setting"] == setting) & (curves["interval"] == interval)]
         runs = 100 * here.pivot(index="seed", columns="epoch", values="peers_mean")
-        fused = f"one digit each, fused every {interval} steps"
+        fused = f"one digit each, fused every {_steps(interval)}"
         band(left, runs.columns, runs, setting, label=NAMES.get(setting, fused))
         if setting == best[0]:
             worst = 100 * here.groupby("epoch")["peers_max"].max()
@@ -98,13 +98,17 @@ def draw(curves):
         band(right, range(len(intervals)), 100 * runs[intervals], setting, markevery=1)
     everyone = 100 * last.loc[last["setting"] == "all", "peers_mean"].mean()
     right.axhline(everyone, **LINES["all"] | {"label": NAMES["all"]})
-    right.set_xticks(range(len(intervals)), labels=[f"{i} steps" if i != "epoch" else i for i in intervals])
+    right.set_xticks(range(len(intervals)), labels=[_steps(interval) for interval in intervals])
     right.set(xlabel="interval between fusion rounds", title="Worst peer after the last epoch, mean over seeds")
     right.legend(fontsize=8)
     for axes in (left, right):
         axes.yaxis.set_major_formatter("{x:g}")
         axes.grid(alpha=0.3)
     return figure
+
+
+def _steps(interval):
+    return {"epoch": "epoch", "1": "1 step"}.get(interval, f"{interval} steps")
 
 
 def main(argv=None):

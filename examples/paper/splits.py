@@ -37,7 +37,6 @@ class Split:
         return Split(self.X_train[rows], self.y_train[rows], self.X_test, self.y_test)
 
 
-@lru_cache(maxsize=4)
 def load_split(name, seed=0, background_zero=False):
     """Load a data set, split and scaled.
 
@@ -55,6 +54,11 @@ def load_split(name, seed=0, background_zero=False):
     -------
     Split
     """
+    return _load(name, None if name in N_TRAIN else seed, background_zero)
+
+
+@lru_cache(maxsize=4)
+def _load(name, seed, background_zero):
     X, y, nominal = _rows(name)
     if name in N_TRAIN:
         train, test = np.arange(N_TRAIN[name]), np.arange(N_TRAIN[name], len(y))
