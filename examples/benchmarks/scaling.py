@@ -131,7 +131,7 @@ def _draw(panel, rows, x, label):
 def main():
     options = parser(__doc__).parse_args()
     groups, seconds, many = (quick_plan(), 0.2, 8) if options.quick else (plan(), 10, MANY)
-    tables = {"memory": [memory(Case("digits" if options.quick else "MNIST standardised", 200), many)]}
+    tables = {"memory": [memory(Case("digits" if options.quick else "MNIST rotated", 200), many)]}
     for table, comparisons in groups.items():
         tables[table] = [row for comparison in comparisons for row in compare(*comparison, seconds)]
     for table, rows in tables.items():
