@@ -1,5 +1,6 @@
 """What trains: skfusion, scikit-learn, PyTorch, and the least that any of them must do."""
 
+import math
 import time
 import warnings
 from importlib.util import find_spec
@@ -41,10 +42,11 @@ class Engine:
     def calibrate(self, seconds):
         """Warm up, and choose how many epochs to time: for the given time, and twice as long as a fit without them."""
         self.run(1)
-        once, epoch = elapsed(self.run, 1), 0
-        while self.epochs * epoch < max(seconds, 2 * (once - epoch)):
-            self.epochs *= 2
+        once, missing = elapsed(self.run, 1), 1
+        while missing >= 1:
+            self.epochs *= min(16, math.ceil(missing))
             epoch = self.seconds_per_row() * len(self.y)
+            missing = max(seconds, 2 * (once - epoch)) / max(self.epochs * epoch, 1e-9)
 
     def seconds_per_row(self):
         """Time of training on a row once more: what ``epochs`` further epochs add to a run of one."""

@@ -82,10 +82,11 @@ def write(folder, name, rows, goals, figure=None):
 
 
 def machine():
-    """Describe this machine and the versions in use, without its name."""
+    """Describe this machine, how busy it was in the last five minutes, and the versions in use."""
     return {
         "cpu": _cpu(),
         "cores": os.cpu_count(),
+        "load": os.getloadavg()[1],
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "blas": sorted({f"{pool['internal_api']} {pool['version']} ({pool.get('architecture')})" for pool in _blas()}),

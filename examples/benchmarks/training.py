@@ -112,7 +112,7 @@ def main():
     options = parser(__doc__).parse_args()
     if not HAS_TORCH:
         print("PyTorch is not installed and is left out.")
-    cases, seconds = (quick_cases(), 0.1) if options.quick else (all_cases(), 5)
+    cases, seconds = (quick_cases(), 0.1) if options.quick else (all_cases(), 3)
     memory = [memory_row(case) for case in cases if in_memory_table(case)]
     print_table("Peak memory of training, above data and imports", memory)
     times = [time_row(case, seconds) for case in cases]
