@@ -33,7 +33,7 @@ def quick_runs(tmp_path_factory):
 def quick_run(request, quick_runs):
     """One script's name, its folder and what it printed."""
     folder, process = quick_runs[request.param]
-    output, errors = process.communicate(timeout=120)
+    output, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
     return request.param, folder, output
 
