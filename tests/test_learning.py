@@ -1,9 +1,12 @@
 """What fusion is for, on scikit-learn's digits: peers learn what only others were shown."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
+from sklearn.preprocessing import StandardScaler
 
 from skfusion import FusedMLPClassifier
 
@@ -85,3 +88,26 @@ def test_peers_that_see_one_digit_each_and_never_fuse_know_that_digit_alone():
     model.set_params(max_iter=10).fit(X, y)
     for digit, peer in enumerate(model.peers_):
         assert set(peer.predict(X_test)) == {digit}
+
+
+@pytest.mark.slow  # downloads vowel from OpenML, and takes a minute
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_eight_peers_on_vowel_split_by_speaker_end_within_a_point_of_one_network(monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "examples"))
+    datasets = pytest.importorskip("datasets")
+    X, y = datasets.load_arrays("vowel")
+    X = StandardScaler().fit(X[:528]).transform(X)
+
+    def mean_score(**params):
+        scores = []
+        for seed in range(5):
+            model = FusedMLPClassifier((50, 20), max_iter=400, tol=0, n_iter_no_change=400, random_state=seed, **params)
+            scores.append(model.fit(X[:528], y[:528]).peer_scores(X[528:], y[528:]).mean())
+        return np.mean(scores)
+
+    often = {"fusion_unit": "step", "fusion_frequency": 8, "fusion_rule": "simultaneous", "learning_rate_init": 0.03}
+    all_rows, alone = mean_score(n_networks=1), mean_score(fusion_rate=0.0)
+    for topology in NAMES:
+        fused = mean_score(topology=topology, fusion_rate=0.5, **often)
+        assert fused > all_rows - 0.01
+        assert fused > alone + 0.1
