@@ -42,25 +42,23 @@ def run(data, setting, rule, seed, epochs):
 
 def table(curves):
     """Mean and standard deviation over seeds, of the last epoch and of the best."""
-    runs = curves.groupby(["data", "setting", "rule", "seed"], sort=False)
+    keys = ["data", "setting", "rule"]
+    runs = curves.groupby([*keys, "seed"], sort=False)
     measured = {
         "peers, last epoch": runs["peers_mean"].last(),
         "consensus, last epoch": runs["consensus"].last(),
         "peers, best epoch": runs["peers_mean"].min(),
         "consensus, best epoch": runs["consensus"].min(),
     }
-    rows = []
-    for (data, setting, rule), _ in curves.groupby(["data", "setting", "rule"], sort=False):
-        row = {"data": data, "setting": setting, "rule": rule, "paper": TABLE_1.get(data, {}).get(setting)}
-        for name, values in measured.items():
-            row[name] = values[data, setting, rule].mean()
-            row[f"{name}, sd"] = values[data, setting, rule].std()
-        above = measured["peers, last epoch"][data, setting, rule] - measured["peers, last epoch"][data, "all", "-"]
-        row["above all rows"], row["above all rows, sd"] = above.mean(), above.std()
-        above = measured["consensus, last epoch"][data, setting, rule] - measured["peers, last epoch"][data, "all", "-"]
-        row["consensus above all rows"] = above.mean()
-        rows.append(row)
-    return pd.DataFrame(rows).round(5)
+    runs = pd.DataFrame(measured).reset_index()
+    everything = runs[runs["setting"] == "all"].set_index(["data", "seed"])["peers, last epoch"]
+    everything = everything.loc[list(zip(runs["data"], runs["seed"], strict=True))].to_numpy()
+    for name in ("peers", "consensus"):
+        runs[f"{name} above all rows"] = runs[f"{name}, last epoch"] - everything
+    groups = runs.drop(columns="seed").groupby(keys, sort=False)
+    frame = groups.mean().join(groups.std().add_suffix(", sd")).reset_index()
+    papers = [TABLE_1.get(row.data, {}).get(row.setting) for row in frame.itertuples()]
+    return frame.assign(paper=papers).round(5)
 
 
 def in_percent(frame):
@@ -73,8 +71,9 @@ def in_percent(frame):
     for name in ("peers, last epoch", "consensus, last epoch", "peers, best epoch", "consensus, best epoch"):
         values = zip(frame[name], frame[f"{name}, sd"], strict=True)
         printed[name] = [f"{100 * mean:.2f} ± {100 * sd:.2f}" for mean, sd in values]
-    values = zip(frame["above all rows"], frame["above all rows, sd"], strict=True)
-    printed["peers above all rows"] = [f"{100 * mean:+.2f} ± {100 * sd:.2f}" for mean, sd in values]
+    for name in ("peers above all rows", "consensus above all rows"):
+        values = zip(frame[name], frame[f"{name}, sd"], strict=True)
+        printed[name] = [f"{100 * mean:+.2f} ± {100 * sd:.2f}" for mean, sd in values]
     return printed
 
 
