@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-pytest.importorskip("matplotlib")
+pytest.importorskip("matplotlib").use("agg")
 FOLDER = Path(__file__).parents[1] / "examples" / "paper"
 sys.path.insert(0, str(FOLDER))
 
@@ -26,8 +26,7 @@ TINY = ["--quick", "--data", "digits", "--epochs", "1", "--seed", "0", "--n-jobs
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    """Few rows, and figures without a window."""
-    monkeypatch.setenv("MPLBACKEND", "agg")
+    """Few rows, and fewer numbers of networks."""
     load = splits.load_split
 
     def load_few(*args, **kwargs):
