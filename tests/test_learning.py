@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import MinMaxScaler
 
 from skfusion import FusedMLPClassifier
 
@@ -95,19 +95,23 @@ def test_peers_that_see_one_digit_each_and_never_fuse_know_that_digit_alone():
 def test_eight_peers_on_vowel_split_by_speaker_end_within_a_point_of_one_network(monkeypatch):
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "examples"))
     datasets = pytest.importorskip("datasets")
-    X, y = datasets.load_arrays("vowel")
-    X = StandardScaler().fit(X[:528]).transform(X)
+    try:
+        X, y = datasets.load_arrays("vowel")
+    except SystemExit as error:
+        pytest.skip(str(error))
+    X = MinMaxScaler((-1, 1)).fit(X[:528]).transform(X)  # as in the paper, as are the settings
+
+    common = {"loss": "squared_error", "alpha": 0, "learning_rate_init": 0.04, "max_iter": 1000, "tol": 0}
 
     def mean_score(**params):
         scores = []
         for seed in range(5):
-            model = FusedMLPClassifier((50, 20), max_iter=400, tol=0, n_iter_no_change=400, random_state=seed, **params)
+            model = FusedMLPClassifier((50, 20), n_iter_no_change=1000, random_state=seed, **common, **params)
             scores.append(model.fit(X[:528], y[:528]).peer_scores(X[528:], y[528:]).mean())
         return np.mean(scores)
 
-    often = {"fusion_unit": "step", "fusion_frequency": 8, "fusion_rule": "simultaneous", "learning_rate_init": 0.03}
     all_rows, alone = mean_score(n_networks=1), mean_score(fusion_rate=0.0)
     for topology in NAMES:
-        fused = mean_score(topology=topology, fusion_rate=0.5, **often)
+        fused = mean_score(topology=topology)
         assert fused > all_rows - 0.01
         assert fused > alone + 0.1
