@@ -205,7 +205,7 @@ class Results:
 
     def _save(self):
         partial = self._path.with_suffix(".partial")
-        self.table.astype({"run_id": "Int64"}).to_csv(partial, index=False)
+        self.table.astype({"run_id": "Int64"}).to_csv(partial, index=False, float_format="%.6g")
         os.replace(partial, self._path)
 
 
@@ -258,7 +258,7 @@ def report(table, out):
         table.pivot(index="name", columns="model", values=value)[list(table.model.unique())]
         for value in ("accuracy", "std", "seconds")
     )
-    rank = accuracy.dropna().rank(axis=1, ascending=False)
+    rank = accuracy.dropna().round(6).rank(axis=1, ascending=False)
     ranks = rank.map(" ({:g})".format).reindex(accuracy.index, fill_value="")
     texts = (percent(accuracy) + " ± " + percent(std) + ranks).where(accuracy.notna(), "")
     texts.loc["mean rank"] = rank.mean().map("{:.2f}".format)
