@@ -132,7 +132,7 @@ def experiment(options, name, parameter, values, xlabel, paper):
         for setting in BASELINES
         for seed in options.seed or [0]
     ]
-    without = run_cells(output(options, f"{name}_without.csv"), without, run_without, options.n_jobs)
+    without = run_cells(output(options, "sweep_without.csv"), without, run_without, options.n_jobs)
     print(f"{name}: {time.perf_counter() - began:.0f} s by the clock")
     for title, frame in (
         ("time", time_table(cells, times)),
