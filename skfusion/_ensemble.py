@@ -41,19 +41,19 @@ class Ensemble:
             network.initial_weights(np.random.default_rng(seed), dtype)
             for seed in progress.seeds.spawn(1 if shared else n_networks)
         ]
-        weights = np.resize(starts, (n_networks, network.n_parameters))
+        weights = np.broadcast_to(starts, (n_networks, network.n_parameters))
         return cls(network, PeerState.start(weights, progress.seeds.spawn(n_networks), settings), progress)
 
     def restarted(self, settings, progress):
         """Copy it, with peers that keep their weights but start anew otherwise."""
-        state = PeerState.start(self.weights.copy(), progress.seeds.spawn(len(self.weights)), settings)
+        state = PeerState.start(self.weights, progress.seeds.spawn(len(self.weights)), settings)
         state.samples_seen += self.state.samples_seen
         progress.epoch = self.progress.epoch
         return Ensemble(self.network, state, progress, history=self.history.copy(), loss_curve=self.loss_curve.copy())
 
     def continued(self, settings, progress):
         """Copy it, with peers that go on where they are."""
-        state = copy.deepcopy(self.state)
+        state = self.state.copy()
         state.add_moments(settings)
         return Ensemble(self.network, state, progress, history=self.history.copy(), loss_curve=self.loss_curve.copy())
 

@@ -53,8 +53,10 @@ cdef enum:
     AHEAD = 4
     # Rows to a chunk of the forward pass.
     CHUNK = 256
-    # Bytes of one network that fusion works on at a time, so that a round's pairs meet in the cache.
-    FUSION_BLOCK = 8192
+    # Bytes of all networks that fusion works on at a time, and the bounds for those of one network.
+    FUSION_CACHE = 262144
+    LEAST_BLOCK = 512
+    MOST_BLOCK = 8192
 
 ACTIVATIONS = {"identity": ACT_IDENTITY, "tanh": ACT_TANH, "logistic": ACT_LOGISTIC, "relu": ACT_RELU}
 OUTPUTS = {"softmax": SOFTMAX, "logistic": BINARY_LOGISTIC, "tanh": SQUARED_TANH}
@@ -230,24 +232,22 @@ cdef double output_delta(int output, Py_ssize_t n, int32_t target, floating *z, 
     return loss
 
 
-cdef void layer_gradient(const Layer *layer, const floating *coefs, const Input *x, const floating *a,
-                         const int32_t *rows, Py_ssize_t n_rows, double l2, floating *delta,
-                         floating *gradient) noexcept nogil:
+cdef void layer_gradient(const Layer *layer, const Input *x, const floating *a, const int32_t *rows,
+                         Py_ssize_t n_rows, floating *delta, floating *gradient) noexcept nogil:
     """Mean gradient of one layer, coefficients then intercepts; ``a`` is NULL where the input is read from X."""
     cdef Py_ssize_t i, row, n = layer.fan_out, d = layer.fan_in, size = layer.fan_in * layer.fan_out
     cdef const floating *values = <const floating *> x.values
     cdef const int32_t *no_index = NULL
-    memset(gradient, 0, (size + n) * sizeof(floating))
-    if l2 != 0:
-        add_scaled(size, l2 / n_rows, coefs, gradient)
+    memset(gradient + size, 0, n * sizeof(floating))
     scale(n_rows * n, 1.0 / n_rows, delta)
     for i in range(n_rows):
         add_scaled(n, 1.0, delta + i * n, gradient + size)
+    if a != NULL and n_rows >= BLAS_ROWS:
+        gemm(False, True, n, d, n_rows, 1, delta, n, a, d, 0, gradient, n)
+        return
+    memset(gradient, 0, size * sizeof(floating))
     if a == NULL and x.offset != NULL:
         update_rows(d, no_index, <const floating *> x.offset, 1.0, 1.0, gradient + size, n, gradient)
-    if a != NULL and n_rows >= BLAS_ROWS:
-        gemm(False, True, n, d, n_rows, 1, delta, n, a, d, 1, gradient, n)
-        return
     for i in range(n_rows):
         if a != NULL:
             update_rows(d, no_index, a + i * d, 1.0, 1.0, delta + i * n, n, gradient)
@@ -317,6 +317,15 @@ cdef void sgd_update(Training *t, const Layer *layer, floating *coefs, const Inp
                            <floating *> t.pending.center)
 
 
+cdef void solver_step(const Training *t, Py_ssize_t n, double l2, double rate, const floating *gradient,
+                      floating *weights, floating *first_moment, floating *second_moment) noexcept nogil:
+    """Step n weights by momentum or Adam, along their gradient and that of l2 / 2 times their squares."""
+    if t.solver == MOMENTUM:
+        momentum_step(n, rate, t.momentum, t.nesterov, l2, gradient, weights, first_moment)
+    else:
+        adam_step(n, rate, t.beta_1, t.beta_2, t.epsilon, l2, gradient, weights, first_moment, second_moment)
+
+
 cdef void update_layer(Training *t, const Layer *layer, floating *coefs, floating *first_moment,
                        floating *second_moment, const Input *x, const floating *a, const int32_t *rows,
                        Py_ssize_t n_rows, double rate, floating *delta) noexcept nogil:
@@ -325,13 +334,11 @@ cdef void update_layer(Training *t, const Layer *layer, floating *coefs, floatin
     if t.solver == PLAIN_SGD:
         sgd_update(t, layer, coefs, x, a, rows, n_rows, rate, delta)
     else:
-        layer_gradient(layer, coefs, x, a, rows, n_rows, t.l2, delta, gradient)
-        if t.solver == MOMENTUM:
-            momentum_step(size + layer.fan_out, rate, t.momentum, t.nesterov, gradient, coefs,
-                          first_moment + layer.offset)
-        else:
-            adam_step(size + layer.fan_out, rate, t.beta_1, t.beta_2, t.epsilon, gradient, coefs,
-                      first_moment + layer.offset, second_moment + layer.offset)
+        layer_gradient(layer, x, a, rows, n_rows, delta, gradient)
+        solver_step(t, size, t.l2 / n_rows, rate, gradient, coefs, first_moment + layer.offset,
+                    second_moment + layer.offset)
+        solver_step(t, layer.fan_out, 0, rate, gradient + size, coefs + size, first_moment + layer.offset + size,
+                    second_moment + layer.offset + size)
     if t.l1 != 0:
         if layer.offset == 0:
             settle(t, layer, x, coefs)
@@ -423,6 +430,29 @@ cdef void *writable(array, bint single) except? NULL:
     if array is not None and not array.flags.writeable:
         raise ValueError("array must not be read-only")
     return <void *> readable(array, single)
+
+
+cdef const void *matrix(array, bint single, Py_ssize_t *stride) except? NULL:
+    """Where an array of shape (n_networks, n_parameters) begins, and how many numbers lie from a row to the next."""
+    cdef const float[:, :] singles
+    cdef const double[:, :] doubles
+    if array is None or array.size == 0:
+        return NULL
+    if (array.shape[1] > 1 and array.strides[1] != array.itemsize) or array.strides[0] % array.itemsize:
+        raise ValueError("each row of the array must be contiguous")
+    stride[0] = array.strides[0] // array.itemsize
+    if single:
+        singles = array
+        return &singles[0, 0]
+    doubles = array
+    return &doubles[0, 0]
+
+
+cdef void *writable_matrix(array, bint single, Py_ssize_t *stride) except? NULL:
+    """The same for an array that is to be changed."""
+    if array is not None and not array.flags.writeable:
+        raise ValueError("array must not be read-only")
+    return <void *> matrix(array, single, stride)
 
 
 cdef class Forward:
@@ -555,7 +585,7 @@ cdef class Trainer(Forward):
     sample_weight : ndarray of shape (n_samples,) or None
     optimizer : object with solver, momentum, nesterovs_momentum, beta_1, beta_2, epsilon, l1 and l2
     state : object with weights, first_moments, second_moments, each (n_networks, n_parameters), and n_steps
-        Arrays that training changes in place; moments that the solver does not use may be None.
+        Arrays that training changes in place, alike in memory; moments that the solver does not use may be None.
     offset : ndarray of shape (n_features,) or None
         With sparse X, a row that is to be added to each of its rows.
     buffer_rows : int
@@ -566,6 +596,7 @@ cdef class Trainer(Forward):
     cdef void *weights
     cdef void *first_moments
     cdef void *second_moments
+    cdef Py_ssize_t stride  # from one peer's weights to the next one's, and so for the moments
     cdef int64_t[::1] n_steps
 
     def __cinit__(self, network, X, target, sample_weight, optimizer, state, *, offset=None, Py_ssize_t buffer_rows):
@@ -599,10 +630,17 @@ cdef class Trainer(Forward):
         if (t.solver != PLAIN_SGD and state.first_moments is None) or (t.solver == ADAM and
                                                                        state.second_moments is None):
             raise ValueError("moments must not be None for this solver")
-        self.weights = self.own_writable(state.weights)
-        self.first_moments = self.own_writable(state.first_moments)
-        self.second_moments = self.own_writable(state.second_moments)
+        for moments in (state.first_moments, state.second_moments):
+            if moments is not None and len(moments) > 1 and moments.strides != state.weights.strides:
+                raise ValueError("weights and moments must lie alike in memory")
+        self.weights = self.own_matrix(state.weights)
+        self.first_moments = self.own_matrix(state.first_moments)
+        self.second_moments = self.own_matrix(state.second_moments)
         self.n_steps = state.n_steps
+
+    cdef void *own_matrix(self, array) except? NULL:
+        self.owned.append(array)
+        return writable_matrix(array, self.single, &self.stride)
 
     def train(self, Py_ssize_t peer, const int32_t[::1] rows, Py_ssize_t start, Py_ssize_t stop,
               Py_ssize_t batch_size, double learning_rate):
@@ -639,12 +677,12 @@ cdef class Trainer(Forward):
             for l in range(self.network.n_layers):
                 size = self.network.layers[l].fan_in * self.network.layers[l].fan_out
                 if self.single:
-                    single = <float *> self.weights + peer * self.n_parameters + self.network.layers[l].offset
+                    single = <float *> self.weights + peer * self.stride + self.network.layers[l].offset
                     total += 0.5 * self.training.l2 * sum_of_squares(size, single)
                     if self.training.l1 != 0:
                         total += self.training.l1 * sum_of_absolutes(size, single)
                 else:
-                    double_ = <double *> self.weights + peer * self.n_parameters + self.network.layers[l].offset
+                    double_ = <double *> self.weights + peer * self.stride + self.network.layers[l].offset
                     total += 0.5 * self.training.l2 * sum_of_squares(size, double_)
                     if self.training.l1 != 0:
                         total += self.training.l1 * sum_of_absolutes(size, double_)
@@ -653,7 +691,7 @@ cdef class Trainer(Forward):
 
 cdef double train_one(Trainer self, floating *weights, Py_ssize_t peer, const int32_t *rows, Py_ssize_t n_rows,
                       Py_ssize_t batch_size, double learning_rate) noexcept nogil:
-    cdef Py_ssize_t shift = peer * self.n_parameters
+    cdef Py_ssize_t shift = peer * self.stride
     cdef floating *first_moment = NULL
     cdef floating *second_moment = NULL
     if self.first_moments != NULL:
@@ -665,49 +703,68 @@ cdef double train_one(Trainer self, floating *weights, Py_ssize_t peer, const in
     return loss if all_finite(self.n_parameters, weights + shift) else INFINITY
 
 
-cdef void fuse_columns(floating *weights, Py_ssize_t n_parameters, const int32_t *pairs, Py_ssize_t n_pairs,
-                       Py_ssize_t block, double rate, bint simultaneous, Py_ssize_t start,
-                       Py_ssize_t stop) noexcept nogil:
-    cdef Py_ssize_t k, width
-    while start < stop:
-        width = min(block, stop - start)
-        for k in range(n_pairs):
-            if pairs[2 * k] != pairs[2 * k + 1]:
-                fuse_pair(width, rate, simultaneous, weights + pairs[2 * k] * n_parameters + start,
-                          weights + pairs[2 * k + 1] * n_parameters + start)
-        start += width
+cdef void fuse_columns(floating *weights, Py_ssize_t stride, Py_ssize_t n, const int32_t *pairs, Py_ssize_t n_pairs,
+                       double rate, bint simultaneous) noexcept nogil:
+    cdef Py_ssize_t k
+    for k in range(n_pairs):
+        if pairs[2 * k] != pairs[2 * k + 1]:
+            fuse_pair(n, rate, simultaneous, weights + pairs[2 * k] * stride, weights + pairs[2 * k + 1] * stride)
 
 
-def fuse(weights, const int32_t[:, ::1] pairs, double rate, bint simultaneous, Py_ssize_t part=0, Py_ssize_t n_parts=1):
+cdef Py_ssize_t block_width(Py_ssize_t n_networks, bint single) noexcept:
+    """How many columns of all networks fusion works on at a time, so that a round's pairs meet in the cache."""
+    cdef Py_ssize_t n_bytes = min(max(FUSION_CACHE // n_networks, LEAST_BLOCK), MOST_BLOCK)
+    return n_bytes // LEAST_BLOCK * LEAST_BLOCK // <Py_ssize_t> (sizeof(float) if single else sizeof(double))
+
+
+def n_blocks(weights):
+    """How many blocks of columns fusion works on, one after another."""
+    cdef Py_ssize_t width = block_width(weights.shape[0], weights.dtype == np.float32)
+    return (weights.shape[1] + width - 1) // width
+
+
+def fuse(weights, const int32_t[:, ::1] pairs, double rate, bint simultaneous, Py_ssize_t part=0, Py_ssize_t n_parts=1,
+         double[:, ::1] spread=None):
     """Algorithm 1 on one of ``n_parts`` parts of the columns of ``weights``, pair after pair, in place.
 
-    Parts consist of whole blocks, so that the rounding of a column does not depend on their number.
+    Parts consist of whole blocks, so that the rounding of a column does not depend on their number.  Where ``spread``,
+    of shape (n_blocks(weights), 2), is given, its rows become the blocks' squared spread before and after.
     """
-    cdef Py_ssize_t n_parameters = weights.shape[1], n_pairs = pairs.shape[0]
+    cdef Py_ssize_t n_networks = weights.shape[0], n_parameters = weights.shape[1], n_pairs = pairs.shape[0]
     cdef bint single = weights.dtype == np.float32
-    cdef Py_ssize_t block = FUSION_BLOCK // <Py_ssize_t> (sizeof(float) if single else sizeof(double))
-    cdef Py_ssize_t n_blocks = (n_parameters + block - 1) // block
-    cdef Py_ssize_t start = part * n_blocks // n_parts * block
-    cdef Py_ssize_t stop = min((part + 1) * n_blocks // n_parts * block, n_parameters)
-    cdef void *w = writable(weights, single)
-    if n_pairs == 0:
-        return
+    cdef Py_ssize_t width = block_width(n_networks, single), total = n_blocks(weights), stride = 0, block, start, n
+    cdef void *w = writable_matrix(weights, single, &stride)
+    cdef const int32_t *first_pair = &pairs[0, 0] if n_pairs else NULL
+    if spread is not None and spread.shape[0] != total:
+        raise ValueError(f"spread must have {total} rows, got {spread.shape[0]}")
     with nogil:
-        if single:
-            fuse_columns(<float *> w, n_parameters, &pairs[0, 0], n_pairs, block, rate, simultaneous, start, stop)
-        else:
-            fuse_columns(<double *> w, n_parameters, &pairs[0, 0], n_pairs, block, rate, simultaneous, start, stop)
+        for block in range(part * total // n_parts, (part + 1) * total // n_parts):
+            start = block * width
+            n = min(width, n_parameters - start)
+            if spread is not None:
+                spread[block, 0] = spread_of(w, single, start, n, n_networks, stride)
+            if single:
+                fuse_columns(<float *> w + start, stride, n, first_pair, n_pairs, rate, simultaneous)
+            else:
+                fuse_columns(<double *> w + start, stride, n, first_pair, n_pairs, rate, simultaneous)
+            if spread is not None:
+                spread[block, 1] = spread_of(w, single, start, n, n_networks, stride)
+
+
+cdef double spread_of(const void *weights, bint single, Py_ssize_t start, Py_ssize_t n, Py_ssize_t n_networks,
+                      Py_ssize_t stride) noexcept nogil:
+    """Sum, over networks and n columns from ``start``, of the squared distance from the column's mean."""
+    if single:
+        return squared_spread(n, n_networks, stride, <const float *> weights + start)
+    return squared_spread(n, n_networks, stride, <const double *> weights + start)
 
 
 def disagreement(weights):
     """Root mean square, over networks, of the Euclidean distance of their weights from the consensus."""
-    cdef Py_ssize_t n_networks = weights.shape[0], n_parameters = weights.shape[1]
+    cdef Py_ssize_t n_networks = weights.shape[0], n_parameters = weights.shape[1], stride = 0
     cdef bint single = weights.dtype == np.float32
-    cdef const void *w = readable(weights, single)
+    cdef const void *w = matrix(weights, single, &stride)
     cdef double total
     with nogil:
-        if single:
-            total = squared_spread(n_parameters, n_networks, n_parameters, <const float *> w)
-        else:
-            total = squared_spread(n_parameters, n_networks, n_parameters, <const double *> w)
+        total = spread_of(w, single, 0, n_parameters, n_networks, stride)
     return c_sqrt(total / n_networks)

@@ -95,19 +95,17 @@ class LocalShares:
             share = self._shares[worker]
             if first:
                 share.begin_epoch()
-            share.train(start, stop)
-            if last:
-                share.end_epoch()
+            share.train(start, stop, last)
 
         self._team.run(task)
         return sum(share.losses for share in self._shares)
 
-    def fuse(self, pairs):
+    def fuse(self, pairs, spread=None):
         """Fuse pairs, each thread some of the columns: what becomes of a column depends on no other."""
+        rate, simultaneous = self._settings.fusion_rate, self._settings.fusion_rule == "simultaneous"
 
         def task(worker):
-            simultaneous = self._settings.fusion_rule == "simultaneous"
-            _kernels.fuse(self._weights, pairs, self._settings.fusion_rate, simultaneous, worker, len(self._shares))
+            _kernels.fuse(self._weights, pairs, rate, simultaneous, worker, len(self._shares), spread)
 
         self._team.run(task)
 

@@ -152,10 +152,10 @@ INLINED double tanh_double(double x) {
 #define activate(kind, n, z) SK_DISPATCH(activate, z)(kind, n, z)
 #define times_derivative(kind, n, a, delta) SK_DISPATCH(times_derivative, delta)(kind, n, a, delta)
 #define softmax(n, z) SK_DISPATCH(softmax, z)(n, z)
-#define momentum_step(n, rate, momentum, nesterov, g, w, v) \
-    SK_DISPATCH(momentum_step, w)(n, rate, momentum, nesterov, g, w, v)
-#define adam_step(n, rate, beta_1, beta_2, epsilon, g, w, m, v) \
-    SK_DISPATCH(adam_step, w)(n, rate, beta_1, beta_2, epsilon, g, w, m, v)
+#define momentum_step(n, rate, momentum, nesterov, l2, g, w, v) \
+    SK_DISPATCH(momentum_step, w)(n, rate, momentum, nesterov, l2, g, w, v)
+#define adam_step(n, rate, beta_1, beta_2, epsilon, l2, g, w, m, v) \
+    SK_DISPATCH(adam_step, w)(n, rate, beta_1, beta_2, epsilon, l2, g, w, m, v)
 #define soft_threshold(n, threshold, w) SK_DISPATCH(soft_threshold, w)(n, threshold, w)
 #define sum_of_squares(n, w) SK_DISPATCH(sum_of_squares, w)(n, w)
 #define sum_of_absolutes(n, w) SK_DISPATCH(sum_of_absolutes, w)(n, w)
@@ -297,30 +297,25 @@ PER_ISA static double FN(softmax)(Py_ssize_t n, REAL *restrict z) {
 }
 
 PER_ISA static void FN(momentum_step)(
-    Py_ssize_t n, double rate, double momentum, int nesterov, const REAL *restrict g, REAL *restrict w,
+    Py_ssize_t n, double rate, double momentum, int nesterov, double l2, const REAL *restrict g, REAL *restrict w,
     REAL *restrict v) {
-    REAL r = (REAL)rate, m = (REAL)momentum;
-    if (nesterov) {
-        for (Py_ssize_t j = 0; j < n; j++) {
-            v[j] = m * v[j] - r * g[j];
-            w[j] += m * v[j] - r * g[j];
-        }
-    } else {
-        for (Py_ssize_t j = 0; j < n; j++) {
-            v[j] = m * v[j] - r * g[j];
-            w[j] += v[j];
-        }
+    REAL r = (REAL)rate, m = (REAL)momentum, p = (REAL)l2, again = nesterov ? m : 1, direct = nesterov ? r : 0;
+    for (Py_ssize_t j = 0; j < n; j++) {
+        REAL slope = g[j] + p * w[j];
+        v[j] = m * v[j] - r * slope;
+        w[j] += again * v[j] - direct * slope;
     }
 }
 
 PER_ISA static void FN(adam_step)(
-    Py_ssize_t n, double rate, double beta_1, double beta_2, double epsilon, const REAL *restrict g,
+    Py_ssize_t n, double rate, double beta_1, double beta_2, double epsilon, double l2, const REAL *restrict g,
     REAL *restrict w, REAL *restrict m, REAL *restrict v) {
-    REAL r = (REAL)rate, b1 = (REAL)beta_1, b2 = (REAL)beta_2, e = (REAL)epsilon;
+    REAL r = (REAL)rate, b1 = (REAL)beta_1, b2 = (REAL)beta_2, e = (REAL)epsilon, p = (REAL)l2;
     REAL c1 = (REAL)(1 - beta_1), c2 = (REAL)(1 - beta_2);
     for (Py_ssize_t j = 0; j < n; j++) {
-        m[j] = b1 * m[j] + c1 * g[j];
-        v[j] = b2 * v[j] + c2 * g[j] * g[j];
+        REAL slope = g[j] + p * w[j];
+        m[j] = b1 * m[j] + c1 * slope;
+        v[j] = b2 * v[j] + c2 * slope * slope;
         w[j] -= r * m[j] / ((sizeof(REAL) == 4 ? (REAL)sqrtf((float)v[j]) : (REAL)sqrt((double)v[j])) + e);
     }
 }

@@ -1,5 +1,6 @@
 """Peers: what they train on, what changes as they train, and a share of them that one worker trains."""
 
+import copy
 import threading
 from dataclasses import dataclass, fields, replace
 from functools import cache
@@ -8,6 +9,30 @@ import numpy as np
 from threadpoolctl import ThreadpoolController  # scikit-learn depends on it
 
 from skfusion import _kernels
+
+_CACHE_LINE = 64  # bytes
+
+
+def aligned(weights):
+    """Copy networks' weights to where each network's begin at a cache line, which trains faster.
+
+    Parameters
+    ----------
+    weights : ndarray of shape (n_networks, n_parameters)
+
+    Returns
+    -------
+    ndarray of shape (n_networks, n_parameters)
+        Contiguous along the last axis alone.
+    """
+    n_networks, n_parameters = weights.shape
+    lanes = _CACHE_LINE // weights.itemsize
+    stride = -(-n_parameters // lanes) * lanes
+    memory = np.empty(n_networks * stride + lanes, weights.dtype)
+    start = -memory.ctypes.data % _CACHE_LINE // weights.itemsize
+    copy = memory[start : start + n_networks * stride].reshape(n_networks, stride)[:, :n_parameters]
+    copy[...] = weights
+    return copy
 
 
 @dataclass(frozen=True)
@@ -64,7 +89,7 @@ class PeerState:
     def start(cls, weights, seeds, settings):
         """State of peers that have not trained yet."""
         state = cls(
-            weights=weights,
+            weights=aligned(weights),
             first_moments=None,
             second_moments=None,
             n_steps=np.zeros(len(weights), np.int64),
@@ -77,10 +102,19 @@ class PeerState:
 
     def add_moments(self, settings):
         """Set up the moments that the solver needs, where there are none."""
+        zeros = np.broadcast_to(self.weights.dtype.type(0), self.weights.shape)
         if self.first_moments is None and (settings.solver == "adam" or settings.momentum > 0):
-            self.first_moments = np.zeros_like(self.weights)
+            self.first_moments = aligned(zeros)
         if self.second_moments is None and settings.solver == "adam":
-            self.second_moments = np.zeros_like(self.weights)
+            self.second_moments = aligned(zeros)
+
+    def copy(self):
+        """Copy it, to where it trains fast."""
+        other = copy.deepcopy(self)
+        for name in ("weights", "first_moments", "second_moments"):
+            if getattr(self, name) is not None:
+                setattr(other, name, aligned(getattr(self, name)))
+        return other
 
     def with_weights(self, weights):
         """Return the same state with other weights."""
@@ -142,8 +176,11 @@ class Share:
             for peer in self.peers:
                 self.rows[peer] = self.state.generators[peer].permutation(self.parts[peer])
 
-    def train(self, start, stop):
-        """Take each peer's optimiser steps from ``start`` to ``stop`` of the epoch, as far as its rows reach."""
+    def train(self, start, stop, last):
+        """Take each peer's optimiser steps from ``start`` to ``stop`` of the epoch, as far as its rows reach.
+
+        With ``last`` the epoch ends for a peer as soon as it has trained, while its weights are still in the cache.
+        """
         for peer in self.peers:
             size, rows = self.batch_sizes[peer], self.rows[peer]
             self.losses[peer] += self._trainer.train(
@@ -154,18 +191,18 @@ class Share:
                 size,
                 self.state.learning_rates[peer],
             )
+            if last:
+                self._end_epoch(peer)
 
-    def end_epoch(self):
-        """Turn summed losses into means with the penalty, and set the learning rates of the next epoch."""
-        for peer in self.peers:
-            rows = self.rows[peer]
-            n_steps = -(-len(rows) // self.batch_sizes[peer])
-            penalty = self._trainer.penalty(peer) * n_steps
-            self.losses[peer] = (self.losses[peer] + penalty) / len(rows)
-            self.state.samples_seen[peer] += len(rows)
-            if self.settings.learning_rate == "invscaling" and self.settings.solver == "sgd":
-                seen = float(self.state.samples_seen[peer]) + 1
-                self.state.learning_rates[peer] = self.settings.learning_rate_init / seen**self.settings.power_t
+    def _end_epoch(self, peer):
+        """Turn the summed loss into a mean with the penalty, and set the learning rate of the next epoch."""
+        n_rows = len(self.rows[peer])
+        penalty = self._trainer.penalty(peer) * -(-n_rows // self.batch_sizes[peer])
+        self.losses[peer] = (self.losses[peer] + penalty) / n_rows
+        self.state.samples_seen[peer] += n_rows
+        if self.settings.learning_rate == "invscaling" and self.settings.solver == "sgd":
+            seen = float(self.state.samples_seen[peer]) + 1
+            self.state.learning_rates[peer] = self.settings.learning_rate_init / seen**self.settings.power_t
 
 
 class _OneBlasThread:

@@ -22,7 +22,8 @@ _held = {}
 def _visit(fit, number, rows, state, losses, segment):
     """In a worker, train a share; returns its new state and losses, or None if its rows must be sent first."""
     if rows is not None:
-        _held[fit, number] = Share(*pickle.loads(rows))
+        *problem, state_at_start, peers = pickle.loads(rows)
+        _held[fit, number] = Share(*problem, state_at_start.copy(), peers)
         for other in {key[0] for key in _held} - {fit}:
             _release(other)
     share = _held.get((fit, number))
@@ -35,10 +36,8 @@ def _visit(fit, number, rows, state, losses, segment):
     share.begin_epoch()
     share.losses += losses
     with one_blas_thread:
-        share.train(start, stop)
-    if last:
-        share.end_epoch()
-    else:  # the epoch's next segment draws the same order of rows
+        share.train(start, stop, last)
+    if not last:  # the epoch's next segment draws the same order of rows
         share.state.generators = generators
     return share.state, share.losses
 
@@ -99,10 +98,10 @@ class RemoteShares:
             rows = {number: self._pack_rows(number) for number in numbers}
         return self._losses
 
-    def fuse(self, pairs):
+    def fuse(self, pairs, spread=None):
         """Fuse pairs, here."""
         rate, simultaneous = self._settings.fusion_rate, self._settings.fusion_rule == "simultaneous"
-        _kernels.fuse(self._state.weights, pairs, rate, simultaneous)
+        _kernels.fuse(self._state.weights, pairs, rate, simultaneous, spread=spread)
 
     def __enter__(self):
         return self

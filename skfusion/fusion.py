@@ -83,8 +83,8 @@ def fuse(weights, pairs, fusion_rate, rule="sequential"):
     check_choice("rule", rule, RULES)
     if not weights.flags.writeable:
         raise ValueError("weights must not be read-only, as they are changed in place")
-    contiguous = np.ascontiguousarray(weights)
-    _kernels.fuse(contiguous, pairs, fusion_rate, rule == "simultaneous")
-    if contiguous is not weights:
-        weights[...] = contiguous
+    rows = weights if weights.strides[1] == weights.itemsize else np.ascontiguousarray(weights)
+    _kernels.fuse(rows, pairs, fusion_rate, rule == "simultaneous")
+    if rows is not weights:
+        weights[...] = rows
     return weights

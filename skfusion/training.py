@@ -45,8 +45,8 @@ def assign(parts, n_workers):
 def sparsified(X):
     """X as CSR deviations from one row, where few enough are not 0 that this trains faster.
 
-    The row holds each column's commonest value, or what the median of a hundred rows takes for it: the background of
-    an image, the value of a standardised one-hot column where it is not hot.
+    The row holds each column's commonest value, or what a hundred rows take for it: the background of an image, the
+    value of a standardised one-hot column where it is not hot.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def sparsified(X):
     if not isinstance(X, np.ndarray):
         return X, None
     sample = X[np.linspace(0, len(X) - 1, min(len(X), 101)).astype(int)]
-    offset = np.sort(sample, axis=0)[len(sample) // 2]
+    offset = _commonest(sample)
     if np.count_nonzero(sample != offset) > 2 * _SPARSE_DENSITY * sample.size:
         return X, None
     places = np.flatnonzero(offset != X)
@@ -73,6 +73,14 @@ def sparsified(X):
     deviations = X.ravel()[places] - offset[columns]
     sparse = csr_array((deviations, columns.astype(np.int32), ends.astype(np.int32)), shape=X.shape)
     return sparse, offset if offset.any() else None
+
+
+def _commonest(sample):
+    """Each column's commonest value, the smallest of several."""
+    ordered, places = np.sort(sample, axis=0), np.arange(len(sample))[:, None]
+    begins = np.vstack([np.ones_like(ordered[:1], bool), ordered[1:] != ordered[:-1]])
+    run_lengths = places - np.maximum.accumulate(np.where(begins, places, 0), axis=0)
+    return np.take_along_axis(ordered, run_lengths.argmax(axis=0)[None], axis=0)[0]
 
 
 def hold_out(parts, fraction, rng):
@@ -190,18 +198,16 @@ class Rounds:
         segments = self._segments()
         n_fusions = np.zeros(self.n_networks, np.int64)
         last_round = max((k for k, (_, _, fuses) in enumerate(segments) if fuses), default=None)
-        before = after = None
+        spread = np.empty((_kernels.n_blocks(self.state.weights), 2))
         for k, (start, stop, fuses) in enumerate(segments):
             losses = self._shares.train(start, stop, k == 0, k == len(segments) - 1)
             self._check_finite(losses)
             if fuses:
-                if k == last_round:
-                    before = _kernels.disagreement(self.state.weights)
-                n_fusions += self._fuse()
-                if k == last_round:
-                    after = _kernels.disagreement(self.state.weights)
+                n_fusions += self._fuse(spread if k == last_round else None)
         if last_round is None:
             before = after = _kernels.disagreement(self.state.weights)
+        else:
+            before, after = np.sqrt(spread.sum(axis=0) / self.n_networks).tolist()
         self.progress.epoch += 1
         self.progress.step += self.n_steps
         return {
@@ -213,11 +219,11 @@ class Rounds:
             "seconds": time.perf_counter() - began,
         }
 
-    def _fuse(self):
-        """One fusion round; returns how often each peer fused."""
+    def _fuse(self, spread):
+        """One fusion round, which measures the spread of the weights where asked to; returns how often each fused."""
         pairs = self.topology.pairs(self.n_networks, self.progress.fusion_round, self.progress.topology_rng)
         pairs = check_pairs(pairs, self.n_networks)
-        self._shares.fuse(pairs)
+        self._shares.fuse(pairs, spread)
         self.progress.fusion_round += 1
         return np.bincount(pairs[pairs[:, 0] != pairs[:, 1]].ravel(), minlength=self.n_networks)
 
