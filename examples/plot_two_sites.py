@@ -81,7 +81,7 @@ if sys.argv[1:2] == ["--site"]:
 # This script starts itself twice, once as each site.
 
 with tempfile.TemporaryDirectory() as folder:
-    commands = [[sys.executable, __file__, "--site", str(site), folder] for site in (0, 1)]
+    commands = [[sys.executable, sys.argv[0], "--site", str(site), folder] for site in (0, 1)]
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for command in commands]
     printed = [process.communicate()[0] for process in processes]
 results = [{name: np.array(scores) for name, scores in json.loads(text).items()} for text in printed]
