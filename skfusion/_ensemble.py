@@ -67,6 +67,11 @@ class Ensemble:
         self.consensus = self.weights.mean(axis=0)
         self.consensus.flags.writeable = False
 
+    def replace_weights(self, weights):
+        """Give the peers other weights; all else about them stays, as when they fuse."""
+        self.state = self.state.with_weights(weights)
+        self.settle()
+
     def snapshot(self):
         """Copy what predicts as the peers do now."""
         other = copy.copy(self)
@@ -92,12 +97,13 @@ class Ensemble:
             return sum(self.network.probabilities(weights, X) for weights in self.weights) / len(self.weights)
         return self.network.probabilities(self.weights[prediction], X)
 
-    def as_mlp(self, peer, classes, params):
-        """One peer as a fitted MLPClassifier.
+    def as_mlp(self, which, classes, params):
+        """One network as a fitted MLPClassifier.
 
         Parameters
         ----------
-        peer : int
+        which : "consensus" or int
+            The consensus, or the peer of that index.
         classes : ndarray of shape (n_classes,)
         params : dict
             Parameters of MLPClassifier, except for those that the network itself tells.
@@ -113,9 +119,13 @@ class Ensemble:
         # That step set up what MLPClassifier keeps to itself; the moments that it left behind must not stay.
         del mlp._optimizer
         mlp.set_params(**params)
-        mlp.coefs_, mlp.intercepts_ = self.network.layers(self.weights[peer].copy())
-        mlp.out_activation_ = self.network.output
-        mlp.loss_curve_ = [record["losses"][peer] for record in self.history]
-        mlp.loss_, mlp.best_loss_ = mlp.loss_curve_[-1], min(mlp.loss_curve_)
-        mlp.t_ = int(self.state.samples_seen[peer])
+        if which == "consensus":
+            weights, losses, n_rows_seen = self.consensus, self.loss_curve, self.state.samples_seen.sum()
+        else:
+            weights, losses = self.weights[which], [record["losses"][which] for record in self.history]
+            n_rows_seen = self.state.samples_seen[which]
+        mlp.coefs_, mlp.intercepts_ = self.network.layers(weights.copy())
+        mlp.out_activation_, mlp.t_ = self.network.output, int(n_rows_seen)
+        mlp.loss_curve_ = list(losses)
+        mlp.loss_, mlp.best_loss_ = losses[-1] if losses else np.inf, min(losses, default=np.inf)
         return mlp

@@ -65,3 +65,11 @@ def relative_weight(sample_weight, class_weight, y, classes, dtype):
         return None
     weight = weight / weight.max()
     return (weight / weight.mean()).astype(dtype)
+
+
+def check_weights(weights, old):
+    """Return weights that may replace the old ones, as a new array of their dtype, or raise ValueError."""
+    weights = check_array(weights, ensure_2d=False, dtype=old.dtype, order="C", copy=True, input_name="weights_")
+    if weights.shape != old.shape:
+        raise ValueError(f"weights_ must have shape (n_networks, n_parameters) = {old.shape}, got {weights.shape}")
+    return weights

@@ -2,7 +2,7 @@
 
 import copy
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral, Number
 
 import numpy as np
@@ -14,12 +14,13 @@ from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets, unique_labels
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skfusion import _weights_file
 from skfusion._ensemble import Ensemble
-from skfusion._inputs import check_classes, check_groups, check_sample_weight, encode, relative_weight
+from skfusion._inputs import check_classes, check_groups, check_sample_weight, check_weights, encode, relative_weight
 from skfusion._peers import Data, Settings
 from skfusion._validation import check_choice, check_flag, check_integer, check_real
 from skfusion.fusion import RULES
-from skfusion.network import Network
+from skfusion.network import ACTIVATIONS, Network
 from skfusion.partition import BasePartitioner, check_partition, check_partitioner
 from skfusion.topology import BaseTopology, check_topology
 from skfusion.training import Progress, Rounds, Stopping, hold_out, sparsified
@@ -123,13 +124,16 @@ class FusedMLPClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Names of the features, where all are strings.
     weights_ : ndarray of shape (n_networks, n_parameters)
-        Each peer's weights, layer after layer: coefficients in C order, then intercepts.
+        Each peer's weights, layer after layer: coefficients in C order, then intercepts.  Assign to it to replace
+        them; what is changed in place does not reach the consensus.
     coefs_ : list of ndarray of shape (fan_in, fan_out)
         Coefficients of the consensus, the network with the mean of the peers' weights.
     intercepts_ : list of ndarray of shape (fan_out,)
         Intercepts of the consensus.
     peers_ : list of MLPClassifier
         Each peer as a fitted MLPClassifier.
+    consensus_ : MLPClassifier
+        The consensus as a fitted MLPClassifier, whose losses are ``loss_curve_``.
     partition_ : list of int ndarray
         For each peer the indices of its rows in the X passed to ``fit``, held-out ones included.
     partitioner_, topology_ : object
@@ -425,10 +429,101 @@ class FusedMLPClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             ]
         )
 
+    def save_weights(self, path):
+        """Save the peers' weights as an .npz file of plain arrays, for another site to load.
+
+        The file holds the arrays "weights" (``weights_``), "layer_sizes", "activation", "output"
+        (``out_activation_``), "classes", "feature_names" where ``fit`` saw names, and "format_version".  It appears
+        under its name once it is whole.
+
+        Parameters
+        ----------
+        path : str or path-like
+            Where to save; a file of that name is replaced.
+
+        Raises
+        ------
+        NotFittedError
+            If there are no weights yet.
+        ValueError
+            If ``classes_`` are neither numbers nor strings.
+
+        Examples
+        --------
+        >>> from tempfile import TemporaryDirectory
+        >>> from sklearn.datasets import load_iris
+        >>> from skfusion import FusedMLPClassifier
+        >>> X, y = load_iris(return_X_y=True)
+        >>> here = FusedMLPClassifier(n_networks=2, max_iter=20, tol=0, random_state=0).fit(X, y)
+        >>> with TemporaryDirectory() as folder:
+        ...     here.save_weights(f"{folder}/weights.npz")
+        ...     there = FusedMLPClassifier(n_networks=2).load_weights(f"{folder}/weights.npz")
+        >>> bool((there.predict(X) == here.predict(X)).all())
+        True
+        """
+        _weights_file.write(path, self._contents())
+
+    def load_weights(self, path):
+        """Replace the peers' weights by those that ``save_weights`` wrote, maybe at another site.
+
+        A fitted classifier keeps all else, as when peers fuse: the optimiser's moments, the learning rates, the
+        history.  One that is not fitted takes the classes and the features from the file; it can then predict, and go
+        on with ``partial_fit``, but has no attributes that tell of training, such as ``loss_`` and ``partition_``,
+        before it trains.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The file.  Nothing in it is executed, and all of it is checked before anything is changed.
+
+        Returns
+        -------
+        FusedMLPClassifier
+            The classifier.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be read.
+        ValueError
+            If it is no whole .npz file, an entry is missing, malformed or not finite, or if its network, classes,
+            feature names, number of networks or dtype are not those of this classifier, or of the parameters of one
+            that is not fitted.
+        """
+        contents = _weights_file.read(path)
+        fitted = self.__sklearn_is_fitted__()
+        ensemble = self._ensemble if fitted else self._start_as(contents)
+        ours = self._contents() if fitted else replace(contents, network=ensemble.network, weights=ensemble.weights)
+        _weights_file.check_agreement(path, contents, ours)
+        ensemble.replace_weights(contents.weights)
+        if not fitted:
+            self._publish_network(ensemble, contents.classes)
+            if contents.feature_names is not None:
+                self.feature_names_in_ = contents.feature_names.astype(object)
+        return self
+
+    def _contents(self):
+        ensemble, names = self._fitted(), getattr(self, "feature_names_in_", None)
+        return _weights_file.Contents(ensemble.network, ensemble.weights, self.classes_, names)
+
+    def _start_as(self, contents):
+        """Peers before their first epoch, for the features and classes of a file."""
+        settings, n_networks = self._settings(), self.n_networks or len(contents.weights)
+        self._check_prediction(n_networks)
+        network = self._make_network(contents.network.layer_sizes[0], len(contents.classes))
+        shape = n_networks, contents.weights.dtype
+        progress = Progress.start(self.random_state)
+        return Ensemble.start(network, settings, progress, *shape, shared=self.init == "shared")
+
     @property
     def weights_(self):
-        """Each peer's weights, ndarray of shape (n_networks, n_parameters)."""
+        """Each peer's weights, ndarray of shape (n_networks, n_parameters); assign to it to replace them."""
         return self._fitted().weights
+
+    @weights_.setter
+    def weights_(self, weights):
+        ensemble = self._fitted()
+        ensemble.replace_weights(check_weights(weights, ensemble.weights))
 
     @property
     def coefs_(self):
@@ -444,19 +539,24 @@ class FusedMLPClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
     @property
     def peers_(self):
-        """Each peer as a fitted MLPClassifier."""
-        ensemble = self._fitted()
+        """Each peer as a fitted MLPClassifier, a copy."""
+        return [self._as_mlp(peer) for peer in range(len(self.weights_))]
+
+    @property
+    def consensus_(self):
+        """The consensus as a fitted MLPClassifier, a copy."""
+        return self._as_mlp("consensus")
+
+    def _as_mlp(self, which):
         names = (
             "solver learning_rate learning_rate_init power_t momentum nesterovs_momentum beta_1 beta_2 epsilon alpha "
             "batch_size max_iter tol n_iter_no_change shuffle random_state"
         )
-        params = {name: getattr(self, name) for name in names.split()}
-        mlps = [ensemble.as_mlp(peer, self.classes_, params) for peer in range(len(ensemble.weights))]
-        for mlp in mlps:
-            mlp.n_iter_ = self.n_iter_
-            if hasattr(self, "feature_names_in_"):
-                mlp.feature_names_in_ = self.feature_names_in_
-        return mlps
+        mlp = self._fitted().as_mlp(which, self.classes_, {name: getattr(self, name) for name in names.split()})
+        mlp.n_iter_ = self.n_iter_
+        if hasattr(self, "feature_names_in_"):
+            mlp.feature_names_in_ = self.feature_names_in_
+        return mlp
 
     def _fitted(self):
         check_is_fitted(self)
@@ -474,7 +574,7 @@ class FusedMLPClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
     def _settings(self):
         """Check all parameters, and return those of training and fusion."""
-        check_choice("activation", self.activation, ("identity", "logistic", "tanh", "relu"))
+        check_choice("activation", self.activation, ACTIVATIONS)
         check_choice("loss", self.loss, ("log_loss", "squared_error"))
         check_choice("init", self.init, ("shared", "independent"))
         check_integer("max_iter", self.max_iter, 1)
@@ -694,20 +794,24 @@ class FusedMLPClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     def _publish(self, ensemble, rows, n_iter):
         """Set the fitted attributes."""
         ensemble.settle()
-        self._ensemble = ensemble
-        self.classes_, self.partitioner_, self.topology_ = rows.classes, rows.partitioner, rows.topology
+        self._publish_network(ensemble, rows.classes, n_iter)
+        self.partitioner_, self.topology_ = rows.partitioner, rows.topology
         self.partition_ = [rows.kept[part] for part in rows.partition]
-        self.n_iter_, self.history_, self.loss_curve_ = n_iter, ensemble.history, ensemble.loss_curve
         self.loss_, self.best_loss_ = self.loss_curve_[-1], min(self.loss_curve_)
-        network = ensemble.network
-        self.n_layers_ = len(network.layer_sizes)
-        self.n_outputs_, self.out_activation_ = network.layer_sizes[-1], network.output
         if ensemble.validation_scores:
             self.validation_scores_ = ensemble.validation_scores
             self.best_validation_score_ = max(self.validation_scores_)
         else:
             vars(self).pop("validation_scores_", None)
             vars(self).pop("best_validation_score_", None)
+
+    def _publish_network(self, ensemble, classes, n_iter=0):
+        """Set those of the fitted attributes that exist before the first epoch."""
+        self._ensemble, self.classes_, self.n_iter_ = ensemble, classes, n_iter
+        self.history_, self.loss_curve_ = ensemble.history, ensemble.loss_curve
+        network = ensemble.network
+        self.n_features_in_, self.n_layers_ = network.layer_sizes[0], len(network.layer_sizes)
+        self.n_outputs_, self.out_activation_ = network.layer_sizes[-1], network.output
 
 
 @dataclass

@@ -1,0 +1,497 @@
+"""Peers travel: as stock MLPClassifiers, to ONNX, through skops, and as files of weights that nobody has to trust."""
+
+import copy
+import io
+import os
+import pickle
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.base import clone
+from sklearn.datasets import load_iris
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import StratifiedKFold
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from skfusion import FusedMLPClassifier
+from skfusion.partition import DirichletPartitioner, PredefinedPartitioner
+from skfusion.topology import HypercubeTopology, RandomTopology, RingTopology
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+RAW, Y = load_iris(return_X_y=True)
+X = StandardScaler().fit_transform(RAW)
+NAMES = ["sepal length", "sepal width", "petal length", "petal width"]
+SPECIES = np.array(["setosa", "versicolor", "virginica"])
+LABELS = {"three classes": Y, "two classes": Y > 0, "strings": SPECIES[Y], "objects": SPECIES.astype(object)[Y]}
+
+
+def model(hidden_layer_sizes=(6,), **params):
+    """A small network that trains for a few epochs."""
+    defaults = {"n_networks": 3, "max_iter": 4, "tol": 0, "fusion_frequency": 3, "random_state": 0}
+    return FusedMLPClassifier(hidden_layer_sizes, **defaults | params)
+
+
+def framed(rows):
+    return pd.DataFrame(rows, columns=NAMES)
+
+
+# The consensus as an MLPClassifier
+
+
+@pytest.mark.parametrize("labels", LABELS)
+@pytest.mark.parametrize("loss", ["log_loss", "squared_error"])
+def test_the_consensus_is_a_stock_mlp_that_predicts_as_we_do(loss, labels):
+    fitted = model(loss=loss).fit(framed(X), LABELS[labels])
+    mlp = fitted.consensus_
+    assert type(mlp) is MLPClassifier
+    np.testing.assert_array_equal(mlp.predict(framed(X)), fitted.predict(framed(X)))
+    if loss == "log_loss":
+        np.testing.assert_allclose(mlp.predict_proba(framed(X)), fitted.predict_proba(framed(X)), rtol=0, atol=1e-15)
+    assert mlp.feature_names_in_.tolist() == NAMES
+    assert mlp.loss_curve_ == fitted.loss_curve_
+    assert (mlp.loss_, mlp.best_loss_, mlp.n_iter_) == (fitted.loss_, fitted.best_loss_, 4)
+    assert mlp.t_ == 4 * len(X) == sum(peer.t_ for peer in fitted.peers_)
+
+
+def test_the_consensus_is_a_copy_that_can_go_on_training():
+    fitted = model().fit(X, Y)
+    before = fitted.coefs_[0].copy()
+    mlp = fitted.consensus_.partial_fit(X, Y)
+    assert not np.array_equal(mlp.coefs_[0], before)
+    np.testing.assert_array_equal(fitted.coefs_[0], before)
+
+
+# ONNX
+
+
+def in_onnx(mlp, rows):
+    """Labels and scores of a converted model, computed by onnxruntime."""
+    to_onnx = pytest.importorskip("skl2onnx").to_onnx
+    runtime = pytest.importorskip("onnxruntime")
+    converted = to_onnx(mlp, rows[:1], options={"zipmap": False})
+    return runtime.InferenceSession(converted.SerializeToString()).run(None, {"X": rows})
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("labels", ["three classes", "two classes", "strings"])
+@pytest.mark.parametrize("loss", ["log_loss", "squared_error"])
+def test_peers_and_consensus_score_the_same_in_onnx(loss, labels, dtype):
+    rows = X.astype(dtype)
+    fitted = model(loss=loss, init="independent").fit(rows, LABELS[labels])
+    for prediction, mlp in [*enumerate(fitted.peers_), ("consensus", fitted.consensus_)]:
+        predicted, scores = in_onnx(mlp, rows)
+        np.testing.assert_array_equal(predicted, fitted.set_params(prediction=prediction).predict(rows))
+        np.testing.assert_allclose(scores, mlp.predict_proba(rows), rtol=0, atol=4 * np.finfo(dtype).eps)
+        assert scores.dtype == dtype
+
+
+@pytest.mark.parametrize("activation", ["identity", "logistic", "tanh", "relu"])
+def test_a_pipeline_trained_in_float64_takes_float32_rows_in_onnx(activation):
+    scaler = StandardScaler().fit(RAW)
+    fitted = model(activation=activation).fit(scaler.transform(RAW), Y)
+    predicted, scores = in_onnx(make_pipeline(scaler, fitted.consensus_), RAW.astype(np.float32))
+    np.testing.assert_array_equal(predicted, fitted.predict(X))
+    np.testing.assert_allclose(scores, fitted.predict_proba(X), rtol=0, atol=1e-6)
+
+
+# skops
+
+STRATEGIES = {
+    "names": {},
+    "objects": {"topology": RandomTopology(replacement=True), "partitioner": DirichletPartitioner(alpha=2)},
+    "splitter": {"topology": HypercubeTopology(each_edge_once=True), "partitioner": StratifiedKFold(3)},
+    "adam": {"solver": "adam"},
+    "momentum": {"momentum": 0.9, "fusion_unit": "step", "fusion_frequency": 7},
+    "generator": {"random_state": np.random.RandomState(3)},
+}
+
+
+def by_skops(fitted, path):
+    """Save, look at what the file would have us trust, and load."""
+    skops_io = pytest.importorskip("skops.io")
+    skops_io.dump(fitted, path)
+    untrusted = skops_io.get_untrusted_types(file=path)
+    return untrusted, skops_io.load(path, trusted=untrusted)
+
+
+@pytest.mark.parametrize("labels", ["three classes", "objects"])
+@pytest.mark.parametrize("strategies", STRATEGIES)
+def test_skops_restores_a_pipeline_that_predicts_and_learns_on_bit_for_bit(strategies, labels, tmp_path):
+    y = LABELS[labels]
+    fitted = make_pipeline(StandardScaler(), model(**copy.deepcopy(STRATEGIES[strategies]))).fit(framed(RAW), y)
+    untrusted, loaded = by_skops(fitted, tmp_path / "model.skops")
+    ours = [name for name in untrusted if name.startswith("skfusion.")]
+    assert "skfusion.classifier.FusedMLPClassifier" in ours
+    known = {"numpy.random.bit_generator.SeedSequence", "sklearn.model_selection._split.StratifiedKFold"}
+    assert set(untrusted) - set(ours) <= known
+    np.testing.assert_array_equal(loaded.predict_proba(framed(RAW)), fitted.predict_proba(framed(RAW)))
+    assert loaded[-1].history_ == fitted[-1].history_
+    for name in ("topology", "topology_", "partitioner", "partitioner_"):
+        assert repr(getattr(loaded[-1], name)) == repr(getattr(fitted[-1], name))
+    for _ in range(2):
+        for each in (loaded, fitted):
+            each[-1].partial_fit(each[:-1].transform(framed(RAW)), y)
+    np.testing.assert_array_equal(loaded[-1].weights_, fitted[-1].weights_)
+    for each in (loaded, fitted):
+        each.set_params(fusedmlpclassifier__warm_start=True).fit(framed(RAW), y)
+    np.testing.assert_array_equal(loaded[-1].weights_, fitted[-1].weights_)
+
+
+def test_skops_loads_peers_and_consensus_without_trusting_anything(tmp_path):
+    fitted = model().fit(X, Y)
+    for mlp in (fitted.peers_[1], fitted.consensus_):
+        untrusted, loaded = by_skops(mlp, tmp_path / "mlp.skops")
+        assert untrusted == []
+        np.testing.assert_array_equal(loaded.predict_proba(X), mlp.predict_proba(X))
+
+
+# Assigning weights
+
+
+def test_assigned_weights_are_those_that_predict():
+    fitted, other = model().fit(X, Y), model(random_state=1).fit(X, Y)
+    weights = other.weights_.copy()
+    fitted.weights_ = weights
+    np.testing.assert_array_equal(fitted.predict_proba(X), other.predict_proba(X))
+    np.testing.assert_array_equal(fitted.peers_[2].predict_proba(X), other.peers_[2].predict_proba(X))
+    weights[:] = 0  # ours are a copy
+    np.testing.assert_array_equal(fitted.weights_, other.weights_)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        (np.zeros((2, 51)), r"weights_ must have shape \(n_networks, n_parameters\) = \(3, 51\), got \(2, 51\)"),
+        (np.zeros(51), r"weights_ must have shape .*\(3, 51\), got \(51,\)"),
+        (np.full((3, 51), np.nan), "weights_ contains NaN"),
+        (np.full((3, 51), -np.inf), "weights_ contains infinity"),
+    ],
+)
+def test_weights_that_cannot_be_ours_are_refused(weights, message):
+    fitted = model().fit(X, Y)
+    before = fitted.weights_
+    with pytest.raises(ValueError, match=message):
+        fitted.weights_ = weights
+    assert fitted.weights_ is before
+
+
+# Files of weights
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    """Never changed."""
+    return model(momentum=0.9).fit(framed(X), SPECIES[Y])
+
+
+@pytest.fixture
+def file(fitted, tmp_path):
+    path = tmp_path / "weights.npz"
+    fitted.save_weights(path)
+    return path
+
+
+def test_the_file_holds_plain_arrays(fitted, file):
+    with np.load(file, allow_pickle=False) as entries:
+        plain = {name: entries[name].tolist() for name in entries}
+    assert plain == {
+        "format_version": 1,
+        "layer_sizes": [4, 6, 3],
+        "activation": "tanh",
+        "output": "softmax",
+        "classes": SPECIES.tolist(),
+        "feature_names": NAMES,
+        "weights": fitted.weights_.tolist(),
+    }
+
+
+@pytest.mark.parametrize("labels", LABELS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("loss", ["log_loss", "squared_error"])
+def test_a_site_that_never_trained_predicts_from_a_file(loss, dtype, labels, tmp_path):
+    rows, y = X.astype(dtype), LABELS[labels]
+    there = model(loss=loss).fit(rows, y)
+    there.save_weights(str(tmp_path / "weights"))  # the name stays as it is given
+    here = model(loss=loss, n_networks=None).load_weights(tmp_path / "weights")
+    np.testing.assert_array_equal(here.predict_proba(rows), there.predict_proba(rows))
+    np.testing.assert_array_equal(here.predict(rows), there.predict(rows))
+    np.testing.assert_array_equal(here.consensus_.predict(rows), there.predict(rows))
+    assert here.weights_.dtype == dtype
+    assert (here.n_iter_, here.history_, here.loss_curve_, here.n_features_in_) == (0, [], [], 4)
+    assert here.out_activation_ == there.out_activation_
+    assert not hasattr(here, "feature_names_in_")
+
+
+def test_feature_names_travel_along(fitted, file):
+    here = model(momentum=0.9).load_weights(file)
+    assert here.feature_names_in_.tolist() == NAMES
+    np.testing.assert_array_equal(here.predict_proba(framed(X)), fitted.predict_proba(framed(X)))
+    with pytest.raises(ValueError, match="feature names"):
+        here.predict(framed(X)[NAMES[::-1]])
+
+
+def test_one_that_was_not_fitted_trains_on_from_the_file(tmp_path):
+    there, path = model(n_networks=1, shuffle=False).fit(X, Y), tmp_path / "weights.npz"
+    there.save_weights(path)
+    here = model(n_networks=1, shuffle=False, random_state=5).load_weights(path).partial_fit(X, Y)
+    mlp = there.peers_[0].partial_fit(X, Y)
+    np.testing.assert_allclose(here.coefs_[0], mlp.coefs_[0], rtol=1e-9, atol=1e-12)
+    assert [record["epoch"] for record in here.history_] == [1]
+    assert here.loss_ == here.loss_curve_[0]
+    assert sorted(np.concatenate(here.partition_)) == list(range(len(X)))
+
+
+def test_a_warm_start_goes_on_from_the_file(fitted, file):
+    here = model(momentum=0.9, learning_rate_init=1e-30, fusion_rate=0, warm_start=True)
+    here.load_weights(file).fit(framed(X), SPECIES[Y])
+    np.testing.assert_array_equal(here.weights_, fitted.weights_)
+
+
+def test_one_that_is_fitted_keeps_all_but_the_weights(fitted, file):
+    here = copy.deepcopy(fitted)
+    here.partial_fit(framed(X), SPECIES[Y])
+    history, momenta = copy.deepcopy(here.history_), copy.deepcopy(here)
+    assert here.load_weights(file) is here
+    np.testing.assert_array_equal(here.predict_proba(framed(X)), fitted.predict_proba(framed(X)))
+    assert here.history_ == history
+    momenta.weights_ = fitted.weights_
+    for each in (here, momenta):
+        each.partial_fit(framed(X), SPECIES[Y])
+    np.testing.assert_array_equal(here.weights_, momenta.weights_)
+
+
+def test_loading_what_was_saved_changes_nothing_of_what_follows(fitted, file):
+    here, straight = copy.deepcopy(fitted).load_weights(file), copy.deepcopy(fitted)
+    for each in (here, straight):
+        each.partial_fit(framed(X), SPECIES[Y])
+    np.testing.assert_array_equal(here.weights_, straight.weights_)
+
+
+def test_a_file_is_there_whole_or_not_at_all(fitted, file, monkeypatch):
+    before = file.read_bytes()
+
+    def full_disk(handle, **entries):
+        handle.write(b"PK half a file")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(np, "savez", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        fitted.save_weights(file)
+    assert file.read_bytes() == before
+    assert os.listdir(file.parent) == [file.name]
+
+
+def test_saving_needs_weights(tmp_path):
+    with pytest.raises(NotFittedError):
+        model().save_weights(tmp_path / "weights.npz")
+    assert os.listdir(tmp_path) == []
+
+
+def test_classes_that_are_neither_numbers_nor_strings_are_not_saved(tmp_path):
+    days = np.datetime64("2017-12-18") + Y
+    with pytest.raises(ValueError, match=r"classes_ must be numbers or strings to be saved, got \[datetime"):
+        model().fit(X, days).save_weights(tmp_path / "weights.npz")
+    assert os.listdir(tmp_path) == []
+
+
+# Files that are not what they should be
+
+
+def as_npy(array):
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
+NOT_NPZ = {
+    "empty": lambda whole: b"",
+    "text": lambda whole: b"4,6,3\n",
+    "pickle": lambda whole: pickle.dumps({"weights": [1.0]}),
+    "npy": lambda whole: as_npy(np.zeros((3, 51))),
+    "cut short": lambda whole: whole[: len(whole) // 2],
+    "cut short by a byte": lambda whole: whole[:-1],
+}
+
+
+@pytest.mark.parametrize("case", NOT_NPZ)
+def test_what_is_no_whole_npz_file_is_refused(case, file):
+    file.write_bytes(NOT_NPZ[case](file.read_bytes()))
+    with pytest.raises(ValueError, match=r"weights\.npz must be a whole \.npz file.*none, or was cut short"):
+        model().load_weights(file)
+
+
+def changed(**entries):
+    return lambda good: good | entries
+
+
+def with_weight(value):
+    def change(good):
+        good["weights"][1, 3] = value
+        return good
+
+    return change
+
+
+class Harmful:
+    """Would make a file if it were unpickled."""
+
+    def __reduce__(self):
+        return open, ("harm", "w")
+
+
+BAD_ENTRIES = {
+    "missing": (lambda good: {k: v for k, v in good.items() if k != "weights"}, r"must have an entry 'weights', got"),
+    "later version": (changed(format_version=2), "entry 'format_version' of .* must be 1, got 2"),
+    "no version": (changed(format_version="one"), "'format_version' of .* must be 0-dimensional and hold integers"),
+    "pickled": (
+        changed(weights=np.array([Harmful()])),
+        "'weights' of .* without pickled objects; reading it fails: Object arrays cannot be loaded",
+    ),
+    "pickled classes": (changed(classes=SPECIES.astype(object)), "'classes' of .* without pickled objects"),
+    "nan": (with_weight(np.nan), r"'weights\[1, 3\]' of .* must be finite, got nan"),
+    "infinite": (with_weight(-np.inf), r"'weights\[1, 3\]' of .* must be finite, got -inf"),
+    "one network": (lambda good: good | {"weights": good["weights"][0]}, r"must be 2-dimensional .* got float64 of"),
+    "no network": (lambda good: good | {"weights": good["weights"][:0]}, r"shape \(n_networks, 51\).*got \(0, 51\)"),
+    "too few weights": (lambda good: good | {"weights": good["weights"][:, 1:]}, r", 51\), as layer_.*got \(3, 50\)"),
+    "integers": (lambda good: good | {"weights": good["weights"].astype(int)}, "hold floats, got int64"),
+    "half floats": (lambda good: good | {"weights": good["weights"].astype("f2")}, "float64, got 'float16'"),
+    "float32": (
+        lambda good: good | {"weights": good["weights"].astype("f4")},
+        "must be float64, the dtype.*got float32",
+    ),
+    "networks": (lambda good: good | {"weights": good["weights"][:2]}, r"3 networks, .*\(n_networks\); got 2"),
+    "no units": (changed(layer_sizes=[4, 0, 3]), r"'layer_sizes' of .* at least 1, got \(4, 0, 3\)"),
+    "too many units": (changed(layer_sizes=[4, 10**18, 3]), r"n_networks, 8\d{18}\), as layer_sizes tells"),
+    "layer sizes": (
+        changed(layer_sizes=[4, 4, 4, 3], weights=np.ones((3, 55))),
+        r"must be \[4, 6, 3\].*\[4, 4, 4, 3\]",
+    ),
+    "activation": (changed(activation="relu"), "'activation' of .* must be 'tanh', as in this estimator.*got 'relu'"),
+    "what activation": (changed(activation="gelu"), "'activation' of .* must be one of .*'relu'; got 'gelu'"),
+    "output": (changed(output="tanh"), "'output' of .* must be 'softmax', as in this estimator.*got 'tanh'"),
+    "classes": (changed(classes=["setosa", "versicolor", "xiphium"]), r"'classes' of .*virginica'\], as in.*xiphium"),
+    "other labels": (changed(classes=[0, 1, 2]), r"'classes' of .* must be \['setosa', .*got \[0, 1, 2\]"),
+    "two classes": (changed(classes=["setosa", "virginica"]), "'classes' of .* must be 3 classes, one for each"),
+    "one class twice": (changed(classes=["setosa"] * 3), "'classes' of .* sorted and distinct, got"),
+    "unsorted": (changed(classes=SPECIES[::-1]), "'classes' of .* sorted and distinct, got"),
+    "names": (changed(feature_names=NAMES[::-1]), r"'feature_names' of .* must be \['sepal length', .*got \['petal w"),
+    "a name": (changed(feature_names=["petal width"]), "'feature_names' of .* must be 4 names"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_ENTRIES)
+def test_a_wrong_entry_is_named_and_nothing_is_changed(case, fitted, file, monkeypatch):
+    monkeypatch.chdir(file.parent)
+    change, message = BAD_ENTRIES[case]
+    with np.load(file) as entries:
+        np.savez(file, **change(dict(entries)))
+    here = copy.deepcopy(fitted)
+    with pytest.raises(ValueError, match=message):
+        here.load_weights(file)
+    np.testing.assert_array_equal(here.weights_, fitted.weights_)
+    assert not os.path.exists("harm")
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"hidden_layer_sizes": (7,)}, r"'layer_sizes' of .* must be \[4, 7, 3\], .*got \[4, 6, 3\]"),
+        ({"activation": "relu"}, "'activation' of .* must be 'relu'"),
+        ({"loss": "squared_error"}, "'output' of .* must be 'tanh'"),
+        ({"n_networks": 8}, r"must be of 8 networks.*\(n_networks\); got 3"),
+        ({"prediction": 3}, "prediction must be .* from 0 to 2; got 3"),
+        ({"fusion_rate": 2}, r"fusion_rate must be in \[0, 1\], got 2"),
+    ],
+    ids=str,
+)
+def test_parameters_of_one_that_is_not_fitted_must_be_those_of_the_file(params, message, file):
+    here = model(**params)
+    with pytest.raises(ValueError, match=message):
+        here.load_weights(file)
+    with pytest.raises(NotFittedError):
+        here.predict(X)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"nothing\.npz"):
+        model().load_weights(tmp_path / "nothing.npz")
+
+
+def test_a_header_that_promises_more_than_the_file_holds_is_refused(fitted, file):
+    header = {"descr": "<f8", "fortran_order": False, "shape": (10**7, 10**7)}
+    with np.load(file) as entries:
+        others = {name: entries[name] for name in entries if name != "weights"}
+    np.savez(file, **others)
+    with zipfile.ZipFile(file, "a") as archive, archive.open("weights.npy", "w") as entry:
+        np.lib.format.write_array_header_1_0(entry, header)
+    with pytest.raises(ValueError, match=r"'weights' of .* must be a whole array"):
+        copy.deepcopy(fitted).load_weights(file)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_byte_order_and_memory_order_do_not_matter(order, fitted, file):
+    with np.load(file) as entries:
+        weights = np.asfortranarray(entries["weights"].astype(f"{order}f8"))
+        np.savez(file, **dict(entries) | {"weights": weights})
+    here = copy.deepcopy(fitted).load_weights(file)
+    np.testing.assert_array_equal(here.predict_proba(framed(X)), fitted.predict_proba(framed(X)))
+    here.partial_fit(framed(X), SPECIES[Y])
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_a_damaged_file_is_refused_or_gives_the_same_weights(data, fitted, tmp_path_factory):
+    path = tmp_path_factory.mktemp("damaged") / "weights.npz"
+    fitted.save_weights(path)
+    damaged = bytearray(path.read_bytes())
+    place = data.draw(st.integers(0, len(damaged) - 1))
+    damaged[place] ^= data.draw(st.integers(1, 255))
+    path.write_bytes(bytes(damaged))
+    here = model(momentum=0.9)
+    try:
+        here.load_weights(path)
+    except ValueError as error:
+        assert str(path) in str(error)
+    else:
+        np.testing.assert_array_equal(here.weights_, fitted.weights_)
+        assert here.classes_.tolist() == SPECIES.tolist()
+
+
+# Sites
+
+
+def test_sites_that_exchange_files_end_where_one_process_does(tmp_path):
+    common = {"shuffle": False, "fusion_rate": 0.3, "fusion_frequency": 1, "max_iter": 3}
+    peer_of_row = np.arange(len(X)) % 2
+    together = model(n_networks=2, partitioner=PredefinedPartitioner(peer_of_row), topology="ring", **common).fit(X, Y)
+    sites = [model(n_networks=1, **common) for _ in range(2)]
+    for fusion_round in range(3):
+        files = [tmp_path / f"site{number}_round{fusion_round}.npz" for number in range(2)]
+        for number, site in enumerate(sites):
+            rows = peer_of_row == number
+            site.partial_fit(X[rows], Y[rows], classes=range(3)).save_weights(files[number])
+        for number, site in enumerate(sites):
+            weights = np.vstack([clone(site).load_weights(path).weights_ for path in files])
+            site.weights_ = RingTopology().fuse(weights, 0.3)[[number]]
+    np.testing.assert_array_equal(np.vstack([site.weights_ for site in sites]), together.weights_)
+
+
+def test_two_processes_that_share_nothing_but_files_learn_from_each_other():
+    script = Path(__file__).parents[1] / "examples" / "plot_two_sites.py"
+    environment = os.environ | {"MPLBACKEND": "agg"}
+    run = subprocess.run([sys.executable, script], capture_output=True, text=True, env=environment, check=True)
+    _, *table = (line.rsplit(maxsplit=3) for line in run.stdout.splitlines())
+    accuracy = {name: [float(cell) for cell in cells] for name, *cells in table}
+    assert accuracy["site 0, alone"][1] == accuracy["site 1, alone"][0] == 0
+    for site in (0, 1):
+        assert min(accuracy[f"site {site}, fused"]) > 90
