@@ -43,7 +43,8 @@ class FusedMLPClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     partitioner : {"random", "stratified", "class", "dirichlet", "group"}, partitioner, splitter or None, default=None
         Which rows each peer sees: a name, an instance of a class of :mod:`skfusion.partition`, or a scikit-learn
         splitter, whose test folds are the partition.  None means "group" where ``fit`` gets groups, else "random".
-    topology : {"ring", "random", "hypercube"} or topology, default="random"
+    topology : {"ring", "random", "hypercube", "line", "star", "complete", "torus", "exponential"} or topology, \
+            default="random"
         Which pairs of peers fuse in a round: a name or an instance of a class of :mod:`skfusion.topology`.
     fusion_rate : float, default=0.55
         Weight, from 0 to 1, that a peer gives to the other when they fuse; 0 means no fusion.

@@ -88,3 +88,16 @@ def fuse(weights, pairs, fusion_rate, rule="sequential"):
     if rows is not weights:
         weights[...] = rows
     return weights
+
+
+def mixing_matrix(pairs, n_networks, fusion_rate, rule="sequential"):
+    """Return what :func:`fuse` does to weights of which none is 0, as a matrix of shape (n_networks, n_networks)."""
+    rate = check_real("fusion_rate", fusion_rate, 0, 1)
+    check_choice("rule", rule, RULES)
+    matrix = np.eye(n_networks)
+    for i, j in check_pairs(pairs, n_networks):
+        if i != j:
+            old = matrix[i].copy()
+            matrix[i] = (1 - rate) * matrix[i] + rate * matrix[j]
+            matrix[j] = (1 - rate) * matrix[j] + rate * (matrix[i] if rule == "sequential" else old)
+    return matrix

@@ -1,15 +1,28 @@
-"""Fusion topologies: which ordered pairs of networks fuse in a round (Algorithms 2 to 4)."""
+"""Fusion topologies: which ordered pairs of networks fuse in a round (Algorithms 2 to 4, and others)."""
 
 from abc import ABC, abstractmethod
+from math import isqrt
+from numbers import Integral
 
 import numpy as np
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils import check_random_state
 
-from skfusion._validation import check_choice, check_flag, check_integer, check_real
-from skfusion.fusion import RULES, check_pairs, fuse
+from skfusion._validation import check_choice, check_flag, check_integer
+from skfusion.fusion import fuse, mixing_matrix
 
-__all__ = ["BaseTopology", "HypercubeTopology", "RandomTopology", "RingTopology"]
+__all__ = [
+    "BaseTopology",
+    "CompleteTopology",
+    "ExponentialTopology",
+    "GraphTopology",
+    "HypercubeTopology",
+    "LineTopology",
+    "RandomTopology",
+    "RingTopology",
+    "StarTopology",
+    "TorusTopology",
+]
 
 
 class BaseTopology(BaseEstimator, ABC):
@@ -17,15 +30,15 @@ class BaseTopology(BaseEstimator, ABC):
 
     Examples
     --------
-    >>> import numpy as np
     >>> from skfusion.topology import BaseTopology
-    >>> class StarTopology(BaseTopology):
+    >>> class NeighboursTopology(BaseTopology):
     ...     def pairs(self, n_networks, fusion_round=0, random_state=None):
-    ...         return np.array([(0, i) for i in range(1, n_networks)])
-    >>> StarTopology().mixing_matrix(3, 0.5)
-    array([[0.25 , 0.25 , 0.5  ],
-           [0.25 , 0.75 , 0.   ],
-           [0.125, 0.125, 0.75 ]])
+    ...         return [(i, i + 1) for i in range(fusion_round % 2, n_networks - 1, 2)]
+    >>> NeighboursTopology().mixing_matrix(4, 0.5, rule="simultaneous")
+    array([[0.5, 0.5, 0. , 0. ],
+           [0.5, 0.5, 0. , 0. ],
+           [0. , 0. , 0.5, 0.5],
+           [0. , 0. , 0.5, 0.5]])
     """
 
     @abstractmethod
@@ -108,19 +121,14 @@ class BaseTopology(BaseEstimator, ABC):
         array([[0.4375, 0.5625],
                [0.375 , 0.625 ]])
         """
-        rate = check_real("fusion_rate", fusion_rate, 0, 1)
-        check_choice("rule", rule, RULES)
-        matrix = np.eye(check_integer("n_networks", n_networks, 1))
-        for i, j in check_pairs(self.pairs(n_networks, fusion_round, random_state), n_networks):
-            if i != j:
-                old = matrix[i].copy()
-                matrix[i] = (1 - rate) * matrix[i] + rate * matrix[j]
-                matrix[j] = (1 - rate) * matrix[j] + rate * (matrix[i] if rule == "sequential" else old)
-        return matrix
+        n_networks = check_integer("n_networks", n_networks, 1)
+        return mixing_matrix(self.pairs(n_networks, fusion_round, random_state), n_networks, fusion_rate, rule)
 
 
 def _as_pairs(first, second):
-    return np.column_stack([first, second]).astype(np.intp)
+    """Pairs of an array of networks and one of their partners, without those of a network with itself."""
+    pairs = np.column_stack([first, second]).astype(np.intp)
+    return pairs[pairs[:, 0] != pairs[:, 1]]
 
 
 class RingTopology(BaseTopology):
@@ -139,7 +147,7 @@ class RingTopology(BaseTopology):
 
     def pairs(self, n_networks, fusion_round=0, random_state=None):  # noqa: D102 (inherited)
         n_networks = check_integer("n_networks", n_networks, 1)
-        first = np.arange(n_networks if n_networks > 1 else 0)
+        first = np.arange(n_networks)
         return _as_pairs(first, (first + 1) % n_networks)
 
 
@@ -226,7 +234,174 @@ class HypercubeTopology(BaseTopology):
         return _as_pairs(first[keep], second[keep])
 
 
-TOPOLOGIES = {"ring": RingTopology, "random": RandomTopology, "hypercube": HypercubeTopology}
+class LineTopology(BaseTopology):
+    """Each network fuses with the next: a ring without the pair that closes it.
+
+    Examples
+    --------
+    >>> from skfusion.topology import LineTopology
+    >>> LineTopology().pairs(4).tolist()
+    [[0, 1], [1, 2], [2, 3]]
+    """
+
+    def pairs(self, n_networks, fusion_round=0, random_state=None):  # noqa: D102 (inherited)
+        first = np.arange(check_integer("n_networks", n_networks, 1) - 1)
+        return _as_pairs(first, first + 1)
+
+
+class StarTopology(BaseTopology):
+    """Network 0, the hub, fuses with each of the others, in order.
+
+    Examples
+    --------
+    >>> from skfusion.topology import StarTopology
+    >>> StarTopology().pairs(4).tolist()
+    [[0, 1], [0, 2], [0, 3]]
+    """
+
+    def pairs(self, n_networks, fusion_round=0, random_state=None):  # noqa: D102 (inherited)
+        others = np.arange(1, check_integer("n_networks", n_networks, 1))
+        return _as_pairs(np.zeros_like(others), others)
+
+
+class CompleteTopology(BaseTopology):
+    """Each network fuses with every other, once: first those next to one another, then those ever further apart.
+
+    Examples
+    --------
+    >>> from skfusion.topology import CompleteTopology
+    >>> CompleteTopology().pairs(4).tolist()
+    [[0, 1], [1, 2], [2, 3], [0, 2], [1, 3], [0, 3]]
+    """
+
+    def pairs(self, n_networks, fusion_round=0, random_state=None):  # noqa: D102 (inherited)
+        first, second = np.triu_indices(check_integer("n_networks", n_networks, 1), 1)
+        # Sorted by network instead, a network would be done before it could learn of what those after it learn.
+        order = np.argsort(second - first, kind="stable")
+        return _as_pairs(first[order], second[order])
+
+
+class TorusTopology(BaseTopology):
+    """Networks fuse along the rows, then along the columns of a grid, whose rows and columns are rings.
+
+    The grid is as square as the number of networks allows; a prime number makes it a single row, which is a ring.
+    Where a side is 2, its pairs fuse twice, once from each end, as in a ring of two.
+
+    Examples
+    --------
+    The six networks ``0 1 2`` over ``3 4 5``:
+
+    >>> from skfusion.topology import TorusTopology
+    >>> TorusTopology().pairs(6)[:6].tolist()
+    [[0, 1], [1, 2], [2, 0], [3, 4], [4, 5], [5, 3]]
+    >>> TorusTopology().pairs(6)[6:].tolist()
+    [[0, 3], [1, 4], [2, 5], [3, 0], [4, 1], [5, 2]]
+    """
+
+    def pairs(self, n_networks, fusion_round=0, random_state=None):  # noqa: D102 (inherited)
+        n_networks = check_integer("n_networks", n_networks, 1)
+        n_rows = max(side for side in range(1, isqrt(n_networks) + 1) if n_networks % side == 0)
+        grid = np.arange(n_networks).reshape(n_rows, -1)
+        right, below = np.roll(grid, -1, axis=1), np.roll(grid, -1, axis=0)
+        return _as_pairs(np.tile(grid.ravel(), 2), np.concatenate([right.ravel(), below.ravel()]))
+
+
+class ExponentialTopology(BaseTopology):
+    """Networks fuse once a round, over a distance that doubles from round to round.
+
+    In round k, with distance d = 2^(k mod log2 N, rounded up), the networks 0 to d - 1 of each 2d consecutive ones
+    fuse with those d further on, starting over from 0 after the last.
+
+    Notes
+    -----
+    With N a power of two, each network is in one pair a round, and any log2 N successive rounds with the simultaneous
+    rule and ``fusion_rate=0.5`` make all networks equal to their mean.  With any other N, up to d networks of a round
+    are in two pairs, and as many rounds, rounded up, leave some of the disagreement: for N up to 257, less than 0.274
+    of it.
+
+    The paper's networks average in a directed way: network s reads s + d and is read by s - d.  Here a fusion changes
+    both, so that the half of its edges that joins each network to one other is enough for the same exact mean, at the
+    same cost: a network sends its weights once a round.
+
+    References
+    ----------
+    B. Ying, K. Yuan, Y. Chen, H. Hu, P. Pan and W. Yin, "Exponential Graph is Provably Efficient for Decentralized
+    Deep Training", NeurIPS 2021 (one-peer exponential graphs).
+
+    Examples
+    --------
+    >>> from skfusion.topology import ExponentialTopology
+    >>> topology = ExponentialTopology()
+    >>> [topology.pairs(4, fusion_round).tolist() for fusion_round in range(3)]
+    [[[0, 1], [2, 3]], [[0, 2], [1, 3]], [[0, 1], [2, 3]]]
+    """
+
+    def pairs(self, n_networks, fusion_round=0, random_state=None):  # noqa: D102 (inherited)
+        n_networks = check_integer("n_networks", n_networks, 1)
+        n_distances = max(1, (n_networks - 1).bit_length())
+        distance = 2 ** (check_integer("fusion_round", fusion_round, 0) % n_distances)
+        networks = np.arange(n_networks)
+        first = networks[networks & distance == 0]
+        return _as_pairs(first, (first + distance) % n_networks)
+
+
+class GraphTopology(BaseTopology):
+    """Networks fuse along the edges of a graph, in the graph's order.
+
+    Parameters
+    ----------
+    graph : networkx graph or array-like of int of shape (n_edges, 2)
+        The edges, each a pair of the networks that it joins; of a networkx graph its ``edges()``.  Nodes are indices
+        of networks, from 0.  A network without an edge never fuses, and networks that no path joins never learn of
+        one another.
+
+    Raises
+    ------
+    ValueError
+        At use, if a node is no index of a network.
+
+    Examples
+    --------
+    >>> from skfusion.topology import GraphTopology
+    >>> GraphTopology([(0, 1), (2, 1)]).pairs(3).tolist()
+    [[0, 1], [2, 1]]
+    """
+
+    def __init__(self, graph):
+        self.graph = graph
+
+    def pairs(self, n_networks, fusion_round=0, random_state=None):  # noqa: D102 (inherited)
+        n_networks = check_integer("n_networks", n_networks, 1)
+        nodes, edges = self._nodes_and_edges()
+        for node in nodes:
+            if not isinstance(node, Integral) or not 0 <= node < n_networks:
+                raise ValueError(
+                    f"graph must have nodes from 0 to {n_networks - 1}, the indices of {n_networks} networks, got the "
+                    f"node {node!r}; networkx.convert_node_labels_to_integers numbers the nodes of a graph"
+                )
+        return np.array(edges, dtype=np.intp).reshape(-1, 2)
+
+    def _nodes_and_edges(self):
+        if hasattr(self.graph, "edges"):
+            return self.graph.nodes(), list(self.graph.edges())
+        edges = np.array(self.graph, dtype=object)
+        if edges.size and (edges.ndim != 2 or edges.shape[1] != 2):
+            raise ValueError(
+                f"graph must be a networkx graph or a list of edges such as [(0, 1), (1, 2)], got {self.graph!r}"
+            )
+        return edges.ravel(), edges
+
+
+TOPOLOGIES = {
+    "ring": RingTopology,
+    "random": RandomTopology,
+    "hypercube": HypercubeTopology,
+    "line": LineTopology,
+    "star": StarTopology,
+    "complete": CompleteTopology,
+    "torus": TorusTopology,
+    "exponential": ExponentialTopology,
+}
 
 
 def check_topology(topology):

@@ -393,7 +393,7 @@ def test_a_name_stands_for_a_topology(name):
     assert_same_training(fitted, model(topology=kinds[name]()).fit(X, Y))
 
 
-@pytest.mark.parametrize("topology", ["star", RingTopology, None, 3])
+@pytest.mark.parametrize("topology", ["grid", RingTopology, None, 3])
 def test_what_is_no_topology_is_refused_with_the_choices(topology):
     with pytest.raises((ValueError, TypeError), match="topology must be one of 'ring', 'random', 'hypercube'"):
         model(topology=topology).fit(X, Y)

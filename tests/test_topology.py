@@ -1,7 +1,8 @@
-"""Algorithms 2 to 4: pairs against transliterations, rounds, mixing matrices, and what is refused."""
+"""Topologies: Algorithms 2 to 4 against transliterations, other graphs, rounds, mixing matrices, what is refused."""
 
 from itertools import product
 
+import networkx as nx
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,8 +13,20 @@ from scipy.stats import chisquare
 from sklearn.base import clone
 from test_fusion import RULES, fused_by_the_book, rounding, weights_with_zeros
 
-from skfusion import fuse
-from skfusion.topology import BaseTopology, HypercubeTopology, RandomTopology, RingTopology
+from skfusion import FusedMLPClassifier, fuse
+from skfusion.topology import TOPOLOGIES as NAMES
+from skfusion.topology import (
+    BaseTopology,
+    CompleteTopology,
+    ExponentialTopology,
+    GraphTopology,
+    HypercubeTopology,
+    LineTopology,
+    RandomTopology,
+    RingTopology,
+    StarTopology,
+    TorusTopology,
+)
 
 SIZES = range(1, 18)
 TOPOLOGIES = {
@@ -22,6 +35,11 @@ TOPOLOGIES = {
     "random with replacement": RandomTopology(replacement=True),
     "hypercube": HypercubeTopology(),
     "hypercube, each edge once": HypercubeTopology(each_edge_once=True),
+    "line": LineTopology(),
+    "star": StarTopology(),
+    "complete": CompleteTopology(),
+    "torus": TorusTopology(),
+    "exponential": ExponentialTopology(),
 }
 each_topology = pytest.mark.parametrize("topology", TOPOLOGIES.values(), ids=TOPOLOGIES)
 
@@ -100,11 +118,11 @@ def test_complete_hypercube_has_every_edge_twice_or_once_as_asked(n_networks):
 
 
 @pytest.mark.parametrize(
-    "topology", [RingTopology(), HypercubeTopology(), HypercubeTopology(each_edge_once=True)], ids=repr
+    "topology", [topology for name, topology in TOPOLOGIES.items() if "random" not in name], ids=repr
 )
 @pytest.mark.parametrize("n_networks", SIZES)
-def test_deterministic_topologies_connect_all_networks(topology, n_networks):
-    pairs = topology.pairs(n_networks)
+def test_deterministic_topologies_connect_all_networks_within_five_rounds(topology, n_networks):
+    pairs = np.concatenate([topology.pairs(n_networks, fusion_round) for fusion_round in range(5)])
     graph = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(n_networks, n_networks))
     assert connected_components(graph, directed=False, return_labels=False) == 1
 
@@ -195,6 +213,176 @@ def test_one_network_has_nothing_to_fuse_with(topology):
     assert len(topology.pairs(1, random_state=0)) == 0
     np.testing.assert_array_equal(topology.fuse(weights.copy(), 0.5, random_state=0), weights)
     np.testing.assert_array_equal(topology.mixing_matrix(1, 0.5, random_state=0), [[1.0]])
+
+
+# Other topologies
+
+
+def as_lists(topology, n_networks, fusion_round=0):
+    return topology.pairs(n_networks, fusion_round).tolist()
+
+
+def test_line_is_a_ring_that_is_open():
+    assert as_lists(LineTopology(), 5) == as_lists(RingTopology(), 5)[:-1]
+    assert as_lists(LineTopology(), 2) == [[0, 1]]
+
+
+def test_star_fuses_the_hub_with_each_other_network():
+    assert as_lists(StarTopology(), 5) == [[0, 1], [0, 2], [0, 3], [0, 4]]
+
+
+@pytest.mark.parametrize("n_networks", SIZES)
+def test_complete_has_each_pair_once_the_near_before_the_far(n_networks):
+    pairs = as_lists(CompleteTopology(), n_networks)
+    assert pairs == [[s, s + distance] for distance in range(1, n_networks) for s in range(n_networks - distance)]
+
+
+@pytest.mark.parametrize(
+    ("n_networks", "n_rows"), [(4, 2), (6, 2), (8, 2), (9, 3), (12, 3), (16, 4), (17, 1), (24, 4), (64, 8)]
+)
+def test_torus_is_rings_along_rows_then_columns_of_the_squarest_grid(n_networks, n_rows):
+    n_columns = n_networks // n_rows
+    rows, columns = [], []
+    for row, column in product(range(n_rows), range(n_columns)):
+        rows.append([n_columns * row + column, n_columns * row + (column + 1) % n_columns])
+        columns.append([n_columns * row + column, n_columns * ((row + 1) % n_rows) + column])
+    assert as_lists(TorusTopology(), n_networks) == rows + (columns if n_rows > 1 else [])
+
+
+@pytest.mark.parametrize("n_networks", [2, 3, 5, 7, 11, 13])
+def test_torus_of_a_prime_number_is_a_ring(n_networks):
+    assert as_lists(TorusTopology(), n_networks) == as_lists(RingTopology(), n_networks)
+
+
+def test_exponential_by_hand():
+    eight = [
+        [[0, 1], [2, 3], [4, 5], [6, 7]],
+        [[0, 2], [1, 3], [4, 6], [5, 7]],
+        [[0, 4], [1, 5], [2, 6], [3, 7]],
+    ]
+    five = [[[0, 1], [2, 3], [4, 0]], [[0, 2], [1, 3], [4, 1]], [[0, 4], [1, 0], [2, 1], [3, 2]]]
+    for n_networks, rounds in ((8, eight), (5, five)):
+        for fusion_round in range(7):
+            assert as_lists(ExponentialTopology(), n_networks, fusion_round) == rounds[fusion_round % 3]
+
+
+@settings(deadline=None, max_examples=60)
+@given(n_bits=st.integers(0, 7), start=st.integers(0, 20), seed=st.integers(0, 2**16))
+def test_exponential_rounds_make_a_power_of_two_of_networks_exactly_equal_to_their_mean(n_bits, start, seed):
+    # Integers below 2^20 and their means are exact in float64, and none of them is 0.
+    weights = np.random.default_rng(seed).integers(1, 2**20, size=(2**n_bits, 3)).astype(float)
+    mean = weights.mean(axis=0)
+    for fusion_round in range(start, start + n_bits):
+        ExponentialTopology().fuse(weights, 0.5, "simultaneous", fusion_round)
+    np.testing.assert_array_equal(weights, np.tile(mean, (2**n_bits, 1)))
+
+
+@settings(deadline=None, max_examples=60)
+@given(n_networks=st.integers(2, 70), fusion_round=st.integers(0, 30))
+def test_exponential_has_every_network_in_one_pair_or_with_other_numbers_in_two(n_networks, fusion_round):
+    pairs = ExponentialTopology().pairs(n_networks, fusion_round)
+    n_distances = (n_networks - 1).bit_length()
+    distance = 2 ** (fusion_round % n_distances)
+    assert ((pairs[:, 1] - pairs[:, 0]) % n_networks == distance).all()
+    counts = np.bincount(pairs.ravel(), minlength=n_networks)
+    assert set(counts) <= {1, 2}
+    assert (counts == 2).sum() <= (0 if n_networks == 2**n_distances else distance)
+
+
+def test_exponential_rounds_of_other_numbers_leave_less_than_the_stated_share_of_the_disagreement():
+    for n_networks in range(2, 65):
+        matrix = np.eye(n_networks)
+        for fusion_round in range((n_networks - 1).bit_length()):
+            matrix = ExponentialTopology().mixing_matrix(n_networks, 0.5, "simultaneous", fusion_round) @ matrix
+        assert np.linalg.norm(disagreement_matrix(matrix), 2) < 0.274
+
+
+@pytest.mark.parametrize("fusion_round", [-1, 0.5])
+def test_exponential_refuses_what_is_no_number_of_a_round(fusion_round):
+    with pytest.raises((ValueError, TypeError), match=f"fusion_round must be .*at least 0, got {fusion_round}"):
+        ExponentialTopology().pairs(4, fusion_round)
+
+
+EDGES = [(2, 0), (0, 1), (1, 1), (3, 1), (0, 1)]
+
+
+@pytest.mark.parametrize(
+    "graph",
+    [EDGES, np.array(EDGES), np.array(EDGES, dtype=np.uint8), tuple(map(list, EDGES)), nx.MultiDiGraph(EDGES)],
+    ids=["tuples", "array", "bytes", "lists", "networkx"],
+)
+def test_graph_is_its_edges_in_their_order(graph):
+    expected = [list(edge) for edge in (graph.edges() if isinstance(graph, nx.Graph) else EDGES)]
+    assert as_lists(GraphTopology(graph), 4) == expected
+    assert sorted(map(tuple, expected)) == sorted(EDGES)
+    assert as_lists(GraphTopology(graph), 6) == expected  # two networks without an edge
+
+
+def test_graphs_without_edges_fuse_nothing():
+    for graph in ([], np.empty((0, 2), int), nx.empty_graph(3)):
+        assert GraphTopology(graph).pairs(3).shape == (0, 2)
+        np.testing.assert_array_equal(GraphTopology(graph).mixing_matrix(3, 0.5), np.eye(3))
+
+
+@settings(deadline=None, max_examples=40)
+@given(n_networks=st.integers(1, 12), seed=st.integers(0, 2**16), rate=st.floats(0, 1), rule=st.sampled_from(RULES))
+def test_a_random_graph_fuses_as_its_edges_do(n_networks, seed, rate, rule):
+    graph = nx.gnp_random_graph(n_networks, 0.5, seed=seed)
+    weights = weights_with_zeros(n_networks, np.float64, seed)
+    expected = fuse(weights.copy(), list(graph.edges), rate, rule)
+    np.testing.assert_array_equal(GraphTopology(graph).fuse(weights, rate, rule), expected)
+
+
+def test_networkx_makes_the_same_edges():
+    for topology, graph in (
+        (RingTopology(), nx.cycle_graph(9)),
+        (LineTopology(), nx.path_graph(9)),
+        (StarTopology(), nx.star_graph(8)),
+        (CompleteTopology(), nx.complete_graph(9)),
+        (TorusTopology(), nx.convert_node_labels_to_integers(nx.grid_2d_graph(3, 3, periodic=True))),
+    ):
+        expected = {frozenset(edge) for edge in GraphTopology(graph).pairs(9).tolist()}
+        assert {frozenset(pair) for pair in topology.pairs(9).tolist()} == expected
+
+
+@pytest.mark.parametrize(
+    ("graph", "match"),
+    [
+        ([(0, 1), (1, 4)], "graph must have nodes from 0 to 3, the indices of 4 networks, got the node 4;"),
+        ([(0, -1)], "got the node -1"),
+        ([(0.0, 1.0)], "got the node 0.0"),
+        (nx.path_graph(5), "got the node 4"),
+        (nx.empty_graph(5), "got the node 4"),
+        (nx.Graph([("Bath", "York")]), "got the node 'Bath'; networkx.convert_node_labels_to_integers"),
+        (nx.grid_2d_graph(2, 2), r"got the node \(0, 0\)"),
+        ([(0, 1, 2)], r"graph must be a networkx graph or a list of edges such as .* got \[\(0, 1, 2\)\]"),
+        ([(0, 1), (1,)], "graph must be a networkx graph or a list of edges"),
+        (zip([0], [1], strict=True), "graph must be a networkx graph or a list of edges"),
+        ("ring", "graph must be a networkx graph or a list of edges such as .* got 'ring'"),
+        (None, "graph must be a networkx graph or a list of edges such as .* got None"),
+    ],
+)
+def test_what_is_no_graph_of_the_networks_is_refused(graph, match):
+    with pytest.raises(ValueError, match=match):
+        GraphTopology(graph).pairs(4)
+
+
+RING = [(0, 1), (1, 2), (2, 3), (3, 0)]
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize(
+    ("topology", "same"),
+    [(name, kind()) for name, kind in NAMES.items()]
+    + [(GraphTopology(RING), "ring"), (RingTopology(), GraphTopology(nx.DiGraph(RING)))],
+    ids=repr,
+)
+def test_peers_train_alike_along_the_same_topology_by_another_name(topology, same):
+    X = np.random.default_rng(0).normal(size=(12, 2))
+    peers = FusedMLPClassifier((3,), n_networks=4, max_iter=3, random_state=0)
+    first, second = (clone(peers).set_params(topology=each).fit(X, X[:, 0] > 0) for each in (topology, same))
+    np.testing.assert_array_equal(first.weights_, second.weights_)
+    assert first.history_[0]["disagreement_after_fusion"] != first.history_[0]["disagreement_before_fusion"]
 
 
 # A round

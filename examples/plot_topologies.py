@@ -1,0 +1,71 @@
+"""
+Choosing a topology
+===================
+
+How many fusion rounds make networks agree, and what do they send for it?  That needs no training: the pairs of a
+round, the fusion rate and the rule tell.  Here for all topologies, as tables and as a figure.
+"""
+
+# %%
+# Topologies
+# ----------
+# Those that have a name, and the hypercube with each edge once.
+
+import matplotlib.pyplot as plt
+
+from skfusion.diagnostics import diagnose
+from skfusion.topology import HypercubeTopology
+
+topologies = {
+    name: name for name in ("line", "ring", "star", "torus", "complete", "random", "exponential", "hypercube")
+} | {"hypercube, each edge once": HypercubeTopology(each_edge_once=True)}
+
+# %%
+# Tables
+# ------
+# Rounds until at most 1 % of the disagreement is left, for two rules; networks sent in a round, by a peer on average
+# and by the busiest one.
+
+settings = {"sequential": 0.55, "simultaneous": 0.5}
+header = ["topology", *("rounds", "contraction", "gap") * len(settings), "sent, mean", "sent, most"]
+
+for n_networks in (8, 10, 16, 64):
+    print(f"{n_networks} networks, {', then '.join(f'{rule} with F = {rate}' for rule, rate in settings.items())}\n")
+    print("| " + " | ".join(header) + " |")
+    print("| --- |" + " ---: |" * (len(header) - 1))
+    for name, topology in topologies.items():
+        results = [diagnose(topology, n_networks, rate, rule, random_state=0) for rule, rate in settings.items()]
+        cells = [f"{value:.3g}" for it in results for value in (it.contraction, it.spectral_gap)]
+        cells = [results[0].rounds, *cells[:2], results[1].rounds, *cells[2:]]
+        print(f"| {name} | {' | '.join(map(str, cells))} | {results[0].sent_mean:.3g} | {results[0].sent_max:.3g} |")
+    print()
+
+# %%
+# Figure
+# ------
+# The same against the number of networks, simultaneously with F = 0.5.  Lines join the powers of two, where the
+# exponential topology and the hypercube reach the exact mean; hollow marks are the numbers halfway between.
+
+powers, between = [4, 8, 16, 32, 64], [6, 12, 24, 48]
+figure, panels = plt.subplots(1, 2, figsize=(10, 5.2), sharex=True, layout="constrained")
+for (name, topology), marker, color in zip(
+    topologies.items(), "osPDXv^*d", plt.color_sequences["tab10"][:9], strict=True
+):
+    for sizes, joined in ((powers, True), (between, False)):
+        results = [diagnose(topology, n_networks, 0.5, "simultaneous", random_state=0) for n_networks in sizes]
+        style = {"marker": marker, "markersize": 10 if marker in "*^" else 6, "color": color}
+        style |= {"label": name} if joined else {"linestyle": "none", "fillstyle": "none"}
+        panels[0].plot(sizes, [it.rounds for it in results], **style)
+        panels[1].plot(sizes, [it.rounds * it.sent_max for it in results], **style)
+panels[0].set_title("rounds until 1 % of the disagreement is left")
+panels[1].set_title("networks sent until then by the busiest peer")
+for axes in panels:
+    axes.set(xscale="log", yscale="log", xlabel="number of networks")
+    axes.set_xticks(powers, labels=map(str, powers))
+    axes.minorticks_off()
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.grid(alpha=0.3)
+figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False)
+figure.savefig("topologies.png", dpi=150)
+print("saved topologies.png")
+plt.show()

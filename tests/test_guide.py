@@ -1,0 +1,46 @@
+"""The guide's code runs, page by page, and its tables are those that the examples print."""
+
+import re
+import runpy
+from pathlib import Path
+
+import matplotlib as mpl
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def code(page):
+    """The page's Python as one program that keeps the line numbers; blocks marked ``python notest`` are left out."""
+    lines, inside = [], False
+    for line in page.read_text().splitlines():
+        fence = line.startswith("```")
+        inside = line == "```python" if fence else inside
+        lines.append(line if inside and not fence else "")
+    return "\n".join(lines)
+
+
+PAGES = [page for page in sorted((ROOT / "docs" / "guide").glob("*.md")) if code(page).strip()]
+PRINTED = re.compile(r"^```\n\n```text\n(.*?)^```", flags=re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_code_of_a_page_runs_and_prints_the_text_below_it(page, tmp_path, monkeypatch, capsys):
+    mpl.use("agg")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code(page), str(page), "exec"), {"__name__": "__main__"})
+    printed = capsys.readouterr().out
+    for expected in PRINTED.findall(page.read_text()):
+        assert expected in printed
+
+
+def test_tables_of_topologies_are_those_of_the_example(tmp_path, monkeypatch, capsys):
+    mpl.use("agg")
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path(str(ROOT / "examples" / "plot_topologies.py"))
+    tables = re.findall(r"^(\d+ networks), .*\n\n((?:\|.*\n)+)", capsys.readouterr().out, flags=re.MULTILINE)
+    assert [size for size, _ in tables] == ["8 networks", "10 networks", "16 networks", "64 networks"]
+    page = (ROOT / "docs" / "guide" / "topologies.md").read_text()
+    for size, table in tables:
+        assert f"### {size}\n\n{table}" in page
