@@ -2,9 +2,9 @@
 
 from importlib.metadata import version
 
-from skfusion import callback, partition, topology
+from skfusion import callback, display, partition, topology
 from skfusion.classifier import FusedMLPClassifier
 from skfusion.fusion import fuse
 
-__all__ = ["FusedMLPClassifier", "callback", "fuse", "partition", "topology"]
+__all__ = ["FusedMLPClassifier", "callback", "display", "fuse", "partition", "topology"]
 __version__ = version("skfusion")
