@@ -302,7 +302,7 @@ class FusionCurveDisplay:
             epochs,
             np.full(len(epochs), 0.96),
             "|",
-            color="tab:red",
+            color="firebrick",
             label=f"fusion rounds: {self.fusion_rounds.sum()}",
             transform=ax.get_xaxis_transform(),
         )
@@ -539,7 +539,7 @@ def _number(ax, pairs, places, tails, shafts):
             spot = max(spots, key=lambda spot: np.linalg.norm(taken - spot, axis=1).min())
         taken = np.vstack([taken, spot])
         box = {"boxstyle": "round,pad=0.1", "facecolor": "white", "edgecolor": "none"}
-        texts.append(ax.text(*spot, label, ha="center", va="center", size="small", color="tab:red", bbox=box))
+        texts.append(ax.text(*spot, label, ha="center", va="center", size="small", color="firebrick", bbox=box))
     return texts
 
 
