@@ -20,6 +20,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 
 from skfusion import FusedMLPClassifier
+from skfusion.callback import PeerScores
 
 X, y = load_digits(return_X_y=True)
 X_train, X_test, y_train, y_test = train_test_split(X / 16, y, test_size=0.25, stratify=y, random_state=0)
@@ -27,29 +28,7 @@ X_train, X_test, y_train, y_test = train_test_split(X / 16, y, test_size=0.25, s
 # %%
 # Three ways to train
 # -------------------
-# All networks start from the same weights.  A callback notes the test error of each network after each epoch.
-
-
-class ErrorMonitor:
-    """Keeps each peer's test error after each epoch; a scikit-learn callback."""
-
-    def __init__(self):
-        self.errors = []
-
-    def setup(self, estimator, context):
-        """Nothing to prepare."""
-
-    def teardown(self, estimator, context):
-        """Nothing to release."""
-
-    def on_fit_task_begin(self, estimator, context):
-        """Wait for the end of the epoch."""
-
-    def on_fit_task_end(self, estimator, context, *, fitted_estimator=None):
-        """Score the peers as they are now."""
-        if context.task_name == "epoch":
-            self.errors.append(1 - fitted_estimator.peer_scores(X_test, y_test))
-
+# All networks start from the same weights.  A callback scores each network on the test rows after each epoch.
 
 common = dict(hidden_layer_sizes=(64, 32), learning_rate_init=0.05, max_iter=100, tol=0, n_iter_no_change=100)
 fused = dict(n_networks=None, partitioner="class", fusion_unit="step", fusion_frequency=2)
@@ -61,9 +40,9 @@ models = {
 warnings.simplefilter("ignore", ConvergenceWarning)  # all run for the same number of epochs
 errors = {}
 for name, model in models.items():
-    monitor = ErrorMonitor()
-    model.set_callbacks(ProgressBar(), monitor).fit(X_train, y_train)
-    errors[name] = 100 * np.array(monitor.errors)
+    scores = PeerScores(X_test, y_test)
+    model.set_callbacks(ProgressBar(), scores).fit(X_train, y_train)
+    errors[name] = 100 * (1 - np.array([record["peers"] for record in scores.history]))
 
 # %%
 # What they learned

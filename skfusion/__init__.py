@@ -2,9 +2,9 @@
 
 from importlib.metadata import version
 
-from skfusion import diagnostics, partition, topology
+from skfusion import callback, diagnostics, display, partition, topology
 from skfusion.classifier import FusedMLPClassifier
 from skfusion.fusion import fuse
 
-__all__ = ["FusedMLPClassifier", "diagnostics", "fuse", "partition", "topology"]
+__all__ = ["FusedMLPClassifier", "callback", "diagnostics", "display", "fuse", "partition", "topology"]
 __version__ = version("skfusion")

@@ -140,7 +140,8 @@ class FusedMLPClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     partitioner_, topology_ : object
         The partitioner and the topology in use.
     history_ : list of dict
-        For each epoch: "epoch", counted from 1; "losses", each peer's mean training loss with penalty;
+        For each epoch: "epoch", counted from 1; "losses", each peer's mean training loss with penalty; "loss", their
+        mean, each counted by its number of rows; "fusion_rounds", how many there were in the epoch;
         "disagreement_before_fusion" and "disagreement_after_fusion", the root mean square distance of the peers'
         weights from the consensus around the epoch's last fusion round; "numbers_sent", by each peer;
         "seconds"; and with ``early_stopping`` "validation_scores", for each peer the accuracy on what it held out.
@@ -748,7 +749,8 @@ class FusedMLPClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         stopping = Stopping(self.tol, self.n_iter_no_change)
 
         def snapshot():
-            return {"_ensemble": run.ensemble.snapshot(), "classes_": run.rows.classes}
+            history = run.ensemble.history.copy()
+            return {"_ensemble": run.ensemble.snapshot(), "classes_": run.rows.classes, "history_": history}
 
         for _ in range(self.max_iter):
             subtask = task.subcontext(task_name="epoch")
@@ -767,7 +769,7 @@ class FusedMLPClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         record = run.rounds.epoch()
         ensemble = run.ensemble
         ensemble.history.append(record)
-        loss = float(np.average(record["losses"], weights=[len(part) for part in run.rounds.parts]))
+        loss = record["loss"]
         ensemble.loss_curve.append(loss)
         message = f"Epoch {record['epoch']}, loss = {loss:.8f}"
         goal = loss

@@ -213,6 +213,8 @@ class Rounds:
         return {
             "epoch": self.progress.epoch,
             "losses": losses.tolist(),
+            "loss": float(np.average(losses, weights=[len(part) for part in self.parts])),
+            "fusion_rounds": sum(fuses for _, _, fuses in segments),
             "disagreement_before_fusion": before,
             "disagreement_after_fusion": after,
             "numbers_sent": (n_fusions * self.network.n_parameters).tolist(),

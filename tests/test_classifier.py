@@ -464,7 +464,7 @@ def test_history_is_plain_data_with_an_entry_per_epoch(params, dtype):
     n_rows = np.array([len(part) for part in fitted.partition_])
     n_rows = n_rows - np.ceil(0.1 * n_rows) if "early_stopping" in params else n_rows
     means = [np.average(record["losses"], weights=n_rows) for record in fitted.history_]
-    assert fitted.loss_curve_ == pytest.approx(means, rel=1e-12)
+    assert fitted.loss_curve_ == [record["loss"] for record in fitted.history_] == pytest.approx(means, rel=1e-12)
     assert fitted.loss_ == fitted.loss_curve_[-1]
     assert fitted.best_loss_ == min(fitted.loss_curve_)
     assert fitted.n_iter_ == 3
@@ -487,6 +487,21 @@ def test_numbers_sent_are_the_parameters_times_the_fusions(topology, fusions, un
     n_parameters = sum(array.size for array in fitted.coefs_ + fitted.intercepts_)
     for record in fitted.history_:
         assert record["numbers_sent"] == [n_parameters * count * rounds for count in fusions]
+        assert record["fusion_rounds"] == rounds
+
+
+@pytest.mark.parametrize(
+    ("params", "rounds"),
+    [
+        ({"fusion_frequency": 2}, [0, 1, 0]),
+        ({"fusion_frequency": 50, "fusion_unit": "step"}, [0, 1, 1]),
+        ({"fusion_rate": 0}, [0, 0, 0]),
+        ({"n_networks": 1}, [0, 0, 0]),
+    ],
+    ids=str,
+)
+def test_fusion_rounds_are_counted_by_epoch(params, rounds):
+    assert [record["fusion_rounds"] for record in model(**params).fit(X, Y).history_] == rounds
 
 
 def test_fitted_attributes_have_scikit_learns_shapes():
@@ -1124,6 +1139,7 @@ def test_a_callback_sees_each_epoch_as_if_training_had_ended_there():
         # And what it saw then has not changed since.
         np.testing.assert_array_equal(recorder.estimators[k].weights_, until.weights_)
         np.testing.assert_array_equal(recorder.estimators[k].predict_proba(X), until.predict_proba(X))
+        assert without_seconds(recorder.estimators[k].history_) == without_seconds(until.history_)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,80 @@
+"""
+Who sees what, who fuses with whom, and what comes of it
+========================================================
+
+Three displays show a partition, a topology and a training, before and after the fact.  They are used as
+scikit-learn's own: made by a ``from_...`` method, and drawn on axes of one's own where these are given.
+"""
+
+# %%
+# Who sees what
+# -------------
+# Eight peers share the rows of handwritten digits.  The classes are skewed: each peer sees much of a few digits, and
+# little or nothing of the others.
+
+import warnings
+
+import matplotlib.pyplot as plt
+from sklearn.datasets import load_digits
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import train_test_split
+
+from skfusion import FusedMLPClassifier
+from skfusion.callback import PeerScores
+from skfusion.display import FusionCurveDisplay, PartitionDisplay, TopologyDisplay
+from skfusion.partition import DirichletPartitioner
+from skfusion.topology import HypercubeTopology
+
+X, y = load_digits(return_X_y=True)
+X_train, X_test, y_train, y_test = train_test_split(X / 16, y, test_size=0.25, stratify=y, random_state=0)
+partitioner = DirichletPartitioner(alpha=0.3)
+partition = partitioner.partition(X_train, y_train, n_networks=8, random_state=0)
+PartitionDisplay.from_partition(partition, y_train)
+plt.show()
+
+# %%
+# Who fuses with whom
+# -------------------
+# The arrows are the pairs of one fusion round, numbered in the order in which they fuse.  The matrix tells what the
+# round makes of the peers: each row is a peer after the round, as a mixture of the peers before it.  A ring carries
+# knowledge far in one direction only, while on a hypercube each peer has something of every other after one round.
+
+for topology in ("ring", HypercubeTopology(each_edge_once=True)):
+    TopologyDisplay.from_topology(topology, n_networks=8, fusion_rate=0.5)
+plt.show()
+
+# %%
+# What comes of it
+# ----------------
+# The peers train for thirty epochs and fuse after every fifth.  Between two rounds they drift apart, each towards what
+# it sees itself; a round brings them together.  A callback scores them on test rows after each epoch.
+
+scores = PeerScores(X_test, y_test)
+model = FusedMLPClassifier(
+    (32,),
+    partitioner=partitioner,
+    topology=HypercubeTopology(each_edge_once=True),
+    fusion_rate=0.5,
+    fusion_frequency=5,
+    max_iter=30,
+    tol=0,
+    n_iter_no_change=30,
+    random_state=0,
+).set_callbacks(scores)
+warnings.simplefilter("ignore", ConvergenceWarning)  # it runs for all epochs
+model.fit(X_train, y_train)
+FusionCurveDisplay.from_estimator(model, scores=scores.history, score_name="test accuracy")
+plt.show()
+
+# %%
+# Side by side
+# ------------
+# Axes that are given take the drawing: two, or one whose place two new ones take.  Without scores, the curves are the
+# training losses.  The data that is drawn, and the artists, are attributes of the display, so all can be changed
+# afterwards.
+
+figure, axes = plt.subplots(1, 2, figsize=(12, 5), layout="constrained")
+PartitionDisplay.from_estimator(model, y_train, ax=axes[0])
+losses = FusionCurveDisplay.from_estimator(model, ax=axes[1])
+losses.axes_[0].set_yscale("log")
+plt.show()

@@ -1,0 +1,78 @@
+"""Callbacks that watch the peers while they train."""
+
+import copy
+
+from sklearn.utils import check_consistent_length
+
+__all__ = ["PeerScores"]
+
+
+class PeerScores:
+    """Callback that scores each peer and the consensus after each epoch.
+
+    It is set by ``estimator.set_callbacks(PeerScores(X, y))``, and holds the scores of the latest call of ``fit``.
+
+    Parameters
+    ----------
+    X : {array-like, sparse} of shape (n_samples, n_features)
+        Rows to score on, as they reach the estimator: of a pipeline, those that its earlier steps have transformed.
+    y : array-like of shape (n_samples,)
+        Their targets.
+
+    Attributes
+    ----------
+    history : list of dict
+        For each epoch: "epoch", as in the estimator's ``history_``; "peers", each peer's score; "consensus", that
+        of the network with the mean of their weights.
+
+    Raises
+    ------
+    ValueError
+        If X and y differ in length.
+
+    See Also
+    --------
+    sklearn.callback.ScoringMonitor : Any score of what the estimator predicts, on the training rows.
+    skfusion.display.FusionCurveDisplay : Draws the scores.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skfusion import FusedMLPClassifier
+    >>> from skfusion.callback import PeerScores
+    >>> X, y = load_iris(return_X_y=True)
+    >>> scores = PeerScores(X, y)
+    >>> model = FusedMLPClassifier(n_networks=3, max_iter=2, random_state=0).set_callbacks(scores).fit(X, y)
+    >>> [record["epoch"] for record in scores.history]
+    [1, 2]
+    >>> scores.history[-1]["consensus"] == model.score(X, y)
+    True
+    """
+
+    def __init__(self, X, y):
+        check_consistent_length(X, y)
+        self.X, self.y = X, y
+        self.history = []
+
+    def setup(self, estimator, context):
+        """Forget the scores of an earlier fit."""
+        self.history = []
+
+    def teardown(self, estimator, context):
+        """Nothing to release."""
+
+    def on_fit_task_begin(self, estimator, context):
+        """Wait for the end of the epoch."""
+
+    def on_fit_task_end(self, estimator, context, *, fitted_estimator=None):
+        """Score the peers as they are now."""
+        if context.task_name != "epoch":
+            return
+        consensus = copy.copy(fitted_estimator).set_params(prediction="consensus")
+        self.history.append(
+            {
+                "epoch": fitted_estimator.history_[-1]["epoch"],
+                "peers": fitted_estimator.peer_scores(self.X, self.y).tolist(),
+                "consensus": float(consensus.score(self.X, self.y)),
+            }
+        )

@@ -1,0 +1,62 @@
+import json
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.datasets import load_iris
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from skfusion import FusedMLPClassifier
+from skfusion.callback import PeerScores
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+X, Y = load_iris(return_X_y=True)
+SHOWN, HIDDEN = np.arange(0, 150, 2), np.arange(1, 150, 2)
+
+
+def model(**params):
+    defaults = {"n_networks": 4, "max_iter": 3, "tol": 0, "random_state": 0, "learning_rate_init": 0.1}
+    return FusedMLPClassifier((6,), **defaults | params)
+
+
+@pytest.mark.parametrize("prediction", ["consensus", "vote", 1])
+def test_peer_scores_are_those_of_training_that_ended_there(prediction):
+    scores = PeerScores(X[HIDDEN], Y[HIDDEN])
+    model(prediction=prediction).set_callbacks(scores).fit(X[SHOWN], Y[SHOWN])
+    assert [record["epoch"] for record in scores.history] == [1, 2, 3]
+    for record in scores.history:
+        until = model(max_iter=record["epoch"]).fit(X[SHOWN], Y[SHOWN])
+        assert record["peers"] == until.peer_scores(X[HIDDEN], Y[HIDDEN]).tolist()
+        assert record["consensus"] == until.score(X[HIDDEN], Y[HIDDEN])
+    assert len({record["consensus"] for record in scores.history}) > 1
+
+
+def test_peer_scores_are_plain_data():
+    scores = PeerScores(X, Y)
+    model().set_callbacks(scores).fit(X, Y)
+    assert json.loads(json.dumps(scores.history)) == scores.history
+
+
+def test_peer_scores_are_of_the_latest_fit_and_go_on_with_its_epochs():
+    scores = PeerScores(X, Y)
+    estimator = model(warm_start=True).set_callbacks(scores).fit(X, Y)
+    assert len(scores.history) == 3
+    estimator.fit(X, Y)
+    assert [record["epoch"] for record in scores.history] == [4, 5, 6]
+    clone(estimator).set_callbacks(scores).fit(X, Y)
+    assert [record["epoch"] for record in scores.history] == [1, 2, 3]
+
+
+def test_peer_scores_work_in_a_pipeline_on_rows_as_they_reach_the_last_step():
+    scaled = StandardScaler().fit_transform(X)
+    scores, others = PeerScores(scaled, Y), PeerScores(scaled, Y)
+    make_pipeline(StandardScaler(), model().set_callbacks(scores)).fit(X, Y)
+    model().set_callbacks(others).fit(scaled, Y)
+    assert scores.history == others.history
+
+
+def test_peer_scores_need_a_target_for_each_row():
+    with pytest.raises(ValueError, match=r"inconsistent numbers of samples: \[150, 2\]"):
+        PeerScores(X, Y[:2])
