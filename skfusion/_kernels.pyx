@@ -55,7 +55,7 @@ cdef enum:
     CHUNK = 256
     # Bytes of all networks that fusion works on at a time, and the bounds for those of one network.
     FUSION_CACHE = 262144
-    LEAST_BLOCK = 512
+    LEAST_BLOCK = 1024
     MOST_BLOCK = 8192
 
 ACTIVATIONS = {"identity": ACT_IDENTITY, "tanh": ACT_TANH, "logistic": ACT_LOGISTIC, "relu": ACT_RELU}

@@ -13,7 +13,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 
-def in_turns(measures, seconds, at_least=3):
+def in_turns(measures, seconds, at_least=5):
     """Take measures one after another, over and over, so that what disturbs the machine disturbs all.
 
     Parameters
@@ -22,7 +22,7 @@ def in_turns(measures, seconds, at_least=3):
         Each returns a number.
     seconds : float
         How long to go on.
-    at_least : int, default=3
+    at_least : int, default=5
         How often each is taken whatever time that takes.
 
     Returns
