@@ -40,6 +40,7 @@ cdef enum Output:
     SOFTMAX
     BINARY_LOGISTIC
     SQUARED_TANH
+    SQUARED_IDENTITY
 
 cdef enum Solver:
     PLAIN_SGD
@@ -59,7 +60,7 @@ cdef enum:
     MOST_BLOCK = 8192
 
 ACTIVATIONS = {"identity": ACT_IDENTITY, "tanh": ACT_TANH, "logistic": ACT_LOGISTIC, "relu": ACT_RELU}
-OUTPUTS = {"softmax": SOFTMAX, "logistic": BINARY_LOGISTIC, "tanh": SQUARED_TANH}
+OUTPUTS = {"softmax": SOFTMAX, "logistic": BINARY_LOGISTIC, "tanh": SQUARED_TANH, "identity": SQUARED_IDENTITY}
 
 
 cdef struct Layer:
@@ -105,7 +106,8 @@ cdef struct Training:
     double epsilon
     double l1
     double l2
-    const int32_t *target
+    const int32_t *target  # class indices
+    const void *values  # under identity outputs, what they should be, (n_samples, n_outputs)
     const void *sample_weight  # NULL where all rows weigh 1
     void *batch  # (buffer_rows, n_features): the rows of one batch, for BLAS
     void *delta  # (buffer_rows, widest layer), twice
@@ -205,7 +207,8 @@ cdef double output_row(int output, Py_ssize_t n, floating *z) noexcept nogil:
     """Apply the output function to one row, in place; returns log(sum(exp(z))) for softmax."""
     if output == SOFTMAX:
         return softmax(n, z)
-    activate(ACT_LOGISTIC if output == BINARY_LOGISTIC else ACT_TANH, n, z)
+    if output != SQUARED_IDENTITY:
+        activate(ACT_LOGISTIC if output == BINARY_LOGISTIC else ACT_TANH, n, z)
     return 0
 
 
@@ -230,6 +233,17 @@ cdef double output_delta(int output, Py_ssize_t n, int32_t target, floating *z, 
             loss += 0.5 * error * error
             delta[k] = <floating> (error * (1 - <double> z[k] * z[k]))
     return loss
+
+
+cdef double residual(Py_ssize_t n, const floating *values, const floating *z, floating *delta) noexcept nogil:
+    """The same under identity outputs; as MLPRegressor's, the loss is a mean over outputs but the derivative is not."""
+    cdef double loss = 0, error
+    cdef Py_ssize_t k
+    for k in range(n):
+        error = <double> z[k] - values[k]
+        loss += 0.5 * error * error
+        delta[k] = <floating> error
+    return loss / n
 
 
 cdef void layer_gradient(const Layer *layer, const Input *x, const floating *a, const int32_t *rows,
@@ -394,8 +408,12 @@ cdef double train_rows(const Network *network, Training *t, floating *weights, f
                 memcpy(batch + i * d, values + rows[start + i] * d, d * sizeof(floating))
         forward(network, weights, x, batch, rows + start, n, &t.pending)
         for i in range(n):
-            row_loss = output_delta(network.output, n_outputs, t.target[rows[start + i]], outputs + i * n_outputs,
-                                    delta + i * n_outputs)
+            if network.output == SQUARED_IDENTITY:
+                row_loss = residual(n_outputs, <const floating *> t.values + rows[start + i] * n_outputs,
+                                    outputs + i * n_outputs, delta + i * n_outputs)
+            else:
+                row_loss = output_delta(network.output, n_outputs, t.target[rows[start + i]], outputs + i * n_outputs,
+                                        delta + i * n_outputs)
             if row_weight != NULL:
                 row_loss *= row_weight[rows[start + i]]
                 scale(n_outputs, <double> row_weight[rows[start + i]], delta + i * n_outputs)
@@ -580,8 +598,8 @@ cdef class Trainer(Forward):
     ----------
     network, X
         As for Forward.
-    target : int32 ndarray of shape (n_samples,)
-        Class indices.
+    target : int32 ndarray of shape (n_samples,), or ndarray of shape (n_samples, n_outputs) under identity outputs
+        Class indices, or the outputs to be learnt.
     sample_weight : ndarray of shape (n_samples,) or None
     optimizer : object with solver, momentum, nesterovs_momentum, beta_1, beta_2, epsilon, l1 and l2
     state : object with weights, first_moments, second_moments, each (n_networks, n_parameters), and n_steps
@@ -600,7 +618,7 @@ cdef class Trainer(Forward):
     cdef int64_t[::1] n_steps
 
     def __cinit__(self, network, X, target, sample_weight, optimizer, state, *, offset=None, Py_ssize_t buffer_rows):
-        cdef const int32_t[::1] target_ = target
+        cdef const int32_t[::1] classes
         cdef Training *t = &self.training
         cdef Py_ssize_t l, widest = 0, largest = 0
         cdef Layer layer
@@ -612,7 +630,12 @@ cdef class Trainer(Forward):
         t.nesterov = optimizer.nesterovs_momentum
         t.momentum, t.beta_1, t.beta_2 = optimizer.momentum, optimizer.beta_1, optimizer.beta_2
         t.epsilon, t.l1, t.l2 = optimizer.epsilon, optimizer.l1, optimizer.l2
-        t.target = &target_[0]
+        if self.network.output == SQUARED_IDENTITY:
+            t.values = self.own(target)
+        else:
+            classes = target
+            t.target = &classes[0]
+            self.owned.append(classes)
         t.sample_weight = self.own(sample_weight)
         t.batch = NULL if self.x.sparse else self.buffer(buffer_rows * self.network.layers.fan_in)
         t.delta = self.buffer(buffer_rows * widest)
@@ -624,7 +647,6 @@ cdef class Trainer(Forward):
             self.x.offset = self.own(offset)
             self.x.offset_dots = self.own(X @ offset)
             self.x.offset_square = offset @ offset
-        self.owned.append(target_)
         if state.weights.shape[1] != self.n_parameters:
             raise ValueError(f"weights must have {self.n_parameters} columns, got {state.weights.shape[1]}")
         if (t.solver != PLAIN_SGD and state.first_moments is None) or (t.solver == ADAM and

@@ -37,7 +37,7 @@ def aligned(weights):
 
 @dataclass(frozen=True)
 class Settings:
-    """How peers train and fuse; each field as the parameter of FusedMLPClassifier, l1 and l2 made of alpha."""
+    """How peers train and fuse; each field as the parameter of the estimators, l1 and l2 made of alpha."""
 
     solver: str
     momentum: float
@@ -60,7 +60,10 @@ class Settings:
 
 @dataclass(frozen=True)
 class Data:
-    """Rows that peers train on: X in C order or CSR, class indices, weights or None, and the offset of a CSR X."""
+    """Rows that peers train on: X in C order or CSR, targets, weights or None, and the offset of a CSR X.
+
+    The targets are class indices, or numbers of X's dtype and shape (n_samples, n_outputs).
+    """
 
     X: object
     target: np.ndarray

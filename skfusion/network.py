@@ -26,8 +26,8 @@ class Network:
         Numbers of units: inputs, each hidden layer, outputs.
     activation : {"identity", "tanh", "logistic", "relu"}
         Of the hidden layers.
-    output : {"softmax", "logistic", "tanh"}
-        Of the last layer.
+    output : {"softmax", "logistic", "tanh", "identity"}
+        Of the last layer; "identity" is for regression.
     """
 
     layer_sizes: tuple
@@ -63,7 +63,8 @@ class Network:
         """Draw one network's weights.
 
         The paper's network (tanh outputs) starts normally distributed with standard deviation
-        max(0.03, 1 / fan_in); the others as in scikit-learn's MLPClassifier, after Glorot and Bengio.
+        max(0.03, 1 / fan_in); the others as in scikit-learn's MLPClassifier and MLPRegressor, after Glorot
+        and Bengio.
 
         Parameters
         ----------
