@@ -4,7 +4,7 @@ import copy
 from dataclasses import dataclass, field
 
 import numpy as np
-from sklearn.neural_network import MLPClassifier
+from sklearn.neural_network import MLPClassifier, MLPRegressor
 
 from skfusion._peers import PeerState
 from skfusion.network import Network
@@ -79,8 +79,8 @@ class Ensemble:
         other.settle()
         return other
 
-    def probabilities(self, X, prediction):
-        """Class probabilities by the consensus, by a vote, or by one peer.
+    def answers(self, X, prediction):
+        """Class probabilities, or outputs in regression, by the consensus, by a vote, or by one peer.
 
         Parameters
         ----------
@@ -89,35 +89,32 @@ class Ensemble:
 
         Returns
         -------
-        ndarray of shape (n_samples, n_classes)
+        ndarray of shape (n_samples, n_classes) or (n_samples, n_outputs)
         """
+        answers = self.network.outputs if self.network.output == "identity" else self.network.probabilities
         if prediction == "consensus":
-            return self.network.probabilities(self.consensus, X)
+            return answers(self.consensus, X)
         if prediction == "vote":
-            return sum(self.network.probabilities(weights, X) for weights in self.weights) / len(self.weights)
-        return self.network.probabilities(self.weights[prediction], X)
+            return sum(answers(weights, X) for weights in self.weights) / len(self.weights)
+        return answers(self.weights[prediction], X)
 
     def as_mlp(self, which, classes, params):
-        """One network as a fitted MLPClassifier.
+        """One network as a fitted MLPClassifier or MLPRegressor.
 
         Parameters
         ----------
         which : "consensus" or int
             The consensus, or the peer of that index.
-        classes : ndarray of shape (n_classes,)
+        classes : ndarray of shape (n_classes,) or None
+            None in regression.
         params : dict
-            Parameters of MLPClassifier, except for those that the network itself tells.
+            Parameters of MLPClassifier and MLPRegressor, except for those that the network itself tells.
 
         Returns
         -------
-        MLPClassifier
+        MLPClassifier or MLPRegressor
         """
-        sizes = self.network.layer_sizes
-        mlp = MLPClassifier(hidden_layer_sizes=sizes[1:-1], activation=self.network.activation, solver=params["solver"])
-        blank = np.zeros((len(classes), sizes[0]), self.weights.dtype)
-        mlp.set_params(alpha=0, random_state=0).partial_fit(blank, classes, classes=classes)
-        # That step set up what MLPClassifier keeps to itself; the moments that it left behind must not stay.
-        del mlp._optimizer
+        mlp = self._blank_mlp(classes, params["solver"])
         mlp.set_params(**params)
         if which == "consensus":
             weights, losses, n_rows_seen = self.consensus, self.loss_curve, self.state.samples_seen.sum()
@@ -128,4 +125,18 @@ class Ensemble:
         mlp.out_activation_, mlp.t_ = self.network.output, int(n_rows_seen)
         mlp.loss_curve_ = list(losses)
         mlp.loss_, mlp.best_loss_ = losses[-1] if losses else np.inf, min(losses, default=np.inf)
+        return mlp
+
+    def _blank_mlp(self, classes, solver):
+        """Return an MLP of the network's shape that has set up what it keeps to itself."""
+        n_features, *hidden, n_outputs = self.network.layer_sizes
+        params = dict(hidden_layer_sizes=tuple(hidden), activation=self.network.activation, solver=solver)
+        params |= dict(alpha=0, random_state=0)
+        if classes is None:
+            blank = np.zeros((1, n_features), self.weights.dtype)
+            mlp = MLPRegressor(**params).partial_fit(blank, np.zeros((1, n_outputs) if n_outputs > 1 else 1))
+        else:
+            blank = np.zeros((len(classes), n_features), self.weights.dtype)
+            mlp = MLPClassifier(**params).partial_fit(blank, classes, classes=classes)
+        del mlp._optimizer  # with the moments of that step
         return mlp

@@ -1,10 +1,36 @@
-"""Checks of the data given to fit: labels, weights and groups."""
+"""Checks of the data given to fit: targets, weights and groups."""
 
+from dataclasses import dataclass
 from numbers import Number
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.utils import check_array
 from sklearn.utils.class_weight import compute_class_weight
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What rows are to be trained towards.
+
+    Attributes
+    ----------
+    values : ndarray
+        Class indices, or numbers of shape (n_samples, n_outputs).
+    sample_weight : ndarray of shape (n_samples,) or None
+        Relative to their mean, and with the classes' weights.
+    n_outputs : int
+    output : str
+        Output function of the network.
+    attributes : dict
+        Those fitted attributes of the estimator that the targets make.
+    """
+
+    values: np.ndarray
+    sample_weight: np.ndarray | None
+    n_outputs: int
+    output: str
+    attributes: dict
 
 
 def check_classes(classes):
@@ -21,6 +47,23 @@ def encode(y, classes):
     if not known.all():
         raise ValueError(f"y must have labels of {classes.tolist()!r} only, got {y[~known].tolist()[0]!r}")
     return codes.astype(np.int32)
+
+
+def check_numbers(y, dtype):
+    """Return targets of regression as finite numbers of ``dtype``, or raise TypeError or ValueError."""
+    if issparse(y):
+        raise TypeError(f"y must be a dense array, got a {type(y).__name__}; pass y.toarray()")
+    if y.dtype.kind in "SU":
+        raise ValueError(f"y must hold numbers, got {str(y.flat[0])!r}; FusedMLPClassifier takes labels")
+    try:
+        with np.errstate(over="ignore"):
+            values = y.astype(dtype)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"y must hold numbers, got an array of {y.dtype}: {error}") from error
+    if not np.isfinite(values).all():
+        wrong = y[~np.isfinite(values)].flat[0]
+        raise ValueError(f"y must hold finite numbers that {values.dtype}, X's dtype, can express; got {wrong}")
+    return values
 
 
 def check_groups(groups, n_samples):

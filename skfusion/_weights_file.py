@@ -21,13 +21,14 @@ class Contents:
     ----------
     network : Network
     weights : ndarray of shape (n_networks, n_parameters)
-    classes : ndarray of shape (n_classes,)
+    classes : ndarray of shape (n_classes,) or None
+        None in regression.
     feature_names : ndarray of shape (n_features,) or None
     """
 
     network: Network
     weights: np.ndarray
-    classes: np.ndarray
+    classes: np.ndarray | None
     feature_names: np.ndarray | None = None
 
     def layout(self):
@@ -36,7 +37,7 @@ class Contents:
             "layer_sizes": list(self.network.layer_sizes),
             "activation": self.network.activation,
             "output": self.network.output,
-            "classes": self.classes.tolist(),
+            "classes": None if self.classes is None else self.classes.tolist(),
             "feature_names": None if self.feature_names is None else self.feature_names.tolist(),
         }
 
@@ -51,7 +52,7 @@ def write(path, contents):
     """
     path = Path(path)
     entries = {name: np.array(value) for name, value in contents.layout().items() if value is not None}
-    if entries["classes"].dtype.kind not in "biufU":
+    if contents.classes is not None and entries["classes"].dtype.kind not in "biufU":
         raise ValueError(f"classes_ must be numbers or strings to be saved, got {contents.classes.tolist()!r}")
     temporary = path.with_name(f".{path.name}.{uuid4().hex}")
     try:
@@ -157,6 +158,8 @@ def _network(entries):
 
 
 def _classes(entries, network):
+    if network.output == "identity":
+        return None
     classes, n_outputs = entries.read("classes", "biufU", 1), network.layer_sizes[-1]
     distinct = len(classes) >= 2 and np.array_equal(classes, np.unique(classes))
     entries.check("classes", classes.tolist(), distinct, "two or more classes, sorted and distinct")

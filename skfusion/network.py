@@ -9,7 +9,7 @@ from sklearn.utils import gen_batches
 from skfusion import _kernels
 
 ACTIVATIONS = ("identity", "logistic", "tanh", "relu")
-OUTPUTS = ("softmax", "logistic", "tanh")
+OUTPUTS = ("softmax", "logistic", "tanh", "identity")
 # Rows converted to the weights' dtype and memory order at a time.
 _ROWS_AT_ONCE = 8192
 # Outputs of the paper's tanh network are targets, not probabilities; below this they are squeezed, not cut off.

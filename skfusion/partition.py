@@ -72,8 +72,8 @@ class BasePartitioner(BaseEstimator, ABC):
         ----------
         X : {array-like, sparse} of shape (n_samples, n_features)
             The rows' features.
-        y : array-like of shape (n_samples,)
-            The rows' class labels.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            The rows' class labels, or in regression their targets.
         groups : array-like of shape (n_samples,) or None, default=None
             The rows' group labels, such as the site that each comes from.
         n_networks : int or None, default=None
@@ -96,12 +96,14 @@ class BasePartitioner(BaseEstimator, ABC):
 class _AssigningPartitioner(BasePartitioner):
     """A partitioner that names a peer for each row."""
 
+    _by_class = False  # whether y must hold class labels
+
     @abstractmethod
     def _assign(self, y, groups, n_networks, rng):
         """Return the peer of each row, as an int array, and the number of peers."""
 
     def partition(self, X, y, groups=None, n_networks=None, random_state=None):
-        y = column_or_1d(y)
+        y = column_or_1d(y) if self._by_class else np.asarray(y)
         if X is not None:
             check_consistent_length(X, y)
         if groups is not None:
@@ -146,6 +148,8 @@ class StratifiedPartitioner(_AssigningPartitioner):
     [array([1, 3, 5]), array([0, 2, 4])]
     """
 
+    _by_class = True
+
     def _assign(self, y, groups, n_networks, rng):
         n_networks = self._require_number(n_networks)
         shuffled = rng.permutation(len(y))
@@ -176,6 +180,8 @@ class ClassPartitioner(_AssigningPartitioner):
     >>> ClassPartitioner().partition(None, ["b", "a", "b", "c"])
     [array([1]), array([0, 2]), array([3])]
     """
+
+    _by_class = True
 
     def __init__(self, classes_per_network=1):
         self.classes_per_network = classes_per_network
@@ -223,6 +229,8 @@ class DirichletPartitioner(_AssigningPartitioner):
     >>> [len(part) for part in parts]
     [12, 34, 13, 41]
     """
+
+    _by_class = True
 
     def __init__(self, alpha=0.5):
         self.alpha = alpha
@@ -302,7 +310,7 @@ class PredefinedPartitioner(_AssigningPartitioner):
 
     def _assign(self, y, groups, n_networks, rng):
         peer_of_row = np.asarray(self.peer_of_row)
-        if peer_of_row.shape != y.shape or peer_of_row.dtype.kind not in "iu" or peer_of_row.min() < 0:
+        if peer_of_row.shape != (len(y),) or peer_of_row.dtype.kind not in "iu" or peer_of_row.min() < 0:
             raise ValueError(
                 f"peer_of_row must hold the index of a peer, from 0, for each of the {len(y)} rows, got "
                 f"{self.peer_of_row!r}"
@@ -346,11 +354,22 @@ PARTITIONERS = {
 }
 
 
-def check_partitioner(partitioner, groups=None):
+def check_partitioner(partitioner, groups=None, *, labelled=True):
     """Return a partitioner of one's own from None, a name, an instance or a splitter, or raise ValueError or TypeError.
 
-    None stands for "group" where there are groups, else for "random".
+    None stands for "group" where there are groups, else for "random".  Without class labels in y (``labelled``)
+    partitioners that go by them are refused.
     """
+    own = _own_partitioner(partitioner, groups)
+    if not labelled and getattr(own, "_by_class", False):
+        raise ValueError(
+            "partitioner must not go by class labels, as the targets are numbers: 'random', 'group', a "
+            f"PredefinedPartitioner or a scikit-learn splitter such as KFold will do; got {partitioner!r}"
+        )
+    return own
+
+
+def _own_partitioner(partitioner, groups):
     if partitioner is None:
         partitioner = "random" if groups is None else "group"
     if isinstance(partitioner, str):

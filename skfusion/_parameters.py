@@ -1,0 +1,91 @@
+"""Checks of the parameters that the classifier and the regressor share."""
+
+from numbers import Integral, Number
+
+import numpy as np
+
+from skfusion._peers import Settings
+from skfusion._validation import check_choice, check_flag, check_integer, check_real
+from skfusion.fusion import RULES
+from skfusion.network import ACTIVATIONS
+
+_AUTO_BATCH_SIZE = 200  # MLPClassifier's
+
+
+def check_parameters(estimator):
+    """Check all parameters, and return those of training and fusion."""
+    check_choice("activation", estimator.activation, ACTIVATIONS)
+    check_choice("init", estimator.init, ("shared", "independent"))
+    check_integer("max_iter", estimator.max_iter, 1)
+    check_integer("n_iter_no_change", estimator.n_iter_no_change, 1)
+    check_real("tol", estimator.tol, open_maximum=True)
+    check_real("validation_fraction", estimator.validation_fraction, 0, 1, open_minimum=True, open_maximum=True)
+    for name in ("early_stopping", "warm_start", "verbose"):
+        check_flag(name, getattr(estimator, name))
+    if estimator.n_networks is not None:
+        check_integer("n_networks", estimator.n_networks, 1)
+    check_hidden_layer_sizes(estimator.hidden_layer_sizes)
+    check_prediction(estimator.prediction)
+    if estimator.n_jobs is not None and check_integer("n_jobs", estimator.n_jobs, -np.inf) == 0:
+        raise ValueError("n_jobs must be None or an integer other than 0, got 0")
+    return _settings(estimator)
+
+
+def _settings(estimator):
+    alpha = check_real("alpha", estimator.alpha, open_maximum=True)
+    l1_ratio = check_real("l1_ratio", estimator.l1_ratio, 0, 1)
+    return Settings(
+        solver=check_choice("solver", estimator.solver, ("sgd", "adam")),
+        momentum=check_real("momentum", estimator.momentum, 0, 1),
+        nesterovs_momentum=check_flag("nesterovs_momentum", estimator.nesterovs_momentum),
+        beta_1=check_real("beta_1", estimator.beta_1, 0, 1, open_maximum=True),
+        beta_2=check_real("beta_2", estimator.beta_2, 0, 1, open_maximum=True),
+        epsilon=check_real("epsilon", estimator.epsilon, open_minimum=True, open_maximum=True),
+        l1=alpha * l1_ratio,
+        l2=alpha * (1 - l1_ratio),
+        learning_rate=check_choice("learning_rate", estimator.learning_rate, ("constant", "invscaling", "adaptive")),
+        learning_rate_init=check_real(
+            "learning_rate_init", estimator.learning_rate_init, open_minimum=True, open_maximum=True
+        ),
+        power_t=check_real("power_t", estimator.power_t, open_maximum=True),
+        batch_size=_batch_size(estimator.batch_size),
+        shuffle=check_flag("shuffle", estimator.shuffle),
+        fusion_rate=check_real("fusion_rate", estimator.fusion_rate, 0, 1),
+        fusion_frequency=check_integer("fusion_frequency", estimator.fusion_frequency, 1),
+        fusion_unit=check_choice("fusion_unit", estimator.fusion_unit, ("epoch", "step")),
+        fusion_rule=check_choice("fusion_rule", estimator.fusion_rule, RULES),
+    )
+
+
+def _batch_size(batch_size):
+    if not isinstance(batch_size, str):
+        return check_integer("batch_size", batch_size, 1)
+    if batch_size != "auto":
+        raise TypeError(f"batch_size must be 'auto' or an integer of at least 1, got {batch_size!r}")
+    return _AUTO_BATCH_SIZE
+
+
+def check_hidden_layer_sizes(hidden_layer_sizes):
+    """Return the sizes as a tuple of int, or raise TypeError or ValueError."""
+    one = isinstance(hidden_layer_sizes, Number)
+    if isinstance(hidden_layer_sizes, str) or not (one or hasattr(hidden_layer_sizes, "__len__")):
+        raise TypeError(f"hidden_layer_sizes must be an integer or a sequence of integers, got {hidden_layer_sizes!r}")
+    try:
+        sizes = [hidden_layer_sizes] if one else hidden_layer_sizes
+        return tuple(check_integer("hidden_layer_sizes", size, 1) for size in sizes)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"hidden_layer_sizes must be positive integers, got {hidden_layer_sizes!r}") from error
+
+
+def check_prediction(prediction, n_networks=None):
+    """Return what to predict by, or raise ValueError; ``n_networks`` is None as long as it is not known."""
+    if prediction in ("consensus", "vote"):
+        return prediction
+    if not isinstance(prediction, Integral) or isinstance(prediction, bool):
+        raise ValueError(f"prediction must be 'consensus', 'vote' or the index of a peer, got {prediction!r}")
+    if prediction < 0 or (n_networks is not None and prediction >= n_networks):
+        limit = "" if n_networks is None else f" to {n_networks - 1}"
+        raise ValueError(
+            f"prediction must be 'consensus', 'vote' or the index of a peer, from 0{limit}; got {prediction}"
+        )
+    return int(prediction)
