@@ -5,6 +5,16 @@ from importlib.metadata import version
 from skfusion import callback, diagnostics, display, partition, topology
 from skfusion.classifier import FusedMLPClassifier
 from skfusion.fusion import fuse
+from skfusion.regressor import FusedMLPRegressor
 
-__all__ = ["FusedMLPClassifier", "callback", "diagnostics", "display", "fuse", "partition", "topology"]
+__all__ = [
+    "FusedMLPClassifier",
+    "FusedMLPRegressor",
+    "callback",
+    "diagnostics",
+    "display",
+    "fuse",
+    "partition",
+    "topology",
+]
 __version__ = version("skfusion")

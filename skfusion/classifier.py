@@ -141,6 +141,7 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
 
     See Also
     --------
+    FusedMLPRegressor : The same for numbers instead of labels.
     sklearn.neural_network.MLPClassifier : One network that sees all rows.
 
     Notes

@@ -240,9 +240,10 @@ class Rounds:
     def _check_finite(self, losses):
         if not np.isfinite(losses).all():
             peer = int(np.flatnonzero(~np.isfinite(losses))[0])
+            unscaled = "X or y" if self.network.output == "identity" else "the input"
             raise ValueError(
                 f"the weights of peer {peer} left the finite numbers in epoch {self.progress.epoch + 1}; most likely "
-                f"learning_rate_init={self.settings.learning_rate_init:g} is too high, or alpha, or the input is not "
+                f"learning_rate_init={self.settings.learning_rate_init:g} is too high, or alpha, or {unscaled} is not "
                 "scaled"
             )
 

@@ -1,0 +1,232 @@
+"""FusedMLPRegressor: numbers as targets, one or several to a row."""
+
+import numpy as np
+from sklearn.base import MultiOutputMixin, RegressorMixin
+from sklearn.metrics import r2_score
+from sklearn.utils import column_or_1d
+
+from skfusion._base import BaseFusedMLP
+from skfusion._inputs import Targets, check_numbers, relative_weight
+
+
+class FusedMLPRegressor(MultiOutputMixin, RegressorMixin, BaseFusedMLP):
+    """Regressor of several neural networks that train apart and learn from one another.
+
+    Each of the networks, the *peers*, trains on rows of its own.  At intervals pairs of peers average their weights,
+    along a topology, so that a peer learns what only others were shown.  They minimise half the squared error of one or
+    several outputs.
+
+    Parameters
+    ----------
+    hidden_layer_sizes : int or array-like of int of shape (n_layers - 2,), default=(100,)
+        Number of units of each hidden layer.
+    n_networks : int or None, default=8
+        Number of peers.  None means the partitioner's natural number: one per group or fold.
+    partitioner : {"random", "group"}, partitioner, splitter or None, default=None
+        Which rows each peer sees: a name, an instance of a class of :mod:`skfusion.partition`, or a scikit-learn
+        splitter, whose test folds are the partition.  None means "group" where ``fit`` gets groups, else "random".
+        Those that go by class labels are refused.
+    topology : {"ring", "random", "hypercube", "line", "star", "complete", "torus", "exponential"} or topology, \
+            default="random"
+        Which pairs of peers fuse in a round: a name or an instance of a class of :mod:`skfusion.topology`.
+    fusion_rate : float, default=0.55
+        Weight, from 0 to 1, that a peer gives to the other when they fuse; 0 means no fusion.
+    fusion_frequency : int, default=1
+        Interval between fusion rounds, in the unit of ``fusion_unit``.
+    fusion_unit : {"epoch", "step"}, default="epoch"
+        Whether ``fusion_frequency`` counts epochs or each peer's optimiser steps.  The steps are those of the peer
+        with most rows; one that has passed over its own rows waits for the next epoch, but still fuses.
+    fusion_rule : {"sequential", "simultaneous"}, default="sequential"
+        Whether the second of a pair reads the weights of the first as already updated; see :func:`skfusion.fuse`.
+    init : {"shared", "independent"}, default="shared"
+        Whether all peers start from the same weights.  They are drawn as MLPRegressor's.
+    activation : {"identity", "logistic", "tanh", "relu"}, default="tanh"
+        Activation of the hidden layers.
+    solver : {"sgd", "adam"}, default="sgd"
+        Each peer's optimiser.
+    learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
+        Schedule of the learning rate, with ``solver="sgd"`` alone, as MLPRegressor's.  "adaptive" divides it by 5
+        where training would otherwise stop.
+    learning_rate_init : float, default=0.01
+        Initial learning rate.
+    power_t : float, default=0.5
+        Exponent for "invscaling".
+    momentum : float, default=0.0
+        Momentum for ``solver="sgd"``, from 0 to 1.
+    nesterovs_momentum : bool, default=True
+        Whether to use Nesterov's momentum where ``momentum > 0``.
+    beta_1, beta_2 : float, default=0.9 and 0.999
+        Decay rates of Adam's moments, in [0, 1).
+    epsilon : float, default=1e-8
+        Adam's value for numerical stability.
+    alpha : float, default=0.0001
+        Strength of the penalty on the coefficients; a batch of b rows adds ``alpha / b`` of it to the mean gradient.
+    l1_ratio : float, default=0.0
+        Share of ``alpha`` that penalises magnitudes rather than squares, by a soft threshold after each step.
+    batch_size : int or "auto", default=1
+        Rows to an optimiser step, at most all of a peer's.  "auto" means 200.
+    max_iter : int, default=200
+        Largest number of epochs.
+    tol : float, default=1e-4
+        Training stops when ``loss_``, or with ``early_stopping`` the validation score, has not improved by ``tol`` in
+        more than ``n_iter_no_change`` epochs running.
+    n_iter_no_change : int, default=10
+        See ``tol``.
+    shuffle : bool, default=True
+        Whether each peer takes its rows in a new random order in each epoch.
+    early_stopping : bool, default=False
+        Whether each peer holds out rows of its own and training stops by R² on these; the peers' weights
+        of the best epoch are kept.
+    validation_fraction : float, default=0.1
+        Share of its rows that each peer holds out for ``early_stopping``.
+    prediction : {"consensus", "vote"} or int, default="consensus"
+        Predict by one network with the mean of the peers' weights, by the mean of the peers' predictions, or by
+        the peer of that index.
+    warm_start : bool, default=False
+        Whether ``fit`` starts from the weights of the previous call.
+    random_state : int, RandomState instance or None, default=None
+        Source of randomness: of the partition, the initial weights, the order of rows and the topology.
+    n_jobs : int or None, default=None
+        Number of threads that train peers, through joblib; results do not depend on it.  Work too small to gain
+        from threads runs in one.
+    verbose : bool, default=False
+        Whether to print the loss of each epoch.
+
+    Attributes
+    ----------
+    n_features_in_ : int
+        Number of features seen by ``fit``.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, where all are strings.
+    weights_ : ndarray of shape (n_networks, n_parameters)
+        Each peer's weights, layer after layer: coefficients in C order, then intercepts.  Assign to it to replace
+        them; what is changed in place does not reach the consensus.
+    coefs_ : list of ndarray of shape (fan_in, fan_out)
+        Coefficients of the consensus, the network with the mean of the peers' weights.
+    intercepts_ : list of ndarray of shape (fan_out,)
+        Intercepts of the consensus.
+    peers_ : list of MLPRegressor
+        Each peer as a fitted MLPRegressor.
+    consensus_ : MLPRegressor
+        The consensus as a fitted MLPRegressor, whose losses are ``loss_curve_``.
+    partition_ : list of int ndarray
+        For each peer the indices of its rows in the X passed to ``fit``, held-out ones included.
+    partitioner_, topology_ : object
+        The partitioner and the topology in use.
+    history_ : list of dict
+        For each epoch: "epoch", counted from 1; "losses", each peer's mean training loss with penalty; "loss", their
+        mean, each counted by its number of rows; "fusion_rounds", how many there were in the epoch;
+        "disagreement_before_fusion" and "disagreement_after_fusion", the root mean square distance of the peers'
+        weights from the consensus around the epoch's last fusion round; "numbers_sent", by each peer;
+        "seconds"; and with ``early_stopping`` "validation_scores", for each peer R² on what it held out, NaN for a
+        single row.
+    loss_, best_loss_ : float
+        Mean of the peers' losses in the last epoch, each counted by its number of rows, and the lowest such mean.  A
+        loss is half the mean over rows and outputs of the squared error, plus the penalty.
+    loss_curve_ : list of float
+        That mean for each epoch.
+    validation_scores_, best_validation_score_ : list of float, float
+        With ``early_stopping``, R² on all held-out rows for each epoch, and its highest value.
+    n_iter_ : int
+        Number of epochs of the last call.
+    n_layers_, n_outputs_, out_activation_ : int, int, str
+        As of MLPRegressor.
+
+    See Also
+    --------
+    FusedMLPClassifier : The same for class labels.
+    sklearn.neural_network.MLPRegressor : One network that sees all rows.
+
+    Notes
+    -----
+    Targets are to be scaled as features are, or training may diverge; ``TransformedTargetRegressor`` does that.
+
+    As in MLPRegressor a row's gradient is that of the squared error summed over outputs, though the loss reported is a
+    mean.  A row's weight multiplies its gradient.  As in MLPRegressor it is relative, though to the mean over all rows
+    rather than over a batch's, so that it matters at a batch size of 1 too.  Rows of weight 0 are dropped before the
+    partition.
+
+    References
+    ----------
+    J. Smith and M. Gashler, "An Investigation of How Neural Networks Learn From the Experiences of Peers Through
+    Periodic Weight Averaging", ICMLA 2017.
+
+    Examples
+    --------
+    >>> from sklearn.compose import TransformedTargetRegressor
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sklearn.preprocessing import StandardScaler, scale
+    >>> from skfusion import FusedMLPRegressor
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> network = FusedMLPRegressor(n_networks=3, max_iter=20, tol=0, random_state=0)
+    >>> model = TransformedTargetRegressor(network, transformer=StandardScaler())
+    >>> bool(model.fit(scale(X), y).score(scale(X), y) > 0.5)
+    True
+    """
+
+    def partial_fit(self, X, y, sample_weight=None, groups=None):
+        """Train the peers for one epoch on further rows, which are partitioned for themselves.
+
+        Parameters
+        ----------
+        X : {array-like, sparse} of shape (n_samples, n_features)
+            Training rows.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Numbers to predict.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Weights of the rows.
+        groups : array-like of shape (n_samples,) or None, default=None
+            Group labels for the partitioner.
+
+        Returns
+        -------
+        FusedMLPRegressor
+            The regressor, fitted on what it has seen so far.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As ``fit``; also if the number of outputs changes, and with ``early_stopping=True``.
+        """
+        return self._partial_fit(X, y, sample_weight, groups)
+
+    def _validate(self, X, y, old):
+        X, y = self._validate_rows(X, y, old, multi_output=True)
+        y = check_numbers(y, X.dtype)
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        n_outputs = 1 if y.ndim == 1 else y.shape[1]
+        if old is not None and n_outputs != old.network.layer_sizes[-1]:
+            raise ValueError(
+                f"y must have {old.network.layer_sizes[-1]} outputs, since the peers' weights are kept; got {n_outputs}"
+            )
+        return X, y
+
+    def _encode(self, y, sample_weight, dtype, classes):
+        values = np.ascontiguousarray(y.reshape(len(y), -1))
+        weight = relative_weight(sample_weight, None, y, classes, dtype)
+        return Targets(values, weight, values.shape[1], "identity", {})
+
+    def _output_layer(self, contents):
+        return contents.network.layer_sizes[-1], "identity"
+
+    def _decode(self, answers):
+        return answers.ravel() if answers.shape[1] == 1 else answers
+
+    def _metric(self, y, predicted, sample_weight):
+        return r2_score(y, predicted, sample_weight=sample_weight)
+
+    def _hold_out(self, partition, rng):
+        train, held_out = super()._hold_out(partition, rng)
+        n_held_out = sum(len(part) for part in held_out)
+        if n_held_out < 2:
+            raise ValueError(
+                f"early_stopping needs at least 2 held-out rows for R², but validation_fraction="
+                f"{self.validation_fraction:g} takes {n_held_out}; set it higher"
+            )
+        return train, held_out
+
+    def _validation_score(self, target, answers, sample_weight):
+        if len(target) < 2:
+            return np.nan
+        return r2_score(target.astype(np.float64), answers.astype(np.float64), sample_weight=sample_weight)
