@@ -117,7 +117,7 @@ def squared_errors(network, weights, X, y):
 @pytest.mark.parametrize("n_rows", [1, 3, 8])
 @pytest.mark.parametrize("hidden", [(), (5,), (4, 3)], ids=str)
 @pytest.mark.parametrize("n_outputs", N_OUTPUTS)
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
 def test_a_step_follows_the_numerical_gradient(activation, n_outputs, hidden, n_rows, container, momentum):
     rng = np.random.default_rng(0)
     network = Network((6, *hidden, n_outputs), activation, "identity")
@@ -250,7 +250,7 @@ def calm(optimizer):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("n_outputs", N_OUTPUTS)
-@pytest.mark.parametrize("activation", ["identity", "tanh", "logistic", "relu"])
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
 @pytest.mark.parametrize("batch_size", EPOCHS)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_a_hundred_steps_give_the_same_weights(optimizer, batch_size, activation, n_outputs, dtype):
