@@ -203,7 +203,7 @@ def test_any_number_of_peers_can_be_drawn(n_networks):
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        (("star", 4), ValueError, "topology must be one of 'ring'"),
+        (("grid", 4), ValueError, "topology must be one of 'ring'"),
         (("ring", 0), ValueError, "n_networks must be at least 1, got 0"),
         (("ring", 4, 1.5), ValueError, r"fusion_rate must be in \[0, 1\], got 1.5"),
     ],

@@ -40,7 +40,7 @@ class Engine:
         self.epochs = 1
 
     def calibrate(self, seconds):
-        """Warm up, and choose how many epochs to time: for the given time, and four times as long as all else in a fit."""
+        """Warm up, and choose how many epochs to time: the given time, and four times as long as all else in a fit."""
         self.run(1)
         once, missing = elapsed(self.run, 1), 1
         while missing >= 1:
