@@ -5,7 +5,7 @@
 A network is one flat vector, layer after layer: the coefficients, of shape (fan_in, fan_out) in C order, then the
 intercepts.  Nothing here knows of estimators, partitions or rounds.  All loops run without the GIL.
 """
-from libc.math cimport INFINITY, isfinite, log1p, exp as c_exp, pow as c_pow, sqrt as c_sqrt
+from libc.math cimport log1p, exp as c_exp, pow as c_pow, sqrt as c_sqrt
 from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
@@ -32,7 +32,6 @@ cdef extern from "_loops.h" nogil:
     void soft_threshold(...)
     double sum_of_squares(...)
     double sum_of_absolutes(...)
-    int all_finite(...)
     void fuse_pair(...)
     double squared_spread(...)
 
@@ -671,8 +670,7 @@ cdef class Trainer(Forward):
         Returns
         -------
         float
-            The rows' summed loss, each measured before the step that it took part in; NaN or infinity where the
-            weights or the loss have left the finite numbers.
+            The rows' summed loss, each measured before the step that it took part in.
         """
         cdef double loss
         if not (0 <= start <= stop <= rows.shape[0] and 0 < batch_size <= self.buffer_rows and
@@ -690,24 +688,16 @@ cdef class Trainer(Forward):
         return loss
 
     def penalty(self, Py_ssize_t peer):
-        """l2 / 2 times the squares of the coefficients of network ``peer``, plus l1 times their magnitudes."""
-        cdef Py_ssize_t l, size
-        cdef double total = 0
-        cdef float *single
-        cdef double *double_
+        """l2 / 2 times the squares of the coefficients of network ``peer``, plus l1 times their magnitudes.
+
+        NaN or infinity where a weight or an intercept has left the finite numbers.
+        """
+        cdef double total
         with nogil:
-            for l in range(self.network.n_layers):
-                size = self.network.layers[l].fan_in * self.network.layers[l].fan_out
-                if self.single:
-                    single = <float *> self.weights + peer * self.stride + self.network.layers[l].offset
-                    total += 0.5 * self.training.l2 * sum_of_squares(size, single)
-                    if self.training.l1 != 0:
-                        total += self.training.l1 * sum_of_absolutes(size, single)
-                else:
-                    double_ = <double *> self.weights + peer * self.stride + self.network.layers[l].offset
-                    total += 0.5 * self.training.l2 * sum_of_squares(size, double_)
-                    if self.training.l1 != 0:
-                        total += self.training.l1 * sum_of_absolutes(size, double_)
+            if self.single:
+                total = penalty_of(&self.network, &self.training, <float *> self.weights + peer * self.stride)
+            else:
+                total = penalty_of(&self.network, &self.training, <double *> self.weights + peer * self.stride)
         return total
 
 
@@ -720,9 +710,22 @@ cdef double train_one(Trainer self, floating *weights, Py_ssize_t peer, const in
         first_moment = <floating *> self.first_moments + shift
     if self.second_moments != NULL:
         second_moment = <floating *> self.second_moments + shift
-    cdef double loss = train_rows(&self.network, &self.training, weights + shift, first_moment, second_moment,
-                                  &self.n_steps[peer], &self.x, rows, n_rows, batch_size, learning_rate)
-    return loss if all_finite(self.n_parameters, weights + shift) else INFINITY
+    return train_rows(&self.network, &self.training, weights + shift, first_moment, second_moment,
+                      &self.n_steps[peer], &self.x, rows, n_rows, batch_size, learning_rate)
+
+
+cdef double penalty_of(const Network *network, const Training *t, const floating *weights) noexcept nogil:
+    cdef Py_ssize_t l, size
+    cdef const Layer *layer
+    cdef double total = 0
+    for l in range(network.n_layers):
+        layer = network.layers + l
+        size = layer.fan_in * layer.fan_out
+        total += 0.5 * t.l2 * sum_of_squares(size, weights + layer.offset)
+        total += 0 * sum_of_squares(layer.fan_out, weights + layer.offset + size)  # NaN if one is not finite
+        if t.l1 != 0:
+            total += t.l1 * sum_of_absolutes(size, weights + layer.offset)
+    return total
 
 
 cdef void fuse_columns(floating *weights, Py_ssize_t stride, Py_ssize_t n, const int32_t *pairs, Py_ssize_t n_pairs,

@@ -159,7 +159,6 @@ INLINED double tanh_double(double x) {
 #define soft_threshold(n, threshold, w) SK_DISPATCH(soft_threshold, w)(n, threshold, w)
 #define sum_of_squares(n, w) SK_DISPATCH(sum_of_squares, w)(n, w)
 #define sum_of_absolutes(n, w) SK_DISPATCH(sum_of_absolutes, w)(n, w)
-#define all_finite(n, w) SK_DISPATCH(all_finite, w)(n, w)
 #define fuse_pair(n, rate, simultaneous, a, b) SK_DISPATCH(fuse_pair, a)(n, rate, simultaneous, a, b)
 #define squared_spread(n, n_rows, stride, w) SK_DISPATCH(squared_spread, w)(n, n_rows, stride, w)
 
@@ -326,10 +325,16 @@ PER_ISA static void FN(soft_threshold)(Py_ssize_t n, double threshold, REAL *res
 }
 
 PER_ISA static double FN(sum_of_squares)(Py_ssize_t n, const REAL *restrict w) {
-    double sum = 0;
+    enum { STRIP = 1024 }; /* short enough that rounding in it does not matter */
+    double total = 0;
+    for (Py_ssize_t start = 0; start < n; start += STRIP) {
+        Py_ssize_t stop = n - start < STRIP ? n : start + STRIP;
+        REAL sum = 0;
 #pragma omp simd reduction(+ : sum)
-    for (Py_ssize_t j = 0; j < n; j++) sum += (double)w[j] * w[j];
-    return sum;
+        for (Py_ssize_t j = start; j < stop; j++) sum += w[j] * w[j];
+        total += sum;
+    }
+    return total;
 }
 
 PER_ISA static double FN(sum_of_absolutes)(Py_ssize_t n, const REAL *restrict w) {
@@ -337,14 +342,6 @@ PER_ISA static double FN(sum_of_absolutes)(Py_ssize_t n, const REAL *restrict w)
 #pragma omp simd reduction(+ : sum)
     for (Py_ssize_t j = 0; j < n; j++) sum += w[j] < 0 ? -w[j] : w[j];
     return sum;
-}
-
-/* 0 * w is NaN for infinity and NaN alone */
-PER_ISA static int FN(all_finite)(Py_ssize_t n, const REAL *restrict w) {
-    REAL sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (Py_ssize_t j = 0; j < n; j++) sum += 0 * w[j];
-    return sum == 0;
 }
 
 /* Algorithm 1 on n weights of two networks. */

@@ -182,8 +182,9 @@ class Share:
     def train(self, start, stop, last):
         """Take each peer's optimiser steps from ``start`` to ``stop`` of the epoch, as far as its rows reach.
 
-        With ``last`` the epoch ends for a peer as soon as it has trained, while its weights are still in the cache.
+        With ``last`` the epoch ends.  Its penalties are summed while a peer's weights are still in the cache.
         """
+        penalties = []
         for peer in self.peers:
             size, rows = self.batch_sizes[peer], self.rows[peer]
             self.losses[peer] += self._trainer.train(
@@ -195,17 +196,20 @@ class Share:
                 self.state.learning_rates[peer],
             )
             if last:
-                self._end_epoch(peer)
+                penalties.append(self._trainer.penalty(peer))
+        if last:
+            self._end_epoch(np.array(penalties))
 
-    def _end_epoch(self, peer):
-        """Turn the summed loss into a mean with the penalty, and set the learning rate of the next epoch."""
-        n_rows = len(self.rows[peer])
-        penalty = self._trainer.penalty(peer) * -(-n_rows // self.batch_sizes[peer])
-        self.losses[peer] = (self.losses[peer] + penalty) / n_rows
-        self.state.samples_seen[peer] += n_rows
+    def _end_epoch(self, penalties):
+        """Turn summed losses into means with the penalties, and set the learning rates of the next epoch."""
+        peers = self.peers
+        n_rows = np.array([len(self.parts[peer]) for peer in peers])
+        n_steps = -(-n_rows // np.array([self.batch_sizes[peer] for peer in peers]))
+        self.losses[peers] = (self.losses[peers] + penalties * n_steps) / n_rows
+        self.state.samples_seen[peers] += n_rows
         if self.settings.learning_rate == "invscaling" and self.settings.solver == "sgd":
-            seen = float(self.state.samples_seen[peer]) + 1
-            self.state.learning_rates[peer] = self.settings.learning_rate_init / seen**self.settings.power_t
+            seen = self.state.samples_seen[peers] + 1.0
+            self.state.learning_rates[peers] = self.settings.learning_rate_init / seen**self.settings.power_t
 
 
 class _OneBlasThread:

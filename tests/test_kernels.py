@@ -369,8 +369,8 @@ def test_input_may_be_read_only():
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("container", CONTAINERS)
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_a_weight_that_is_not_finite_shows_in_the_loss(dtype, container, value):
-    """Wherever it is: at a unit at rest, or at a feature that none of the rows has."""
+def test_a_weight_that_is_not_finite_shows_in_the_penalty(dtype, container, value):
+    """Wherever it is: at a unit at rest, or at a feature that none of the rows has; even if there is no penalty."""
     network = make_network((4,), "relu")
     X, y = make_data(9, dtype=dtype)
     X[:, 2] = 0
@@ -378,8 +378,9 @@ def test_a_weight_that_is_not_finite_shows_in_the_loss(dtype, container, value):
         weights = make_weights(network, dtype)
         weights[position] = value
         for batch_size in (1, 8):
-            _, loss = train(network, weights, container(X), y, batch_size=batch_size, rate=0.1)
-            assert not np.isfinite(loss), f"weight {position}, batch size {batch_size}"
+            trained, _ = train(network, weights, container(X), y, batch_size=batch_size, rate=0.1)
+            trainer = make_trainer(network, trained[None], container(X), y)
+            assert not np.isfinite(trainer.penalty(0)), f"weight {position}, batch size {batch_size}"
 
 
 @pytest.mark.parametrize("optimizer", [{}, {"momentum": 0.9}], ids=["sgd", "momentum"])
