@@ -368,7 +368,7 @@ PER_ISA static void FN(fuse_pair)(
 /* Sum over columns and rows of (w - column mean)^2, for n columns of n_rows rows that lie stride apart, in one pass:
  * with d = w - first row, it is the sum of d^2 less n_rows times that of mean(d)^2. */
 PER_ISA static double FN(squared_spread)(Py_ssize_t n, Py_ssize_t n_rows, Py_ssize_t stride, const REAL *w) {
-    enum { STRIP = 2048 };
+    enum { STRIP = 2048, SHORT = 512, AHEAD = 4 }; /* pieces too short for the processor to see the next ones coming */
     REAL sum[STRIP];
     double total = 0;
     for (Py_ssize_t start = 0; start < n; start += STRIP, w += STRIP) {
@@ -377,6 +377,7 @@ PER_ISA static double FN(squared_spread)(Py_ssize_t n, Py_ssize_t n_rows, Py_ssi
         for (Py_ssize_t i = 1; i < n_rows; i++) {
             const REAL *restrict row = w + i * stride;
             REAL squares = 0;
+            if (width < SHORT && i + AHEAD < n_rows) prefetch(row + AHEAD * stride, width * sizeof(REAL));
 #pragma omp simd reduction(+ : squares)
             for (Py_ssize_t j = 0; j < width; j++) {
                 REAL d = row[j] - w[j];
