@@ -1,7 +1,5 @@
 """How the documentation is built: ``sphinx-build -W -b html docs docs/_build/html``, without network."""
 
-import warnings
-
 from sphinx_gallery.sorting import ExplicitOrder
 
 import skfusion
@@ -29,11 +27,9 @@ numpydoc_show_class_members = False  # the class template lists them
 # Pages
 highlight_language = "none"
 myst_heading_anchors = 3
-myst_enable_extensions = ["colon_fence"]
 
 # Examples, in the order of the guide
 ORDER = ("decision_regions", "second_hand_learning", "label_skew", "tuning", "sites")
-warnings.filterwarnings("ignore", message="FigureCanvasAgg is non-interactive")
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "auto_examples",
@@ -47,7 +43,6 @@ sphinx_gallery_conf = {
     "write_computation_times": False,
     "show_signature": False,
     "download_all_examples": False,
-    "min_reported_time": 60,
 }
 
 # Looks
