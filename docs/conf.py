@@ -29,7 +29,16 @@ highlight_language = "none"
 myst_heading_anchors = 3
 
 # Examples, in the order of the guide
-ORDER = ("decision_regions", "second_hand_learning", "label_skew", "tuning", "sites")
+ORDER = (
+    "decision_regions",
+    "second_hand_learning",
+    "displays",
+    "topologies",
+    "label_skew",
+    "tuning",
+    "sites",
+    "two_sites",
+)
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "auto_examples",

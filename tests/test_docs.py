@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+from sklearn.callback import FitCallback
 
 import skfusion
 
@@ -39,12 +40,13 @@ def public_objects():
 
 
 def own_members(value):
-    """Return the names of a class's public methods and properties, but for those documented in a base class."""
+    """Return the names of a class's public methods and properties, but for those documented where they come from."""
     ours = [base for base in getattr(value, "__mro__", ()) if base.__module__.startswith("skfusion")]
     members = {name: member for base in reversed(ours) for name, member in vars(base).items()}
     for name, member in members.items():
         is_public = name[0] != "_" and (callable(member) or isinstance(member, (classmethod, property)))
-        if is_public and (member.__doc__ is not None or inspect.getdoc(member) is None):
+        is_inherited = hasattr(FitCallback, name) or (member.__doc__ is None and inspect.getdoc(member) is not None)
+        if is_public and not is_inherited:
             yield name
 
 
