@@ -37,10 +37,15 @@ plt.show()
 # -------------------
 # The arrows are the pairs of one fusion round, numbered in the order in which they fuse.  The matrix tells what the
 # round makes of the peers: each row is a peer after the round, as a mixture of the peers before it.  A ring carries
-# knowledge far in one direction only, while on a hypercube each peer has something of every other after one round.
+# knowledge far in one direction only.
 
-for topology in ("ring", HypercubeTopology(each_edge_once=True)):
-    TopologyDisplay.from_topology(topology, n_networks=8, fusion_rate=0.5)
+TopologyDisplay.from_topology("ring", n_networks=8, fusion_rate=0.5)
+plt.show()
+
+# %%
+# On a hypercube each peer has something of every other after one round.
+
+TopologyDisplay.from_topology(HypercubeTopology(each_edge_once=True), n_networks=8, fusion_rate=0.5)
 plt.show()
 
 # %%

@@ -39,6 +39,12 @@ class TopologyDiagnostics:
         Numbers that a peer sends in a round, averaged over peers and rounds.
     sent_max : float
         Numbers that the busiest peer sends in a round, averaged over rounds.
+
+    Examples
+    --------
+    >>> from skfusion.diagnostics import diagnose
+    >>> diagnose("hypercube", 8, 0.5, rule="simultaneous").rounds
+    1
     """
 
     rounds: int | float

@@ -68,10 +68,12 @@ def model_to_flow(model):
     Parameters
     ----------
     model : estimator
+        Any scikit-learn estimator.
 
     Returns
     -------
     openml.flows.OpenMLFlow
+        The flow, not published.
 
     Raises
     ------
@@ -97,6 +99,7 @@ def flow_to_model(flow):
     Parameters
     ----------
     flow : openml.flows.OpenMLFlow
+        A flow that :func:`model_to_flow` or the client's scikit-learn extension made.
 
     Returns
     -------

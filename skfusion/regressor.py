@@ -96,7 +96,7 @@ class FusedMLPRegressor(MultiOutputMixin, RegressorMixin, BaseFusedMLP):
     ----------
     n_features_in_ : int
         Number of features seen by ``fit``.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Names of the features, where all are strings.
     weights_ : ndarray of shape (n_networks, n_parameters)
         Each peer's weights, layer after layer: coefficients in C order, then intercepts.  Assign to it to replace

@@ -1,0 +1,102 @@
+"""The documentation is complete: docstrings, reference, navigation, links.  Building it checks more."""
+
+import importlib
+import inspect
+import pkgutil
+import re
+from pathlib import Path
+
+import pytest
+from sklearn.callback import FitCallback
+
+import skfusion
+
+validate = pytest.importorskip("numpydoc.validate").validate
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+GENERATED = ("_build", "auto_examples", "reference")
+PAGES = sorted(page for page in DOCS.rglob("*.md") if page.relative_to(DOCS).parts[0] not in GENERATED)
+API = (DOCS / "api.md").read_text()
+# What numpydoc would like besides: an extended summary (ES01) where the first line says it all, and a section of
+# cross-references (SA01) beside those in the text.  A method's example (EX01) is its class's.
+UNCHECKED = {"ES01", "SA01"}
+UNCHECKED_IN_METHODS = {*UNCHECKED, "EX01"}
+
+
+def public_modules():
+    """Return the modules that have public names, by name; the others' public names are those of the package."""
+    names = [module.name for module in pkgutil.iter_modules(skfusion.__path__, "skfusion.")]
+    modules = {name: importlib.import_module(name) for name in names if "._" not in name}
+    return {"skfusion": skfusion} | {name: module for name, module in modules.items() if hasattr(module, "__all__")}
+
+
+def public_objects():
+    """Return the names of the public classes and functions, and of the former's public methods and properties."""
+    for module_name, module in public_modules().items():
+        for name in module.__all__:
+            if not inspect.ismodule(getattr(module, name)):
+                yield f"{module_name}.{name}"
+                yield from (f"{module_name}.{name}.{member}" for member in own_members(getattr(module, name)))
+
+
+def own_members(value):
+    """Return the names of a class's public methods and properties, but for those documented where they come from."""
+    ours = [base for base in getattr(value, "__mro__", ()) if base.__module__.startswith("skfusion")]
+    members = {name: member for base in reversed(ours) for name, member in vars(base).items()}
+    for name, member in members.items():
+        is_public = name[0] != "_" and (callable(member) or isinstance(member, (classmethod, property)))
+        is_inherited = hasattr(FitCallback, name) or (member.__doc__ is None and inspect.getdoc(member) is not None)
+        if is_public and not is_inherited:
+            yield name
+
+
+@pytest.mark.parametrize("name", list(public_objects()))
+def test_docstring_follows_numpydoc(name):
+    is_method = name.rpartition(".")[0] not in public_modules()
+    unchecked = UNCHECKED_IN_METHODS if is_method else UNCHECKED
+    assert [error for error in validate(name)["errors"] if error[0] not in unchecked] == []
+
+
+@pytest.mark.parametrize("name", public_modules())
+def test_reference_lists_module(name):
+    assert re.search(rf"^ +{re.escape(name)}$", API, flags=re.MULTILINE)
+
+
+def test_every_page_is_in_a_toctree():
+    listed = {DOCS / "index.md"}
+    for page in PAGES:
+        for entries in re.findall(r"^```\{toctree\}\n(.*?)^```", page.read_text(), flags=re.MULTILINE | re.DOTALL):
+            names = [line.split("<")[-1].rstrip(">") for line in entries.split("\n") if line and line[0] != ":"]
+            listed |= {(page.parent / f"{name}.md").resolve() for name in names}
+    assert [str(page.relative_to(DOCS)) for page in PAGES if page.resolve() not in listed] == []
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_resolve(page):
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    for link in re.findall(r"\]\(([^)\s]*)\)", text):
+        if re.match(r"https?:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = source_of(page.parent / path) if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def source_of(path):
+    """Return the file itself, or of a gallery page or picture the example that makes it."""
+    example = re.fullmatch(r".*/auto_examples/(?:images/sphx_glr_)?(plot_\w+?)(?:_\d{3}\.png|\.rst)", str(path))
+    if example:
+        return ROOT / "examples" / f"{example[1]}.py"
+    return ROOT / "examples" if str(path).endswith("auto_examples/index.rst") else path
+
+
+def anchors(page):
+    """Return the headings of a page as links name them."""
+    titles = re.findall(r"^#+ (.*)$", page.read_text(), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def test_code_tour_names_every_file():
+    files = {path.name for path in (ROOT / "skfusion").iterdir() if path.suffix in (".py", ".pyx", ".h")}
+    assert set(re.findall(r"^\| `(\w+\.\w+)` \|", (DOCS / "contributing.md").read_text(), flags=re.MULTILINE)) == files
