@@ -1229,8 +1229,16 @@ def test_a_failure_to_go_on_leaves_what_was_learnt_before(params, spoil):
     assert_same_training(fitted.partial_fit(X, Y), before.partial_fit(X, Y))
 
 
+@pytest.fixture
+def interruptible():
+    """A process started in the background ignores the signal."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("n_jobs", [1, 2])
-@pytest.mark.usefixtures("parallel_always")
+@pytest.mark.usefixtures("parallel_always", "interruptible")
 def test_a_signal_in_the_midst_of_training_keeps_what_has_been_learnt(n_jobs):
     begun = threading.Event()
 
