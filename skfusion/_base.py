@@ -3,12 +3,17 @@
 import copy
 import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from os import PathLike
+from typing import Literal, Self, TypeVar
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, is_classifier
 from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -17,10 +22,25 @@ from skfusion._ensemble import Ensemble
 from skfusion._inputs import check_groups, check_sample_weight, check_weights
 from skfusion._parameters import check_hidden_layer_sizes, check_parameters, check_prediction
 from skfusion._peers import Data
+from skfusion._typing import (
+    FloatArray,
+    FusionRule,
+    IntArray,
+    MatrixLike,
+    PartitionerName,
+    RandomState,
+    Records,
+    Splitter,
+    TopologyName,
+)
 from skfusion.network import Network
 from skfusion.partition import BasePartitioner, check_partition, check_partitioner
 from skfusion.topology import BaseTopology, check_topology
 from skfusion.training import Progress, Rounds, Stopping, hold_out, sparsified
+
+_Method = TypeVar("_Method", bound=Callable)
+# Typed, as scikit-learn's is not: fit would lose its own hints.
+_with_callbacks: Callable[[_Method], _Method] = with_callbacks
 
 
 class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
@@ -29,42 +49,58 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
     A subclass says what its targets are, and what becomes of the answers to a row: class probabilities, or outputs.
     """
 
+    n_features_in_: int
+    feature_names_in_: np.ndarray
+    partition_: list[IntArray]
+    partitioner_: BasePartitioner
+    topology_: BaseTopology
+    history_: Records
+    loss_: float
+    best_loss_: float
+    loss_curve_: list[float]
+    validation_scores_: list[float]
+    best_validation_score_: float
+    n_iter_: int
+    n_layers_: int
+    n_outputs_: int
+    out_activation_: str
+
     def __init__(
         self,
-        hidden_layer_sizes=(100,),
+        hidden_layer_sizes: int | Sequence[int] | IntArray = (100,),
         *,
-        n_networks=8,
-        partitioner=None,
-        topology="random",
-        fusion_rate=0.55,
-        fusion_frequency=1,
-        fusion_unit="epoch",
-        fusion_rule="sequential",
-        init="shared",
-        activation="tanh",
-        solver="sgd",
-        learning_rate="constant",
-        learning_rate_init=0.01,
-        power_t=0.5,
-        momentum=0.0,
-        nesterovs_momentum=True,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=1e-8,
-        alpha=0.0001,
-        l1_ratio=0.0,
-        batch_size=1,
-        max_iter=200,
-        tol=1e-4,
-        n_iter_no_change=10,
-        shuffle=True,
-        early_stopping=False,
-        validation_fraction=0.1,
-        prediction="consensus",
-        warm_start=False,
-        random_state=None,
-        n_jobs=None,
-        verbose=False,
+        n_networks: int | None = 8,
+        partitioner: PartitionerName | BasePartitioner | Splitter | None = None,
+        topology: TopologyName | BaseTopology = "random",
+        fusion_rate: float = 0.55,
+        fusion_frequency: int = 1,
+        fusion_unit: Literal["epoch", "step"] = "epoch",
+        fusion_rule: FusionRule = "sequential",
+        init: Literal["shared", "independent"] = "shared",
+        activation: Literal["identity", "logistic", "tanh", "relu"] = "tanh",
+        solver: Literal["sgd", "adam"] = "sgd",
+        learning_rate: Literal["constant", "invscaling", "adaptive"] = "constant",
+        learning_rate_init: float = 0.01,
+        power_t: float = 0.5,
+        momentum: float = 0.0,
+        nesterovs_momentum: bool = True,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        alpha: float = 0.0001,
+        l1_ratio: float = 0.0,
+        batch_size: int | Literal["auto"] = 1,
+        max_iter: int = 200,
+        tol: float = 1e-4,
+        n_iter_no_change: int = 10,
+        shuffle: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        prediction: int | Literal["consensus", "vote"] = "consensus",
+        warm_start: bool = False,
+        random_state: RandomState = None,
+        n_jobs: int | None = None,
+        verbose: bool = False,
     ):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.n_networks = n_networks
@@ -136,8 +172,10 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
 
     # Fit
 
-    @with_callbacks
-    def fit(self, X, y, sample_weight=None, groups=None):
+    @_with_callbacks
+    def fit(
+        self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None, groups: ArrayLike | None = None
+    ) -> Self:
         """Fit the peers.
 
         Parameters
@@ -164,7 +202,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         settings = self._check_parameters()
         old = self._ensemble if self.warm_start and self.__sklearn_is_fitted__() else None
         if old is None:
-            vars(self).pop("_ensemble", None)  # so that a fit that fails leaves no model behind
+            self.__dict__.pop("_ensemble", None)  # so that a fit that fails leaves no model behind
         X, y = self._validate(X, y, old)
         progress = Progress.start(self.random_state)
         known = None if old is None else getattr(self, "classes_", None)
@@ -203,7 +241,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
 
     # Afterwards
 
-    def predict(self, X):
+    def predict(self, X: MatrixLike) -> np.ndarray:
         """Predict class labels, or in regression numbers.
 
         Parameters
@@ -218,7 +256,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         """
         return self._decode(self._answers(X))
 
-    def peer_scores(self, X, y, sample_weight=None):
+    def peer_scores(self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> FloatArray:
         """Score of each peer, as ``score`` is one of the prediction: accuracy, or in regression R².
 
         Parameters
@@ -241,7 +279,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         predicted = (self._decode(ensemble.answers(X, peer)) for peer in range(len(ensemble.weights)))
         return np.array([self._metric(y, of_peer, sample_weight) for of_peer in predicted])
 
-    def save_weights(self, path):
+    def save_weights(self, path: str | PathLike[str]) -> None:
         """Save the peers' weights as an .npz file of plain arrays, for another site to load.
 
         The file holds the arrays "weights" (``weights_``), "layer_sizes", "activation", "output"
@@ -275,7 +313,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         """
         _weights_file.write(path, self._contents())
 
-    def load_weights(self, path):
+    def load_weights(self, path: str | PathLike[str]) -> Self:
         """Replace the peers' weights by those that ``save_weights`` wrote, maybe at another site.
 
         A fitted estimator keeps all else, as when peers fuse: the optimiser's moments, the learning rates, the
@@ -318,34 +356,34 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         return self
 
     @property
-    def weights_(self):
+    def weights_(self) -> FloatArray:
         """Each peer's weights, ndarray of shape (n_networks, n_parameters); assign to it to replace them."""
         return self._fitted().weights
 
     @weights_.setter
-    def weights_(self, weights):
+    def weights_(self, weights: ArrayLike) -> None:
         ensemble = self._fitted()
         ensemble.replace_weights(check_weights(weights, ensemble.weights))
 
     @property
-    def coefs_(self):
+    def coefs_(self) -> list[FloatArray]:
         """Coefficients of the consensus, a list of read-only ndarray of shape (fan_in, fan_out)."""
         ensemble = self._fitted()
         return ensemble.network.layers(ensemble.consensus)[0]
 
     @property
-    def intercepts_(self):
+    def intercepts_(self) -> list[FloatArray]:
         """Intercepts of the consensus, a list of read-only ndarray of shape (fan_out,)."""
         ensemble = self._fitted()
         return ensemble.network.layers(ensemble.consensus)[1]
 
     @property
-    def peers_(self):
+    def peers_(self) -> list[MLPClassifier] | list[MLPRegressor]:
         """Each peer as a fitted MLPClassifier, or in regression MLPRegressor, a copy."""
         return [self._as_mlp(peer) for peer in range(len(self.weights_))]
 
     @property
-    def consensus_(self):
+    def consensus_(self) -> MLPClassifier | MLPRegressor:
         """The consensus as a fitted MLPClassifier, or in regression MLPRegressor, a copy."""
         return self._as_mlp("consensus")
 
@@ -574,7 +612,7 @@ class _Run:
     ensemble: Ensemble
     rounds: Rounds
     rows: _Rows
-    best: np.ndarray = None
+    best: np.ndarray | None = None
 
 
 def _metadata(sample_weight):

@@ -29,7 +29,7 @@ class Ensemble:
     network: Network
     state: PeerState
     progress: Progress
-    consensus: np.ndarray = None
+    consensus: np.ndarray | None = None
     history: list = field(default_factory=list)
     loss_curve: list = field(default_factory=list)
     validation_scores: list = field(default_factory=list)

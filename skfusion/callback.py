@@ -1,8 +1,14 @@
 """Callbacks that watch the peers while they train."""
 
 import copy
+from typing import Any
 
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator
+from sklearn.callback import CallbackContext
 from sklearn.utils import check_consistent_length
+
+from skfusion._typing import MatrixLike, Records
 
 __all__ = ["PeerScores"]
 
@@ -49,22 +55,26 @@ class PeerScores:
     True
     """
 
-    def __init__(self, X, y):
+    history: Records
+
+    def __init__(self, X: MatrixLike, y: ArrayLike):
         check_consistent_length(X, y)
         self.X, self.y = X, y
         self.history = []
 
-    def setup(self, estimator, context):
+    def setup(self, estimator: BaseEstimator, context: CallbackContext) -> None:
         """Forget the scores of an earlier fit."""
         self.history = []
 
-    def teardown(self, estimator, context):
+    def teardown(self, estimator: BaseEstimator, context: CallbackContext) -> None:
         """Nothing to release."""
 
-    def on_fit_task_begin(self, estimator, context):
+    def on_fit_task_begin(self, estimator: BaseEstimator, context: CallbackContext) -> None:
         """Wait for the end of the epoch."""
 
-    def on_fit_task_end(self, estimator, context, *, fitted_estimator=None):
+    def on_fit_task_end(
+        self, estimator: BaseEstimator, context: CallbackContext, *, fitted_estimator: Any = None
+    ) -> None:
         """Score the peers as they are now."""
         if context.task_name != "epoch":
             return

@@ -1,14 +1,31 @@
 """FusedMLPClassifier: class labels, their weights and probabilities."""
 
+from collections.abc import Sequence
+from typing import Any, Literal, Self
+
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
+from sklearn.neural_network import MLPClassifier
 from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import check_classification_targets, unique_labels
 
 from skfusion._base import BaseFusedMLP
 from skfusion._inputs import Targets, check_classes, encode, relative_weight
+from skfusion._typing import (
+    FloatArray,
+    FusionRule,
+    IntArray,
+    MatrixLike,
+    PartitionerName,
+    RandomState,
+    Splitter,
+    TopologyName,
+)
 from skfusion._validation import check_choice
+from skfusion.partition import BasePartitioner
+from skfusion.topology import BaseTopology
 
 
 class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
@@ -167,44 +184,48 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
     True
     """
 
+    classes_: np.ndarray
+    peers_: list[MLPClassifier]
+    consensus_: MLPClassifier
+
     def __init__(
         self,
-        hidden_layer_sizes=(100,),
+        hidden_layer_sizes: int | Sequence[int] | IntArray = (100,),
         *,
-        n_networks=8,
-        partitioner=None,
-        topology="random",
-        fusion_rate=0.55,
-        fusion_frequency=1,
-        fusion_unit="epoch",
-        fusion_rule="sequential",
-        init="shared",
-        activation="tanh",
-        loss="log_loss",
-        solver="sgd",
-        learning_rate="constant",
-        learning_rate_init=0.01,
-        power_t=0.5,
-        momentum=0.0,
-        nesterovs_momentum=True,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=1e-8,
-        alpha=0.0001,
-        l1_ratio=0.0,
-        batch_size=1,
-        max_iter=200,
-        tol=1e-4,
-        n_iter_no_change=10,
-        shuffle=True,
-        early_stopping=False,
-        validation_fraction=0.1,
-        class_weight=None,
-        prediction="consensus",
-        warm_start=False,
-        random_state=None,
-        n_jobs=None,
-        verbose=False,
+        n_networks: int | None = 8,
+        partitioner: PartitionerName | BasePartitioner | Splitter | None = None,
+        topology: TopologyName | BaseTopology = "random",
+        fusion_rate: float = 0.55,
+        fusion_frequency: int = 1,
+        fusion_unit: Literal["epoch", "step"] = "epoch",
+        fusion_rule: FusionRule = "sequential",
+        init: Literal["shared", "independent"] = "shared",
+        activation: Literal["identity", "logistic", "tanh", "relu"] = "tanh",
+        loss: Literal["log_loss", "squared_error"] = "log_loss",
+        solver: Literal["sgd", "adam"] = "sgd",
+        learning_rate: Literal["constant", "invscaling", "adaptive"] = "constant",
+        learning_rate_init: float = 0.01,
+        power_t: float = 0.5,
+        momentum: float = 0.0,
+        nesterovs_momentum: bool = True,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        alpha: float = 0.0001,
+        l1_ratio: float = 0.0,
+        batch_size: int | Literal["auto"] = 1,
+        max_iter: int = 200,
+        tol: float = 1e-4,
+        n_iter_no_change: int = 10,
+        shuffle: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        class_weight: dict[Any, Any] | Literal["balanced"] | None = None,
+        prediction: int | Literal["consensus", "vote"] = "consensus",
+        warm_start: bool = False,
+        random_state: RandomState = None,
+        n_jobs: int | None = None,
+        verbose: bool = False,
     ):
         super().__init__(
             hidden_layer_sizes=hidden_layer_sizes,
@@ -244,7 +265,14 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
         self.loss = loss
         self.class_weight = class_weight
 
-    def partial_fit(self, X, y, classes=None, sample_weight=None, groups=None):
+    def partial_fit(
+        self,
+        X: MatrixLike,
+        y: ArrayLike,
+        classes: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+    ) -> Self:
         """Train the peers for one epoch on further rows, which are partitioned for themselves.
 
         Parameters
@@ -278,7 +306,7 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
             )
         return self._partial_fit(X, y, sample_weight, groups, self._check_classes(classes))
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: MatrixLike) -> FloatArray:
         """Predict class probabilities.
 
         Parameters
@@ -294,7 +322,7 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
         """
         return self._answers(X)
 
-    def predict_log_proba(self, X):
+    def predict_log_proba(self, X: MatrixLike) -> FloatArray:
         """Predict logarithms of class probabilities.
 
         Parameters

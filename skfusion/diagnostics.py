@@ -7,9 +7,10 @@ from math import inf
 import numpy as np
 from sklearn.utils import check_random_state
 
+from skfusion._typing import FusionRule, RandomState, TopologyName
 from skfusion._validation import check_choice, check_integer, check_real
 from skfusion.fusion import RULES, check_pairs, mixing_matrix
-from skfusion.topology import RandomTopology, check_topology
+from skfusion.topology import BaseTopology, RandomTopology, check_topology
 
 __all__ = ["TopologyDiagnostics", "diagnose"]
 
@@ -60,7 +61,16 @@ class TopologyDiagnostics:
         )
 
 
-def diagnose(topology, n_networks, fusion_rate, rule="sequential", *, share=0.01, n_parameters=1, random_state=None):
+def diagnose(
+    topology: TopologyName | BaseTopology,
+    n_networks: int,
+    fusion_rate: float,
+    rule: FusionRule = "sequential",
+    *,
+    share: float = 0.01,
+    n_parameters: int = 1,
+    random_state: RandomState = None,
+) -> TopologyDiagnostics:
     """Tell how fast a topology makes networks agree, and what it sends for that.
 
     Networks that fuse, and do not train in between, lose their disagreement: the root mean square distance of their
@@ -134,10 +144,10 @@ def diagnose(topology, n_networks, fusion_rate, rule="sequential", *, share=0.01
         contraction = late = _expected_contraction(mixing, symmetric=type(topology) is RandomTopology)
         steps = [np.array([[contraction]])]
     else:
-        mixing = list(mixing)
-        steps = [_without_consensus(matrix) for matrix in mixing]
+        cycle = list(mixing)
+        steps = [_without_consensus(matrix) for matrix in cycle]
         contraction = _norm(_product(steps)) ** (1 / len(steps))
-        late = min(contraction, _second_eigenvalue(_product(mixing)) ** (1 / len(steps)))
+        late = min(contraction, _second_eigenvalue(_product(cycle)) ** (1 / len(steps)))
     sent = n_parameters * np.array([_exchanges(pairs, n_networks) for pairs in rounds])
     return TopologyDiagnostics(
         rounds=_rounds_until(share, steps),

@@ -1,14 +1,38 @@
 """Displays: how training went, whom a round joins, and who sees which classes; they need matplotlib."""
 
+from __future__ import annotations  # the names of matplotlib's classes are there for type checkers alone
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
+
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_is_fitted
 
+from skfusion._base import BaseFusedMLP
+from skfusion._typing import FloatArray, FusionRule, IntArray, RandomState, Records, TopologyName
+from skfusion.classifier import FusedMLPClassifier
 from skfusion.fusion import check_pairs
-from skfusion.topology import check_topology
+from skfusion.topology import BaseTopology, check_topology
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.collections import PolyCollection
+    from matplotlib.colorbar import Colorbar
+    from matplotlib.colors import Colormap
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
+    from matplotlib.lines import Line2D
+    from matplotlib.quiver import Quiver
+    from matplotlib.text import Text
+
+    TwoAxes: TypeAlias = Axes | Sequence[Axes] | np.ndarray
+    Keywords: TypeAlias = dict[str, Any]
 
 __all__ = ["FusionCurveDisplay", "PartitionDisplay", "TopologyDisplay"]
+
 
 _HISTORY_KEYS = ("losses", "loss", "disagreement_before_fusion", "disagreement_after_fusion", "fusion_rounds")
 _SCORE_KEYS = ("peers", "consensus")
@@ -134,17 +158,25 @@ class FusionCurveDisplay:
     'loss'
     """
 
+    axes_: np.ndarray
+    figure_: Figure
+    peer_lines_: list[Line2D]
+    summary_line_: Line2D
+    disagreement_line_: Line2D
+    fusion_lines_: list[Line2D]
+    fusion_marks_: Line2D
+
     def __init__(
         self,
         *,
-        epochs,
-        peer_scores,
-        summary_scores,
-        disagreement_before,
-        disagreement_after,
-        fusion_rounds,
-        summary_name="mean",
-        score_name="loss",
+        epochs: IntArray,
+        peer_scores: FloatArray,
+        summary_scores: FloatArray,
+        disagreement_before: FloatArray,
+        disagreement_after: FloatArray,
+        fusion_rounds: IntArray,
+        summary_name: str = "mean",
+        score_name: str = "loss",
     ):
         self.epochs = epochs
         self.peer_scores = peer_scores
@@ -156,7 +188,16 @@ class FusionCurveDisplay:
         self.score_name = score_name
 
     @classmethod
-    def from_estimator(cls, estimator, *, scores=None, score_name=None, ax=None, peer_kw=None, line_kw=None):
+    def from_estimator(
+        cls,
+        estimator: BaseFusedMLP,
+        *,
+        scores: Records | None = None,
+        score_name: str | None = None,
+        ax: TwoAxes | None = None,
+        peer_kw: Keywords | None = None,
+        line_kw: Keywords | None = None,
+    ) -> Self:
         """Draw how the training of an estimator went.
 
         Parameters
@@ -191,7 +232,16 @@ class FusionCurveDisplay:
         )
 
     @classmethod
-    def from_history(cls, history, *, scores=None, score_name=None, ax=None, peer_kw=None, line_kw=None):
+    def from_history(
+        cls,
+        history: Records,
+        *,
+        scores: Records | None = None,
+        score_name: str | None = None,
+        ax: TwoAxes | None = None,
+        peer_kw: Keywords | None = None,
+        line_kw: Keywords | None = None,
+    ) -> Self:
         """Draw how training went from its records.
 
         Parameters
@@ -242,7 +292,9 @@ class FusionCurveDisplay:
         )
         return display.plot(ax, peer_kw=peer_kw, line_kw=line_kw)
 
-    def plot(self, ax=None, *, peer_kw=None, line_kw=None):
+    def plot(
+        self, ax: TwoAxes | None = None, *, peer_kw: Keywords | None = None, line_kw: Keywords | None = None
+    ) -> Self:
         """Draw the scores, and the disagreement below.
 
         Parameters
@@ -352,12 +404,28 @@ class TopologyDisplay:
     [[0, 1], [1, 2], [2, 3], [3, 0]]
     """
 
-    def __init__(self, *, pairs, mixing_matrix):
+    axes_: np.ndarray
+    figure_: Figure
+    arrows_: Quiver
+    order_texts_: list[Text]
+    im_: AxesImage
+    colorbar_: Colorbar
+
+    def __init__(self, *, pairs: IntArray, mixing_matrix: FloatArray):
         self.pairs = pairs
         self.mixing_matrix = mixing_matrix
 
     @classmethod
-    def from_estimator(cls, estimator, *, fusion_round=0, random_state=None, ax=None, arrow_kw=None, im_kw=None):
+    def from_estimator(
+        cls,
+        estimator: BaseFusedMLP,
+        *,
+        fusion_round: int = 0,
+        random_state: RandomState = None,
+        ax: TwoAxes | None = None,
+        arrow_kw: Keywords | None = None,
+        im_kw: Keywords | None = None,
+    ) -> Self:
         """Draw a fusion round as an estimator's topology, fusion rate and rule make it.
 
         Parameters
@@ -399,17 +467,17 @@ class TopologyDisplay:
     @classmethod
     def from_topology(
         cls,
-        topology,
-        n_networks,
-        fusion_rate=0.55,
+        topology: TopologyName | BaseTopology,
+        n_networks: int,
+        fusion_rate: float = 0.55,
         *,
-        rule="sequential",
-        fusion_round=0,
-        random_state=None,
-        ax=None,
-        arrow_kw=None,
-        im_kw=None,
-    ):
+        rule: FusionRule = "sequential",
+        fusion_round: int = 0,
+        random_state: RandomState = None,
+        ax: TwoAxes | None = None,
+        arrow_kw: Keywords | None = None,
+        im_kw: Keywords | None = None,
+    ) -> Self:
         """Draw a fusion round of a topology.
 
         Parameters
@@ -448,7 +516,9 @@ class TopologyDisplay:
         pairs = check_pairs(topology.pairs(n_networks, fusion_round, seed), n_networks)
         return cls(pairs=pairs, mixing_matrix=matrix).plot(ax, arrow_kw=arrow_kw, im_kw=im_kw)
 
-    def plot(self, ax=None, *, arrow_kw=None, im_kw=None):
+    def plot(
+        self, ax: TwoAxes | None = None, *, arrow_kw: Keywords | None = None, im_kw: Keywords | None = None
+    ) -> Self:
         """Draw the graph, and the matrix beside it.
 
         Parameters
@@ -582,12 +652,24 @@ class PartitionDisplay:
            [26, 43,  6]])
     """
 
-    def __init__(self, *, counts, classes):
+    ax_: Axes
+    figure_: Figure
+    bars_: list[PolyCollection]
+
+    def __init__(self, *, counts: IntArray, classes: Sequence[Any] | np.ndarray):
         self.counts = counts
         self.classes = classes
 
     @classmethod
-    def from_estimator(cls, estimator, y, *, cmap="viridis", ax=None, bar_kw=None):
+    def from_estimator(
+        cls,
+        estimator: FusedMLPClassifier,
+        y: ArrayLike,
+        *,
+        cmap: str | Colormap = "viridis",
+        ax: Axes | None = None,
+        bar_kw: Keywords | None = None,
+    ) -> Self:
         """Draw which classes the peers of a classifier were shown.
 
         Parameters
@@ -619,7 +701,15 @@ class PartitionDisplay:
         return cls.from_partition(estimator.partition_, y, cmap=cmap, ax=ax, bar_kw=bar_kw)
 
     @classmethod
-    def from_partition(cls, partition, y, *, cmap="viridis", ax=None, bar_kw=None):
+    def from_partition(
+        cls,
+        partition: Sequence[ArrayLike],
+        y: ArrayLike,
+        *,
+        cmap: str | Colormap = "viridis",
+        ax: Axes | None = None,
+        bar_kw: Keywords | None = None,
+    ) -> Self:
         """Draw which classes are in the parts of a partition.
 
         Parameters
@@ -657,7 +747,7 @@ class PartitionDisplay:
         counts = [np.bincount(codes[part], minlength=len(classes)) for part in parts]
         return cls(counts=np.array(counts), classes=classes).plot(ax, cmap=cmap, bar_kw=bar_kw)
 
-    def plot(self, ax=None, *, cmap="viridis", bar_kw=None):
+    def plot(self, ax: Axes | None = None, *, cmap: str | Colormap = "viridis", bar_kw: Keywords | None = None) -> Self:
         """Draw the bars.
 
         Parameters
@@ -684,7 +774,7 @@ class PartitionDisplay:
 
         if ax is None:
             _, ax = plt.subplots(layout="constrained")
-        self.ax_, self.figure_ = ax, ax.figure
+        self.ax_, self.figure_ = ax, ax.figure  # type: ignore[assignment]  # or a part of a figure
         colors = plt.get_cmap(cmap, len(self.classes))
         apart = len(self.counts) <= _MOST_SEPARATE_BARS
         border = dict(edgecolor="white", linewidth=0.5) if apart else dict(linewidth=0, antialiased=False)
@@ -692,7 +782,8 @@ class PartitionDisplay:
         for code, rectangles in enumerate(_stacked(self.counts, width=0.8 if apart else 1)):
             defaults = dict(facecolor=colors(code), label=str(self.classes[code])) | border
             bars = PolyCollection(rectangles, **_styled(defaults, bar_kw, PolyCollection))
-            self.bars_.append(ax.add_collection(bars))
+            ax.add_collection(bars)
+            self.bars_.append(bars)
         ax.autoscale_view()
         ax.set(xlabel="peer", ylabel="rows")
         ax.set_ylim(bottom=0)

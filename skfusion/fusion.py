@@ -1,8 +1,10 @@
 """Algorithm 1: what two networks that fuse do to each other's weights."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from skfusion import _kernels
+from skfusion._typing import FusionRule, Weights
 from skfusion._validation import check_choice, check_real
 
 RULES = ("sequential", "simultaneous")
@@ -26,7 +28,7 @@ def check_pairs(pairs, n_networks):
     return np.ascontiguousarray(array, dtype=np.int32)
 
 
-def fuse(weights, pairs, fusion_rate, rule="sequential"):
+def fuse(weights: Weights, pairs: ArrayLike, fusion_rate: float, rule: FusionRule = "sequential") -> Weights:
     """Fuse pairs of networks, one pair after another, in place.
 
     For each pair (i, j), with A the weights of network i and B those of network j, element by element: where A is

@@ -4,6 +4,7 @@ import copy
 import importlib
 import inspect
 from functools import partial
+from typing import Any, Literal, overload
 
 import numpy as np
 from sklearn.base import BaseEstimator, clone
@@ -13,13 +14,30 @@ try:
     import openml
     import pandas as pd
     from openml.extensions.sklearn import SklearnExtension
+    from openml.flows import OpenMLFlow
+    from openml.runs import OpenMLRun
+    from openml.tasks import OpenMLTask
 except ImportError:
     raise ImportError("skfusion.openml needs the openml client: pip install 'skfusion[openml]'") from None
 
 __all__ = ["flow_to_model", "model_to_flow", "run_on_task"]
 
 
-def run_on_task(model, task, *, return_flow=False, **options):
+@overload
+def run_on_task(
+    model: BaseEstimator, task: int | str | OpenMLTask, *, return_flow: Literal[False] = False, **options: Any
+) -> OpenMLRun: ...
+
+
+@overload
+def run_on_task(
+    model: BaseEstimator, task: int | str | OpenMLTask, *, return_flow: Literal[True], **options: Any
+) -> tuple[OpenMLRun, OpenMLFlow]: ...
+
+
+def run_on_task(
+    model: BaseEstimator, task: int | str | OpenMLTask, *, return_flow: bool = False, **options: Any
+) -> OpenMLRun | tuple[OpenMLRun, OpenMLFlow]:
     """Run a model on the folds of an OpenML task.
 
     It takes what ``openml.runs.run_model_on_task`` takes, and differs from it in three ways: the columns of class
@@ -62,7 +80,7 @@ def run_on_task(model, task, *, return_flow=False, **options):
     return (run, flow) if return_flow else run
 
 
-def model_to_flow(model):
+def model_to_flow(model: BaseEstimator) -> OpenMLFlow:
     """Describe a model as an OpenML flow, with names or strategy objects as its parameters.
 
     Parameters
@@ -93,7 +111,7 @@ def model_to_flow(model):
     return _Extension().model_to_flow(model)
 
 
-def flow_to_model(flow):
+def flow_to_model(flow: OpenMLFlow) -> BaseEstimator:
     """Make the model that an OpenML flow describes.
 
     Parameters

@@ -1,11 +1,14 @@
 """Partitioners: which rows each peer sees."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils import check_consistent_length, check_random_state, column_or_1d
 
+from skfusion._typing import IntArray, MatrixLike, RandomState
 from skfusion._validation import check_choice, check_integer, check_real
 
 __all__ = [
@@ -65,7 +68,14 @@ class BasePartitioner(BaseEstimator, ABC):
     """
 
     @abstractmethod
-    def partition(self, X, y, groups=None, n_networks=None, random_state=None):
+    def partition(
+        self,
+        X: MatrixLike,
+        y: ArrayLike,
+        groups: ArrayLike | None = None,
+        n_networks: int | None = None,
+        random_state: RandomState = None,
+    ) -> Sequence[IntArray]:
         """Divide the rows among the peers.
 
         Parameters
@@ -102,20 +112,26 @@ class _AssigningPartitioner(BasePartitioner):
     def _assign(self, y, groups, n_networks, rng):
         """Return the peer of each row, as an int array, and the number of peers."""
 
-    def partition(self, X, y, groups=None, n_networks=None, random_state=None):
-        y = column_or_1d(y) if self._by_class else np.asarray(y)
+    def partition(
+        self,
+        X: MatrixLike | None,
+        y: ArrayLike,
+        groups: ArrayLike | None = None,
+        n_networks: int | None = None,
+        random_state: RandomState = None,
+    ) -> list[IntArray]:
+        targets = column_or_1d(y) if self._by_class else np.asarray(y)
         if X is not None:
-            check_consistent_length(X, y)
-        if groups is not None:
-            groups = column_or_1d(groups)
-            if len(groups) != len(y):
-                raise ValueError(f"groups must have one label for each of the {len(y)} rows, got {len(groups)}")
+            check_consistent_length(X, targets)
+        labels = None if groups is None else column_or_1d(groups)
+        if labels is not None and len(labels) != len(targets):
+            raise ValueError(f"groups must have one label for each of the {len(targets)} rows, got {len(labels)}")
         if n_networks is not None:
             n_networks = check_integer("n_networks", n_networks, 1)
-        peer_of_row, n_networks = self._assign(y, groups, n_networks, check_random_state(random_state))
+        peer_of_row, n_networks = self._assign(targets, labels, n_networks, check_random_state(random_state))
         order = np.argsort(peer_of_row, kind="stable")
         ends = np.cumsum(np.bincount(peer_of_row, minlength=n_networks))
-        return check_partition(np.split(order, ends[:-1]), len(y), n_networks)
+        return check_partition(np.split(order, ends[:-1]), len(targets), n_networks)
 
     def _require_number(self, n_networks):
         if n_networks is None:
@@ -183,7 +199,7 @@ class ClassPartitioner(_AssigningPartitioner):
 
     _by_class = True
 
-    def __init__(self, classes_per_network=1):
+    def __init__(self, classes_per_network: int = 1):
         self.classes_per_network = classes_per_network
 
     def _assign(self, y, groups, n_networks, rng):
@@ -232,7 +248,7 @@ class DirichletPartitioner(_AssigningPartitioner):
 
     _by_class = True
 
-    def __init__(self, alpha=0.5):
+    def __init__(self, alpha: float = 0.5):
         self.alpha = alpha
 
     def _assign(self, y, groups, n_networks, rng):
@@ -305,7 +321,7 @@ class PredefinedPartitioner(_AssigningPartitioner):
     [array([0, 3]), array([1, 2])]
     """
 
-    def __init__(self, peer_of_row):
+    def __init__(self, peer_of_row: ArrayLike):
         self.peer_of_row = peer_of_row
 
     def _assign(self, y, groups, n_networks, rng):

@@ -1,12 +1,17 @@
 """FusedMLPRegressor: numbers as targets, one or several to a row."""
 
+from typing import Self
+
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import MultiOutputMixin, RegressorMixin
 from sklearn.metrics import r2_score
+from sklearn.neural_network import MLPRegressor
 from sklearn.utils import column_or_1d
 
 from skfusion._base import BaseFusedMLP
 from skfusion._inputs import Targets, check_numbers, relative_weight
+from skfusion._typing import MatrixLike
 
 
 class FusedMLPRegressor(MultiOutputMixin, RegressorMixin, BaseFusedMLP):
@@ -164,7 +169,12 @@ class FusedMLPRegressor(MultiOutputMixin, RegressorMixin, BaseFusedMLP):
     True
     """
 
-    def partial_fit(self, X, y, sample_weight=None, groups=None):
+    peers_: list[MLPRegressor]
+    consensus_: MLPRegressor
+
+    def partial_fit(
+        self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None, groups: ArrayLike | None = None
+    ) -> Self:
         """Train the peers for one epoch on further rows, which are partitioned for themselves.
 
         Parameters

@@ -3,11 +3,14 @@
 from abc import ABC, abstractmethod
 from math import isqrt
 from numbers import Integral
+from typing import Literal
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils import check_random_state
 
+from skfusion._typing import FusionRule, Graph, IntArray, RandomState, TopologyName, Weights
 from skfusion._validation import check_choice, check_flag, check_integer
 from skfusion.fusion import fuse, mixing_matrix
 
@@ -42,7 +45,7 @@ class BaseTopology(BaseEstimator, ABC):
     """
 
     @abstractmethod
-    def pairs(self, n_networks, fusion_round=0, random_state=None):
+    def pairs(self, n_networks: int, fusion_round: int = 0, random_state: RandomState = None) -> ArrayLike:
         """Ordered pairs of networks that fuse in a round, one after another.
 
         Parameters
@@ -56,11 +59,18 @@ class BaseTopology(BaseEstimator, ABC):
 
         Returns
         -------
-        int ndarray of shape (n_pairs, 2)
+        array-like of int of shape (n_pairs, 2)
             Indices from 0 to ``n_networks - 1``.
         """
 
-    def fuse(self, weights, fusion_rate, rule="sequential", fusion_round=0, random_state=None):
+    def fuse(
+        self,
+        weights: Weights,
+        fusion_rate: float,
+        rule: FusionRule = "sequential",
+        fusion_round: int = 0,
+        random_state: RandomState = None,
+    ) -> Weights:
         """Fuse networks for one round, in place.
 
         Parameters
@@ -88,7 +98,14 @@ class BaseTopology(BaseEstimator, ABC):
         """
         return fuse(weights, self.pairs(len(weights), fusion_round, random_state), fusion_rate, rule)
 
-    def mixing_matrix(self, n_networks, fusion_rate, rule="sequential", fusion_round=0, random_state=None):
+    def mixing_matrix(
+        self,
+        n_networks: int,
+        fusion_rate: float,
+        rule: FusionRule = "sequential",
+        fusion_round: int = 0,
+        random_state: RandomState = None,
+    ) -> NDArray[np.float64]:
         """Return what one round does to weights of which none is 0, as a matrix.
 
         Parameters
@@ -145,7 +162,7 @@ class RingTopology(BaseTopology):
     [[0, 1], [1, 2], [2, 3], [3, 0]]
     """
 
-    def pairs(self, n_networks, fusion_round=0, random_state=None):  # noqa: D102 (inherited)
+    def pairs(self, n_networks: int, fusion_round: int = 0, random_state: RandomState = None) -> IntArray:  # noqa: D102
         n_networks = check_integer("n_networks", n_networks, 1)
         first = np.arange(n_networks)
         return _as_pairs(first, (first + 1) % n_networks)
@@ -174,10 +191,10 @@ class RandomTopology(BaseTopology):
     [[5, 2], [1, 3], [0, 4]]
     """
 
-    def __init__(self, replacement=False):
+    def __init__(self, replacement: bool = False):
         self.replacement = replacement
 
-    def pairs(self, n_networks, fusion_round=0, random_state=None):  # noqa: D102 (inherited)
+    def pairs(self, n_networks: int, fusion_round: int = 0, random_state: RandomState = None) -> IntArray:  # noqa: D102
         n_networks = check_integer("n_networks", n_networks, 1)
         rng = check_random_state(random_state)
         n_pairs = (n_networks + 1) // 2 if n_networks > 1 else 0
@@ -213,11 +230,11 @@ class HypercubeTopology(BaseTopology):
     [[0, 1], [2, 3], [0, 2], [1, 3]]
     """
 
-    def __init__(self, each_edge_once=False, incomplete="skip"):
+    def __init__(self, each_edge_once: bool = False, incomplete: Literal["skip", "raise"] = "skip"):
         self.each_edge_once = each_edge_once
         self.incomplete = incomplete
 
-    def pairs(self, n_networks, fusion_round=0, random_state=None):  # noqa: D102 (inherited)
+    def pairs(self, n_networks: int, fusion_round: int = 0, random_state: RandomState = None) -> IntArray:  # noqa: D102
         n_networks = check_integer("n_networks", n_networks, 1)
         check_choice("incomplete", self.incomplete, ("skip", "raise"))
         n_bits = (n_networks - 1).bit_length()
@@ -244,7 +261,7 @@ class LineTopology(BaseTopology):
     [[0, 1], [1, 2], [2, 3]]
     """
 
-    def pairs(self, n_networks, fusion_round=0, random_state=None):  # noqa: D102 (inherited)
+    def pairs(self, n_networks: int, fusion_round: int = 0, random_state: RandomState = None) -> IntArray:  # noqa: D102
         first = np.arange(check_integer("n_networks", n_networks, 1) - 1)
         return _as_pairs(first, first + 1)
 
@@ -259,7 +276,7 @@ class StarTopology(BaseTopology):
     [[0, 1], [0, 2], [0, 3]]
     """
 
-    def pairs(self, n_networks, fusion_round=0, random_state=None):  # noqa: D102 (inherited)
+    def pairs(self, n_networks: int, fusion_round: int = 0, random_state: RandomState = None) -> IntArray:  # noqa: D102
         others = np.arange(1, check_integer("n_networks", n_networks, 1))
         return _as_pairs(np.zeros_like(others), others)
 
@@ -274,7 +291,7 @@ class CompleteTopology(BaseTopology):
     [[0, 1], [1, 2], [2, 3], [0, 2], [1, 3], [0, 3]]
     """
 
-    def pairs(self, n_networks, fusion_round=0, random_state=None):  # noqa: D102 (inherited)
+    def pairs(self, n_networks: int, fusion_round: int = 0, random_state: RandomState = None) -> IntArray:  # noqa: D102
         first, second = np.triu_indices(check_integer("n_networks", n_networks, 1), 1)
         # Sorted by network instead, a network would be done before it could learn of what those after it learn.
         order = np.argsort(second - first, kind="stable")
@@ -298,7 +315,7 @@ class TorusTopology(BaseTopology):
     [[0, 3], [1, 4], [2, 5], [3, 0], [4, 1], [5, 2]]
     """
 
-    def pairs(self, n_networks, fusion_round=0, random_state=None):  # noqa: D102 (inherited)
+    def pairs(self, n_networks: int, fusion_round: int = 0, random_state: RandomState = None) -> IntArray:  # noqa: D102
         n_networks = check_integer("n_networks", n_networks, 1)
         n_rows = max(side for side in range(1, isqrt(n_networks) + 1) if n_networks % side == 0)
         grid = np.arange(n_networks).reshape(n_rows, -1)
@@ -336,7 +353,7 @@ class ExponentialTopology(BaseTopology):
     [[[0, 1], [2, 3]], [[0, 2], [1, 3]], [[0, 1], [2, 3]]]
     """
 
-    def pairs(self, n_networks, fusion_round=0, random_state=None):  # noqa: D102 (inherited)
+    def pairs(self, n_networks: int, fusion_round: int = 0, random_state: RandomState = None) -> IntArray:  # noqa: D102
         n_networks = check_integer("n_networks", n_networks, 1)
         n_distances = max(1, (n_networks - 1).bit_length())
         distance = 2 ** (check_integer("fusion_round", fusion_round, 0) % n_distances)
@@ -367,14 +384,14 @@ class GraphTopology(BaseTopology):
     [[0, 1], [2, 1]]
     """
 
-    def __init__(self, graph):
+    def __init__(self, graph: Graph | ArrayLike):
         self.graph = graph
 
-    def pairs(self, n_networks, fusion_round=0, random_state=None):  # noqa: D102 (inherited)
+    def pairs(self, n_networks: int, fusion_round: int = 0, random_state: RandomState = None) -> IntArray:  # noqa: D102
         n_networks = check_integer("n_networks", n_networks, 1)
         nodes, edges = self._nodes_and_edges()
         for node in nodes:
-            if not isinstance(node, Integral) or not 0 <= node < n_networks:
+            if not isinstance(node, Integral) or not 0 <= int(node) < n_networks:
                 raise ValueError(
                     f"graph must have nodes from 0 to {n_networks - 1}, the indices of {n_networks} networks, got the "
                     f"node {node!r}; networkx.convert_node_labels_to_integers numbers the nodes of a graph"
@@ -404,7 +421,7 @@ TOPOLOGIES = {
 }
 
 
-def check_topology(topology):
+def check_topology(topology: TopologyName | BaseTopology) -> BaseTopology:
     """Return a topology of one's own from a name or an instance, or raise ValueError or TypeError."""
     if isinstance(topology, str):
         return TOPOLOGIES[check_choice("topology", topology, TOPOLOGIES)]()
