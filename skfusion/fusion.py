@@ -80,6 +80,8 @@ def fuse(weights: Weights, pairs: ArrayLike, fusion_rate: float, rule: FusionRul
         )
     if weights.ndim != 2:
         raise ValueError(f"weights must have shape (n_networks, n_parameters), got {weights.shape}")
+    if not len(weights):
+        raise ValueError(f"weights must be those of at least one network, got an array of shape {weights.shape}")
     pairs = check_pairs(pairs, weights.shape[0])
     fusion_rate = check_real("fusion_rate", fusion_rate, 0, 1)
     check_choice("rule", rule, RULES)

@@ -256,6 +256,15 @@ def test_weights_of_other_than_two_dimensions_are_refused(shape):
     refused(ValueError, r"weights must have shape \(n_networks, n_parameters\), got \(", np.ones(shape))
 
 
+def test_weights_of_no_network_are_refused():
+    refused(
+        ValueError,
+        r"weights must be those of at least one network, got an array of shape \(0, 2\)",
+        np.ones((0, 2)),
+        (),
+    )
+
+
 def test_a_read_only_array_is_refused():
     weights = np.ones((2, 2))
     weights.flags.writeable = False
