@@ -35,7 +35,7 @@ from skfusion._typing import (
 )
 from skfusion.network import Network
 from skfusion.partition import BasePartitioner, check_partition, check_partitioner
-from skfusion.topology import BaseTopology, check_topology
+from skfusion.topology import BaseTopology, check_suits, check_topology
 from skfusion.training import Progress, Rounds, Stopping, hold_out, sparsified
 
 _Method = TypeVar("_Method", bound=Callable)
@@ -461,6 +461,8 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         )
         partition = check_partition(partition, len(y), self.n_networks)
         check_prediction(self.prediction, len(partition))
+        if len(partition) > 1 and self.fusion_rate > 0:
+            check_suits(topology, len(partition), progress.fusion_round)
         network = self._network(X.shape[1], targets.n_outputs, targets.output)
         X, offset = sparsified(X)
         data = Data(X, targets.values, targets.sample_weight, offset)

@@ -12,7 +12,7 @@ from sklearn.utils import check_random_state
 
 from skfusion._typing import FusionRule, Graph, IntArray, RandomState, TopologyName, Weights
 from skfusion._validation import check_choice, check_flag, check_integer
-from skfusion.fusion import fuse, mixing_matrix
+from skfusion.fusion import check_pairs, fuse, mixing_matrix
 
 __all__ = [
     "BaseTopology",
@@ -430,3 +430,11 @@ def check_topology(topology: TopologyName | BaseTopology) -> BaseTopology:
             f"topology must be one of {', '.join(map(repr, TOPOLOGIES))} or a BaseTopology instance, got {topology!r}"
         )
     return clone(topology, safe=False)
+
+
+def check_suits(topology, n_networks, fusion_round=0):
+    """Raise what a topology's round would raise, or ValueError if its pairs are none of so many networks.
+
+    A copy of the topology is asked, so that one that keeps track of its rounds does not count this one.
+    """
+    check_pairs(clone(topology, safe=False).pairs(n_networks, fusion_round, np.random.RandomState(0)), n_networks)

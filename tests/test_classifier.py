@@ -34,7 +34,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import skfusion.training
 from skfusion import FusedMLPClassifier, fuse
 from skfusion.partition import DirichletPartitioner, GroupPartitioner, PredefinedPartitioner
-from skfusion.topology import BaseTopology, HypercubeTopology, RandomTopology, RingTopology
+from skfusion.topology import BaseTopology, GraphTopology, HypercubeTopology, RandomTopology, RingTopology
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -383,6 +383,28 @@ class BrokenTopology(BaseTopology):
 def test_a_topology_that_names_networks_that_are_not_there_is_refused(pairs, match):
     with pytest.raises(ValueError, match=match):
         model(topology=BrokenTopology(pairs)).fit(X, Y)
+
+
+@pytest.mark.parametrize(
+    ("topology", "match"),
+    [
+        (HypercubeTopology(incomplete="raise"), "n_networks must be a power of two .* got 3"),
+        (HypercubeTopology(incomplete="yes"), "incomplete must be one of 'skip', 'raise'; got 'yes'"),
+        (GraphTopology([(0, 3)]), "graph must have nodes from 0 to 2, .* got the node 3"),
+        (BrokenTopology([(0, 3)]), r"got the pair \(0, 3\)"),
+    ],
+    ids=repr,
+)
+def test_a_topology_that_does_not_suit_is_refused_before_any_training(topology, match):
+    recorder = Recorder()
+    params = {"n_networks": 3, "topology": topology, "fusion_frequency": 10**6}
+    with pytest.raises(ValueError, match=match):
+        model(**params).set_callbacks(recorder).fit(X, Y)
+    assert not any("begin" in event for event in recorder.events)
+    with pytest.raises(ValueError, match=match):
+        model(**params).partial_fit(X, Y, classes=[0, 1, 2])
+    model(**params | {"fusion_rate": 0}).fit(X, Y)
+    model(**params | {"n_networks": 1}).fit(X, Y)
 
 
 @pytest.mark.parametrize("name", TOPOLOGIES)
