@@ -34,7 +34,7 @@ from skfusion._typing import (
     TopologyName,
 )
 from skfusion.network import Network
-from skfusion.partition import BasePartitioner, check_partition, check_partitioner
+from skfusion.partition import BasePartitioner, check_n_networks, check_partition, check_partitioner
 from skfusion.topology import BaseTopology, check_suits, check_topology
 from skfusion.training import Progress, Rounds, Stopping, hold_out, sparsified
 
@@ -451,11 +451,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
             X, y, weight = X[kept], y[kept], weight[kept]
             groups = None if groups is None else groups[kept]
         targets = self._encode(y, weight, X.dtype, classes)
-        if self.n_networks is not None and self.n_networks > len(y):
-            raise ValueError(
-                f"n_networks must be at most the number of rows, n_samples = {len(y)}, so that no peer is empty; got "
-                f"{self.n_networks}"
-            )
+        check_n_networks(self.n_networks, len(y))
         partition = partitioner.partition(
             X, y, groups=groups, n_networks=self.n_networks, random_state=progress.partition_rng
         )

@@ -74,6 +74,15 @@ def check_groups(groups, n_samples):
     if array.shape != (n_samples,):
         got = len(array) if array.ndim == 1 else f"shape {array.shape}"
         raise ValueError(f"groups must have one label for each of the {n_samples} rows, got {got}")
+    right = "groups must be labels that can be sorted, such as numbers or strings, and none may be missing; got"
+    try:
+        labels = np.unique(array)
+    except TypeError:
+        types = sorted({type(label).__name__ for label in array})
+        raise ValueError(f"{right} labels of type {', '.join(types)}") from None
+    missing = labels[np.not_equal(labels, labels)]  # NaN and NaT
+    if len(missing):
+        raise ValueError(f"{right} {missing[0]}")
     return array
 
 

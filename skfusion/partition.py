@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils import check_consistent_length, check_random_state, column_or_1d
 
+from skfusion._inputs import check_groups
 from skfusion._typing import IntArray, MatrixLike, RandomState
 from skfusion._validation import check_choice, check_integer, check_real
 
@@ -23,6 +24,19 @@ __all__ = [
 
 # How often Dirichlet proportions that leave a peer without rows are drawn anew.
 _DIRICHLET_DRAWS = 100
+
+
+def check_n_networks(n_networks, n_samples):
+    """Return a number of peers that there are rows for as an int, or raise TypeError or ValueError; None stays None."""
+    if n_networks is None:
+        return None
+    n_networks = check_integer("n_networks", n_networks, 1)
+    if n_networks > n_samples:
+        raise ValueError(
+            f"n_networks must be at most the number of rows, n_samples = {n_samples}, so that no peer is empty; got "
+            f"{n_networks}"
+        )
+    return n_networks
 
 
 def check_partition(parts, n_samples, n_networks=None):
@@ -123,11 +137,8 @@ class _AssigningPartitioner(BasePartitioner):
         targets = column_or_1d(y) if self._by_class else np.asarray(y)
         if X is not None:
             check_consistent_length(X, targets)
-        labels = None if groups is None else column_or_1d(groups)
-        if labels is not None and len(labels) != len(targets):
-            raise ValueError(f"groups must have one label for each of the {len(targets)} rows, got {len(labels)}")
-        if n_networks is not None:
-            n_networks = check_integer("n_networks", n_networks, 1)
+        labels = check_groups(groups, len(targets))
+        n_networks = check_n_networks(n_networks, len(targets))
         peer_of_row, n_networks = self._assign(targets, labels, n_networks, check_random_state(random_state))
         order = np.argsort(peer_of_row, kind="stable")
         ends = np.cumsum(np.bincount(peer_of_row, minlength=n_networks))
@@ -328,10 +339,15 @@ class PredefinedPartitioner(_AssigningPartitioner):
         peer_of_row = np.asarray(self.peer_of_row)
         if peer_of_row.shape != (len(y),) or peer_of_row.dtype.kind not in "iu" or peer_of_row.min() < 0:
             raise ValueError(
-                f"peer_of_row must hold the index of a peer, from 0, for each of the {len(y)} rows, got "
-                f"{self.peer_of_row!r}"
+                f"peer_of_row must hold the index of a peer, from 0, for each of the {len(y)} rows, not counting those "
+                f"of sample_weight 0; got {peer_of_row!r}"
             )
         natural = int(peer_of_row.max()) + 1
+        if natural > len(y):
+            raise ValueError(
+                f"peer_of_row must name peers from 0 to {len(y) - 1}, so that each has one of the {len(y)} rows; got "
+                f"{natural - 1}"
+            )
         if n_networks is not None and n_networks < natural:
             raise ValueError(
                 f"peer_of_row must name peers below n_networks={n_networks}, got {natural - 1}; set "

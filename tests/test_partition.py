@@ -3,6 +3,7 @@
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -143,7 +144,7 @@ def test_classes_per_network_with_labels_that_are_strings():
         (ClassPartitioner(4), 3, ValueError, "classes_per_network must be at most 3.*got 4"),
         (ClassPartitioner(0), 3, ValueError, "classes_per_network must be at least 1, got 0"),
         (ClassPartitioner(1.5), 3, TypeError, "classes_per_network must be an integer .*got 1.5"),
-        (ClassPartitioner(), 7, ValueError, "peer 6 of 7 would be empty.*n_networks lower"),
+        (ClassPartitioner(), 7, ValueError, "n_networks must be at most .* n_samples = 6, .*got 7"),
     ],
 )
 def test_class_partitions_that_cannot_be_are_refused(partitioner, n_networks, error, match):
@@ -336,12 +337,6 @@ def test_without_a_natural_number_one_must_be_given(partitioner):
         partitioner.partition(None, [0, 1, 0, 1])
 
 
-@pytest.mark.parametrize("partitioner", [RandomPartitioner(), StratifiedPartitioner()], ids=repr)
-def test_more_peers_than_rows_are_refused_by_naming_the_peer_and_what_to_change(partitioner):
-    with pytest.raises(ValueError, match=r"peer 4 of 5 would be empty.* 4 rows; set n_networks lower, give more rows"):
-        partitioner.partition(None, [0, 1, 0, 1], n_networks=5, random_state=0)
-
-
 @pytest.mark.parametrize("partitioner", EVERY, ids=repr)
 @pytest.mark.parametrize(
     ("n_networks", "error"), [(0, ValueError), (-2, ValueError), (2.0, TypeError), ("2", TypeError)]
@@ -356,6 +351,39 @@ def test_a_number_of_networks_that_is_no_positive_integer_is_refused(partitioner
 def test_groups_of_wrong_length_are_refused(partitioner, n_groups):
     with pytest.raises(ValueError, match=f"groups must have one label for each of the 4 rows, got {n_groups}"):
         partitioner.partition(None, [0, 1, 0, 1], groups=np.arange(n_groups), n_networks=2)
+
+
+@pytest.mark.parametrize(
+    ("groups", "got"),
+    [
+        (["a", None, "b", "a"], "labels of type NoneType, str"),
+        ([None] * 4, "labels of type NoneType"),
+        (pd.Series(["a", pd.NA, "b", "a"], dtype="string"), "labels of type NAType, str"),
+        (np.array([1, "a", 2, "b"], dtype=object), "labels of type int, str"),
+        ([1.0, np.nan, 2.0, np.nan], "nan"),
+        (np.array([1.0, np.nan, 2.0, 1.0], dtype=object), "nan"),
+        (pd.to_datetime(pd.Series(["2020-01-01", None, "2020-01-02", None])), "NaT"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_groups_that_are_missing_or_cannot_be_sorted_are_refused(groups, got):
+    match = f"groups must be labels that can be sorted.* none may be missing; got {got}"
+    with pytest.raises(ValueError, match=match):
+        GroupPartitioner().partition(None, [0, 1, 0, 1], groups=groups)
+    with pytest.raises(ValueError, match=match):
+        FusedMLPClassifier(n_networks=None).fit(np.ones((4, 1)), [0, 1, 0, 1], groups=groups)
+
+
+@pytest.mark.parametrize("partitioner", EVERY, ids=repr)
+@pytest.mark.parametrize("n_networks", [5, 10**15])
+def test_more_peers_than_rows_are_refused_before_anything_is_done_for_each(partitioner, n_networks):
+    with pytest.raises(ValueError, match=f"n_networks must be at most .* n_samples = 4, .* got {n_networks}"):
+        partitioner.partition(None, [0, 1, 0, 1], groups=[0, 0, 1, 1], n_networks=n_networks)
+
+
+def test_a_peer_of_ones_own_beyond_the_rows_is_refused():
+    with pytest.raises(ValueError, match=f"peer_of_row must name peers from 0 to 3.* of the 4 rows; got {10**15}"):
+        PredefinedPartitioner([0, 1, 10**15, 2]).partition(None, [0, 1, 0, 1])
 
 
 @pytest.mark.parametrize("partitioner", EVERY, ids=repr)
