@@ -1,5 +1,6 @@
 """Checks of the parameters that the classifier and the regressor share."""
 
+from collections.abc import Sequence
 from numbers import Integral, Number
 
 import numpy as np
@@ -68,7 +69,7 @@ def _batch_size(batch_size):
 def check_hidden_layer_sizes(hidden_layer_sizes):
     """Return the sizes as a tuple of int, or raise TypeError or ValueError."""
     one = isinstance(hidden_layer_sizes, Number)
-    if isinstance(hidden_layer_sizes, str) or not (one or hasattr(hidden_layer_sizes, "__len__")):
+    if isinstance(hidden_layer_sizes, str) or not (one or isinstance(hidden_layer_sizes, Sequence | np.ndarray)):
         raise TypeError(f"hidden_layer_sizes must be an integer or a sequence of integers, got {hidden_layer_sizes!r}")
     try:
         sizes = [hidden_layer_sizes] if one else hidden_layer_sizes
@@ -79,7 +80,7 @@ def check_hidden_layer_sizes(hidden_layer_sizes):
 
 def check_prediction(prediction, n_networks=None):
     """Return what to predict by, or raise ValueError; ``n_networks`` is None as long as it is not known."""
-    if prediction in ("consensus", "vote"):
+    if isinstance(prediction, str) and prediction in ("consensus", "vote"):
         return prediction
     if not isinstance(prediction, Integral) or isinstance(prediction, bool):
         raise ValueError(f"prediction must be 'consensus', 'vote' or the index of a peer, got {prediction!r}")

@@ -638,7 +638,7 @@ def test_predictions_are_by_the_consensus_the_vote_or_one_peer():
     assert not np.allclose(found["consensus"], found["vote"], atol=1e-3)
 
 
-@pytest.mark.parametrize("prediction", [-1, 4, "mean", None, 1.0, True])
+@pytest.mark.parametrize("prediction", [-1, 4, "mean", None, 1.0, True, np.arange(3)])
 def test_predictions_by_whom_there_is_not_are_refused(prediction):
     with pytest.raises((TypeError, ValueError), match="prediction must be"):
         model(prediction=prediction).fit(X, Y)
@@ -1733,7 +1733,7 @@ def test_fewer_rows_than_peers_are_refused():
     ("name", "values", "error"),
     [
         ("hidden_layer_sizes", [0, -3, (5, 0), (5, -1)], ValueError),
-        ("hidden_layer_sizes", [2.5, (5, 2.5), None, True], TypeError),
+        ("hidden_layer_sizes", [2.5, (5, 2.5), None, True, {5, 4}, {5: 4}, "5"], TypeError),
         ("n_networks", [0, -1], ValueError),
         ("n_networks", [2.0, "8", True], TypeError),
         ("fusion_rate", [-0.1, 1.1, np.nan], ValueError),
