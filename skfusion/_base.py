@@ -162,9 +162,16 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
     def _validation_score(self, target, answers, sample_weight):
         """Return the score of answers to encoded targets."""
 
-    def _hold_out(self, partition, rng):
+    def _hold_out(self, rows, rng):
         """Split each peer's rows into those to train on and those to validate on."""
-        return hold_out(partition, self.validation_fraction, rng)
+        train, held_out = hold_out(rows.partition, self.validation_fraction, rng)
+        weight = rows.data.sample_weight
+        if weight is not None and not weight[np.concatenate(held_out)].any():
+            raise ValueError(
+                f"early_stopping needs held-out rows that class_weight gives a weight, but those that "
+                f"validation_fraction={self.validation_fraction:g} takes have none; set it higher"
+            )
+        return train, held_out
 
     def _check_parameters(self):
         """Check all parameters, and return those of training and fusion."""
@@ -202,14 +209,14 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         settings = self._check_parameters()
         old = self._ensemble if self.warm_start and self.__sklearn_is_fitted__() else None
         if old is None:
-            self.__dict__.pop("_ensemble", None)  # so that a fit that fails leaves no model behind
+            self._forget()  # so that a fit that fails leaves no model behind
         X, y = self._validate(X, y, old)
         progress = Progress.start(self.random_state)
         known = None if old is None else getattr(self, "classes_", None)
         rows = self._prepare(X, y, sample_weight, groups, progress, known)
         train, held_out = rows.partition, None
         if self.early_stopping:
-            train, held_out = self._hold_out(train, progress.partition_rng)
+            train, held_out = self._hold_out(rows, progress.partition_rng)
         if old is None:
             ensemble = self._start(rows, settings, progress)
         else:
@@ -238,6 +245,11 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
             self._epoch(_Run(ensemble, rounds, rows))
         self._publish(ensemble, rows, n_iter=1)
         return self
+
+    def _forget(self):
+        """Drop all that an earlier fit has left."""
+        for name in [name for name in self.__dict__ if name == "_ensemble" or name.endswith("_")]:
+            delattr(self, name)
 
     # Afterwards
 
@@ -404,7 +416,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         return self._ensemble
 
     def _validate_features(self, X):
-        return validate_data(self, X, accept_sparse="csr", dtype=(np.float64, np.float32), reset=False)
+        return validate_data(self, X, accept_sparse="csr", dtype=self._ensemble.weights.dtype, reset=False)
 
     def _answers(self, X):
         """Class probabilities or outputs, by ``prediction``."""

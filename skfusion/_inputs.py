@@ -53,7 +53,7 @@ def check_numbers(y, dtype):
     """Return targets of regression as finite numbers of ``dtype``, or raise TypeError or ValueError."""
     if issparse(y):
         raise TypeError(f"y must be a dense array, got a {type(y).__name__}; pass y.toarray()")
-    if y.dtype.kind in "SU":
+    if y.dtype.kind in "SUmM":
         raise ValueError(f"y must hold numbers, got {str(y.flat[0])!r}; FusedMLPClassifier takes labels")
     try:
         with np.errstate(over="ignore"):

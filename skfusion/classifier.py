@@ -144,7 +144,8 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
         mean, each counted by its number of rows; "fusion_rounds", how many there were in the epoch;
         "disagreement_before_fusion" and "disagreement_after_fusion", the root mean square distance of the peers'
         weights from the consensus around the epoch's last fusion round; "numbers_sent", by each peer;
-        "seconds"; and with ``early_stopping`` "validation_scores", for each peer the accuracy on what it held out.
+        "seconds"; and with ``early_stopping`` "validation_scores", for each peer the accuracy on what it held out,
+        NaN where ``class_weight`` gives none of that a weight.
     loss_, best_loss_ : float
         Mean of the peers' losses in the last epoch, each counted by its number of rows, and the lowest such mean.
     loss_curve_ : list of float
@@ -379,4 +380,6 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
         return accuracy_score(column_or_1d(y), predicted, sample_weight=sample_weight)
 
     def _validation_score(self, target, answers, sample_weight):
+        if sample_weight is not None and not sample_weight.any():
+            return np.nan
         return np.average(answers.argmax(axis=1) == target, weights=sample_weight)

@@ -10,7 +10,7 @@ from skfusion import _kernels
 
 ACTIVATIONS = ("identity", "logistic", "tanh", "relu")
 OUTPUTS = ("softmax", "logistic", "tanh", "identity")
-# Rows converted to the weights' dtype and memory order at a time.
+# Rows converted to C order at a time.
 _ROWS_AT_ONCE = 8192
 # Outputs of the paper's tanh network are targets, not probabilities; below this they are squeezed, not cut off.
 _SMALLEST_SCORE = 1e-3
@@ -91,7 +91,7 @@ class Network:
         Parameters
         ----------
         weights : ndarray of shape (n_parameters,)
-        X : {ndarray, sparse} of shape (n_samples, n_features)
+        X : {ndarray, CSR} of shape (n_samples, n_features), of the weights' dtype
 
         Returns
         -------
@@ -99,8 +99,7 @@ class Network:
         """
         result = np.empty((X.shape[0], self.layer_sizes[-1]), weights.dtype)
         for rows in gen_batches(X.shape[0], _ROWS_AT_ONCE):
-            chunk = X[rows].astype(weights.dtype, order="C", copy=False) if isinstance(X, np.ndarray) else X[rows]
-            chunk = chunk.astype(weights.dtype, copy=False)
+            chunk = np.ascontiguousarray(X[rows]) if isinstance(X, np.ndarray) else X[rows]
             result[rows] = _kernels.Forward(self, chunk).outputs(weights)
         return result
 
@@ -113,7 +112,7 @@ class Network:
         Parameters
         ----------
         weights : ndarray of shape (n_parameters,)
-        X : {ndarray, sparse} of shape (n_samples, n_features)
+        X : {ndarray, CSR} of shape (n_samples, n_features), of the weights' dtype
 
         Returns
         -------

@@ -226,8 +226,8 @@ class FusedMLPRegressor(MultiOutputMixin, RegressorMixin, BaseFusedMLP):
     def _metric(self, y, predicted, sample_weight):
         return r2_score(y, predicted, sample_weight=sample_weight)
 
-    def _hold_out(self, partition, rng):
-        train, held_out = super()._hold_out(partition, rng)
+    def _hold_out(self, rows, rng):
+        train, held_out = super()._hold_out(rows, rng)
         n_held_out = sum(len(part) for part in held_out)
         if n_held_out < 2:
             raise ValueError(

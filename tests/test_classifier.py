@@ -552,6 +552,14 @@ def test_weights_and_probabilities_have_the_floats_of_the_input(dtype):
     assert fitted.predict_proba(X.astype(dtype)).dtype == dtype
 
 
+def test_rows_too_large_for_the_weights_floats_are_refused():
+    fitted = model().fit(X.astype(np.float32), Y)
+    for method in (fitted.predict, fitted.predict_proba, lambda rows: fitted.peer_scores(rows, Y)):
+        refused = pytest.raises(ValueError, match=r"Input X contains .* too large for dtype\('float32'\)")
+        with refused, np.errstate(all="ignore"):
+            method(1e300 * X)
+
+
 def test_integer_input_becomes_double_precision():
     fitted = model().fit((10 * X).astype(int), Y)
     assert fitted.weights_.dtype == np.float64
@@ -1067,6 +1075,16 @@ def test_each_peer_holds_out_rows_of_its_own_and_is_scored_on_these():
     assert correct[first_layers_changed(fitted, start)[1]].mean() > scores[1] + 0.3  # it has learnt those by heart
 
 
+def test_a_peer_whose_held_out_rows_have_no_weight_has_no_score_of_its_own():
+    params = {"early_stopping": True, "partitioner": "class", "n_networks": None}
+    fitted = model(**params, class_weight={0: 0}).fit(X, Y)
+    scores = np.array([record["validation_scores"] for record in fitted.history_])
+    np.testing.assert_array_equal(np.isnan(scores), [[True, False, False]] * 3)
+    np.testing.assert_allclose(fitted.validation_scores_, scores[:, 1:].mean(axis=1))
+    with pytest.raises(ValueError, match=r"early_stopping needs .* class_weight .* validation_fraction=0\.1 .*higher"):
+        model(early_stopping=True, class_weight={1: 0, 2: 0}, n_networks=1, random_state=1).fit(X[49:], Y[49:])
+
+
 @pytest.mark.parametrize("prediction", ["consensus", "vote", 2])
 def test_validation_scores_are_those_of_the_peers_held_out_rows(prediction):
     params = {"early_stopping": True, "validation_fraction": 0.2, "prediction": prediction}
@@ -1227,6 +1245,10 @@ def test_a_fit_that_fails_leaves_no_model_half_fitted(params):
         fitted.fit(X2, Y2)
     with pytest.raises(NotFittedError):
         fitted.predict(X2)
+    fresh = model(**params)
+    with pytest.raises(ValueError):
+        fresh.fit(X2, Y2)
+    assert set(vars(fitted)) == set(vars(fresh))
 
 
 @pytest.mark.parametrize(
