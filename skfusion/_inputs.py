@@ -8,6 +8,8 @@ from scipy.sparse import issparse
 from sklearn.utils import check_array
 from sklearn.utils.class_weight import compute_class_weight
 
+from skfusion._validation import check_real
+
 
 @dataclass(frozen=True)
 class Targets:
@@ -33,10 +35,10 @@ class Targets:
     attributes: dict
 
 
-def check_classes(classes):
+def check_classes(name, classes):
     """Return sorted classes if there are two at least, or raise ValueError."""
     if len(classes) < 2:
-        raise ValueError(f"y must have at least 2 classes, got 1 class: {classes.tolist()[0]!r}")
+        raise ValueError(f"{name} must have at least 2 classes, got 1 class: {classes.tolist()[0]!r}")
     return classes
 
 
@@ -106,17 +108,25 @@ def relative_weight(sample_weight, class_weight, y, classes, dtype):
     """Multiply the rows' and their classes' weights, relative to their mean; None if all are alike."""
     weight = sample_weight
     if class_weight is not None:
-        if not isinstance(class_weight, dict) and class_weight != "balanced":
-            raise ValueError(f"class_weight must be a dict, 'balanced' or None, got {class_weight!r}")
+        _check_class_weight(class_weight)
         by_class = compute_class_weight(class_weight, classes=classes, y=y, sample_weight=sample_weight)
-        if not (np.isfinite(by_class).all() and (by_class >= 0).all() and by_class.any()):
-            raise ValueError(f"class_weight must hold finite weights of at least 0, not all 0; got {class_weight!r}")
-        by_class = by_class / by_class.max()
-        weight = by_class[encode(y, classes)] * (1 if weight is None else weight / weight.max())
+        of_rows = by_class[encode(y, classes)]
+        if not of_rows.any():
+            raise ValueError(f"class_weight must not be 0 for all classes of y, got {class_weight!r}")
+        weight = of_rows / of_rows.max() * (1 if weight is None else weight / weight.max())
     if weight is None:
         return None
     weight = weight / weight.max()
     return (weight / weight.mean()).astype(dtype)
+
+
+def _check_class_weight(class_weight):
+    """Raise TypeError or ValueError unless it is "balanced" or a dict of weights."""
+    if isinstance(class_weight, dict):
+        for name, weight in class_weight.items():
+            check_real(f"class_weight[{name!r}]", weight, open_maximum=True)
+    elif not (isinstance(class_weight, str) and class_weight == "balanced"):
+        raise ValueError(f"class_weight must be a dict, 'balanced' or None, got {class_weight!r}")
 
 
 def check_weights(weights, old):

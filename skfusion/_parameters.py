@@ -18,11 +18,14 @@ def check_parameters(estimator):
     check_choice("activation", estimator.activation, ACTIVATIONS)
     check_choice("init", estimator.init, ("shared", "independent"))
     check_integer("max_iter", estimator.max_iter, 1)
-    check_integer("n_iter_no_change", estimator.n_iter_no_change, 1)
+    if estimator.n_iter_no_change != np.inf:
+        check_integer("n_iter_no_change", estimator.n_iter_no_change, 1)
     check_real("tol", estimator.tol, open_maximum=True)
     check_real("validation_fraction", estimator.validation_fraction, 0, 1, open_minimum=True, open_maximum=True)
-    for name in ("early_stopping", "warm_start", "verbose"):
+    for name in ("early_stopping", "warm_start"):
         check_flag(name, getattr(estimator, name))
+    if not isinstance(estimator.verbose, bool):
+        check_integer("verbose", estimator.verbose, 0)
     if estimator.n_networks is not None:
         check_integer("n_networks", estimator.n_networks, 1)
     check_hidden_layer_sizes(estimator.hidden_layer_sizes)

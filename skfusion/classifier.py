@@ -91,7 +91,7 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
     tol : float, default=1e-4
         Training stops when ``loss_``, or with ``early_stopping`` the validation score, has not improved by ``tol`` in
         more than ``n_iter_no_change`` epochs running.
-    n_iter_no_change : int, default=10
+    n_iter_no_change : int or inf, default=10
         See ``tol``.
     shuffle : bool, default=True
         Whether each peer takes its rows in a new random order in each epoch.
@@ -113,7 +113,7 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
     n_jobs : int or None, default=None
         Number of threads that train peers, through joblib; results do not depend on it.  Work too small to gain
         from threads runs in one.
-    verbose : bool, default=False
+    verbose : bool or int, default=False
         Whether to print the loss of each epoch.
 
     Attributes
@@ -349,10 +349,10 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
             raise ValueError("classes must be passed to the first call of partial_fit, got None")
         if classes is None:
             return self.classes_
-        classes = check_classes(unique_labels(classes))
+        classes = unique_labels(classes)
         if fitted and not np.array_equal(classes, self.classes_):
             raise ValueError(f"classes must stay {self.classes_.tolist()!r}, those of the first call; got {classes!r}")
-        return classes
+        return check_classes("classes", classes)
 
     def _validate(self, X, y, old):
         X, y = self._validate_rows(X, y, old)
@@ -361,7 +361,7 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
 
     def _encode(self, y, sample_weight, dtype, classes):
         if classes is None:
-            classes = check_classes(unique_labels(y))
+            classes = check_classes("y, apart from rows of sample_weight 0,", unique_labels(y))
         codes = encode(y, classes)
         weight = relative_weight(sample_weight, self.class_weight, y, classes, dtype)
         return Targets(codes, weight, *self._outputs_for(classes), {"classes_": classes})

@@ -60,7 +60,7 @@ def _check_estimator(estimator, *attributes):
     for attribute in attributes:
         if not hasattr(estimator, attribute):
             raise TypeError(
-                f"estimator must be a fitted FusedMLPClassifier, which has {attribute}, got {estimator!r}; "
+                f"estimator must have {attribute}, as a FusedMLPClassifier has once it has trained, got {estimator!r}; "
                 "pass the last step of a pipeline, or the best_estimator_ of a search"
             )
 

@@ -75,7 +75,7 @@ class FusedMLPRegressor(MultiOutputMixin, RegressorMixin, BaseFusedMLP):
     tol : float, default=1e-4
         Training stops when ``loss_``, or with ``early_stopping`` the validation score, has not improved by ``tol`` in
         more than ``n_iter_no_change`` epochs running.
-    n_iter_no_change : int, default=10
+    n_iter_no_change : int or inf, default=10
         See ``tol``.
     shuffle : bool, default=True
         Whether each peer takes its rows in a new random order in each epoch.
@@ -94,7 +94,7 @@ class FusedMLPRegressor(MultiOutputMixin, RegressorMixin, BaseFusedMLP):
     n_jobs : int or None, default=None
         Number of threads that train peers, through joblib; results do not depend on it.  Work too small to gain
         from threads runs in one.
-    verbose : bool, default=False
+    verbose : bool or int, default=False
         Whether to print the loss of each epoch.
 
     Attributes

@@ -973,6 +973,29 @@ def test_partial_fit_refuses_what_needs_all_rows(params, match):
         model(**params).partial_fit(X, Y, classes=[0, 1, 2])
 
 
+@pytest.mark.parametrize(
+    ("class_weight", "error", "match"),
+    [
+        ("balance", ValueError, "class_weight must be a dict, 'balanced' or None, got 'balance'"),
+        (np.ones(3), ValueError, "class_weight must be a dict, 'balanced' or None, got array"),
+        ({0: 1, 2: "heavy"}, TypeError, r"class_weight\[2\] must be a number in \[0, inf\), got 'heavy'"),
+        ({0: 1, 2: -1}, ValueError, r"class_weight\[2\] must be in \[0, inf\), got -1"),
+        ({0: np.nan}, ValueError, r"class_weight\[0\] must be in \[0, inf\), got nan"),
+        ({0: 0, 1: 0, 2: 0}, ValueError, "class_weight must not be 0 for all classes of y, got {0: 0, 1: 0, 2: 0}"),
+        ({3: 1}, ValueError, "classes, .* are not in class_weight"),
+    ],
+    ids=str,
+)
+def test_wrong_class_weights_are_named_with_their_value(class_weight, error, match):
+    with pytest.raises(error, match=match):
+        model(class_weight=class_weight).fit(X, Y)
+
+
+def test_a_portion_of_classes_without_weight_is_refused():
+    with pytest.raises(ValueError, match="class_weight must not be 0 for all classes of y"):
+        model(class_weight={0: 0}).partial_fit(X[:50], Y[:50], classes=[0, 1, 2])
+
+
 def test_a_dict_of_class_weights_does_for_partial_fit():
     weights = {0: 5.0, 1: 1.0, 2: 1.0}
     weighted = model(class_weight=weights).partial_fit(X, Y, classes=[0, 1, 2])
@@ -1737,9 +1760,9 @@ def test_input_of_unequal_lengths_is_refused():
 def test_one_class_is_refused_as_there_is_nothing_to_tell_apart():
     with pytest.raises(ValueError, match="at least 2 classes, got 1 class"):
         model().fit(X, np.zeros(len(Y)))
-    with pytest.raises(ValueError, match="at least 2 classes, got 1 class"):
+    with pytest.raises(ValueError, match=r"^classes must have at least 2 classes, got 1 class: 0"):
         model().partial_fit(X, np.zeros(len(Y)), classes=[0])
-    with pytest.raises(ValueError, match="at least 2 classes, got 1 class"):
+    with pytest.raises(ValueError, match="y, apart from rows of sample_weight 0, must have at least 2 classes, got 1"):
         model().fit(X, Y, sample_weight=Y == 1)
 
 
@@ -1790,7 +1813,8 @@ def test_fewer_rows_than_peers_are_refused():
         ("early_stopping", ["yes", 1], TypeError),
         ("validation_fraction", [0, 1, -0.1, 1.1], ValueError),
         ("warm_start", ["yes", 1], TypeError),
-        ("verbose", ["loud"], TypeError),
+        ("verbose", ["loud", None, 0.5], TypeError),
+        ("verbose", [-1], ValueError),
     ],
 )
 def test_a_wrong_parameter_is_named_with_its_value(name, values, error):
@@ -1819,6 +1843,8 @@ def test_a_wrong_parameter_is_named_with_its_value(name, values, error):
         {"momentum": 1.0, "nesterovs_momentum": False},
         {"beta_1": 0, "beta_2": 0, "solver": "adam"},
         {"tol": 0},
+        {"n_iter_no_change": np.inf},
+        {"verbose": 2},
         {"alpha": 0},
         {"prediction": np.int64(1)},
     ],
