@@ -8,7 +8,7 @@ import pytest
 
 import skfusion
 
-MODULES = [module.name for module in pkgutil.iter_modules(skfusion.__path__, "skfusion.")]
+MODULES = [module.name for module in pkgutil.walk_packages(skfusion.__path__, "skfusion.")]
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

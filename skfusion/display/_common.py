@@ -1,0 +1,62 @@
+"""What displays have in common: matplotlib when it is needed, estimators, styles and axes."""
+
+from __future__ import annotations  # the names of matplotlib's classes are there for type checkers alone
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    TwoAxes: TypeAlias = Axes | Sequence[Axes] | np.ndarray
+    Keywords: TypeAlias = dict[str, Any]
+
+
+def pyplot(caller):
+    """Import pyplot, or raise ImportError."""
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError:
+        raise ImportError(f"{caller} needs matplotlib: pip install 'skfusion[plots]'") from None
+    return plt
+
+
+def check_estimator(estimator, *attributes):
+    """Raise NotFittedError or TypeError unless the estimator has what is to be drawn."""
+    check_is_fitted(estimator)
+    for attribute in attributes:
+        if not hasattr(estimator, attribute):
+            raise TypeError(
+                f"estimator must have {attribute}, as a FusedMLPClassifier has once it has trained, got {estimator!r}; "
+                "pass the last step of a pipeline, or the best_estimator_ of a search"
+            )
+
+
+def styled(defaults, kw, artist):
+    """Let keyword arguments, under any of their names, override the defaults."""
+    from matplotlib.cbook import normalize_kwargs
+
+    return defaults | normalize_kwargs(kw, artist)
+
+
+def two_axes(plt, ax, figsize, *, sharex=False, **grid):
+    """Return the two axes given, or make two in place of the one given or in a new figure."""
+    if ax is None:
+        _, ax = plt.subplots(figsize=figsize, layout="constrained")
+    if isinstance(ax, plt.Axes):
+        if ax.get_subplotspec() is None:
+            raise ValueError("ax must be two Axes or one that is part of a grid of subplots, got one of its own")
+        ax.set_axis_off()
+        return ax.get_subplotspec().subgridspec(**grid).subplots(sharex=sharex)
+    axes = np.asarray(ax, dtype=object).ravel()
+    if len(axes) != 2 or not all(isinstance(one, plt.Axes) for one in axes):
+        raise ValueError(f"ax must be None, one or two matplotlib Axes, got {ax!r}")
+    return axes
+
+
+def count_in_integers(*axes):
+    for axis in axes:
+        axis.get_major_locator().set_params(integer=True, min_n_ticks=1)

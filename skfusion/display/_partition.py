@@ -1,0 +1,238 @@
+"""PartitionDisplay: who sees which classes."""
+
+from __future__ import annotations  # the names of matplotlib's classes are there for type checkers alone
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.utils import column_or_1d
+from sklearn.utils.multiclass import type_of_target
+
+from skfusion._typing import IntArray
+from skfusion.classifier import FusedMLPClassifier
+from skfusion.display._common import check_estimator, count_in_integers, pyplot, styled
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.collections import PolyCollection
+    from matplotlib.colors import Colormap
+    from matplotlib.figure import Figure
+
+    from skfusion.display._common import Keywords
+
+# Above which the figure leaves out what would be too crowded to be read.
+_MOST_CLASSES_IN_LEGEND = 15
+_MOST_SEPARATE_BARS = 100
+
+
+class PartitionDisplay:
+    """How many rows of each class each peer sees, as stacked bars.
+
+    Make one with :meth:`from_estimator` or :meth:`from_partition`.  All parameters are stored as attributes.
+
+    Parameters
+    ----------
+    counts : int ndarray of shape (n_networks, n_classes)
+        Number of rows.
+    classes : array-like of shape (n_classes,)
+        Class labels.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        The axes.
+    figure_ : matplotlib Figure
+        The figure.
+    bars_ : list of matplotlib PolyCollection
+        For each class its part of the peers' bars.
+
+    See Also
+    --------
+    skfusion.partition : The partitioners.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skfusion.display import PartitionDisplay
+    >>> from skfusion.partition import DirichletPartitioner
+    >>> X, y = load_iris(return_X_y=True)
+    >>> partition = DirichletPartitioner().partition(X, y, n_networks=4, random_state=0)
+    >>> PartitionDisplay.from_partition(partition, y).counts
+    array([[ 2,  0,  2],
+           [ 3,  0,  1],
+           [19,  7, 41],
+           [26, 43,  6]])
+    """
+
+    ax_: Axes
+    figure_: Figure
+    bars_: list[PolyCollection]
+
+    def __init__(self, *, counts: IntArray, classes: Sequence[Any] | np.ndarray):
+        self.counts = counts
+        self.classes = classes
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: FusedMLPClassifier,
+        y: ArrayLike,
+        *,
+        cmap: str | Colormap = "viridis",
+        ax: Axes | None = None,
+        bar_kw: Keywords | None = None,
+    ) -> Self:
+        """Draw which classes the peers of a classifier were shown.
+
+        Parameters
+        ----------
+        estimator : FusedMLPClassifier
+            A fitted classifier.
+        y : array-like of shape (n_samples,)
+            The class labels passed to ``fit``.
+        cmap : str or matplotlib Colormap, default="viridis"
+            Colours of the classes, from the first to the last.
+        ax : matplotlib Axes or None, default=None
+            Axes to draw on; None for a new figure.
+        bar_kw : dict or None, default=None
+            Keyword arguments of matplotlib's ``PolyCollection``, for the bars.
+
+        Returns
+        -------
+        PartitionDisplay
+            What is drawn.
+
+        Raises
+        ------
+        NotFittedError, TypeError
+            If the estimator is not fitted, or no FusedMLPClassifier.
+        ValueError
+            As :meth:`from_partition`.
+        """
+        check_estimator(estimator, "partition_", "classes_")
+        return cls.from_partition(estimator.partition_, y, cmap=cmap, ax=ax, bar_kw=bar_kw)
+
+    @classmethod
+    def from_partition(
+        cls,
+        partition: Sequence[ArrayLike],
+        y: ArrayLike,
+        *,
+        cmap: str | Colormap = "viridis",
+        ax: Axes | None = None,
+        bar_kw: Keywords | None = None,
+    ) -> Self:
+        """Draw which classes are in the parts of a partition.
+
+        Parameters
+        ----------
+        partition : list of int ndarray
+            For each peer the indices of its rows.
+        y : array-like of shape (n_samples,)
+            Class labels of the rows.
+        cmap : str or matplotlib Colormap, default="viridis"
+            Colours of the classes, from the first to the last.
+        ax : matplotlib Axes or None, default=None
+            Axes to draw on; None for a new figure.
+        bar_kw : dict or None, default=None
+            Keyword arguments of matplotlib's ``PolyCollection``, for the bars.
+
+        Returns
+        -------
+        PartitionDisplay
+            What is drawn.
+
+        Raises
+        ------
+        ValueError
+            If y holds no class labels, as that of a regression does, or ``partition`` no indices of its rows.
+        """
+        kind = type_of_target(y, input_name="y")
+        if kind not in ("binary", "multiclass"):
+            raise ValueError(
+                f"y must be class labels, which PartitionDisplay counts for each peer, got a target of type {kind!r}"
+            )
+        classes, codes = np.unique(column_or_1d(y), return_inverse=True)
+        parts = [_check_part(part, peer, len(codes)) for peer, part in enumerate(partition)]
+        if not parts:
+            raise ValueError("partition must have at least one peer, got none")
+        counts = [np.bincount(codes[part], minlength=len(classes)) for part in parts]
+        return cls(counts=np.array(counts), classes=classes).plot(ax, cmap=cmap, bar_kw=bar_kw)
+
+    def plot(self, ax: Axes | None = None, *, cmap: str | Colormap = "viridis", bar_kw: Keywords | None = None) -> Self:
+        """Draw the bars.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes or None, default=None
+            Axes to draw on; None for a new figure.
+        cmap : str or matplotlib Colormap, default="viridis"
+            Colours of the classes, from the first to the last.
+        bar_kw : dict or None, default=None
+            Keyword arguments of matplotlib's ``PolyCollection``, for the bars.
+
+        Returns
+        -------
+        PartitionDisplay
+            Itself.
+
+        Raises
+        ------
+        ImportError
+            If there is no matplotlib.
+        """
+        plt = pyplot("PartitionDisplay.plot")
+        from matplotlib.collections import PolyCollection
+
+        if ax is None:
+            _, ax = plt.subplots(layout="constrained")
+        self.ax_, self.figure_ = ax, ax.figure  # type: ignore[assignment]  # or a part of a figure
+        colors = plt.get_cmap(cmap, len(self.classes))
+        apart = len(self.counts) <= _MOST_SEPARATE_BARS
+        border = dict(edgecolor="white", linewidth=0.5) if apart else dict(linewidth=0, antialiased=False)
+        self.bars_ = []
+        for code, rectangles in enumerate(_stacked(self.counts, width=0.8 if apart else 1)):
+            defaults = dict(facecolor=colors(code), label=str(self.classes[code])) | border
+            bars = PolyCollection(rectangles, **styled(defaults, bar_kw, PolyCollection))
+            ax.add_collection(bars)
+            self.bars_.append(bars)
+        ax.autoscale_view()
+        ax.set(xlabel="peer", ylabel="rows")
+        ax.set_ylim(bottom=0)
+        count_in_integers(ax.xaxis, ax.yaxis)
+        self._explain_colors(plt, colors)
+        return self
+
+    def _explain_colors(self, plt, colors):
+        n_classes = len(self.classes)
+        if n_classes <= _MOST_CLASSES_IN_LEGEND:
+            self.ax_.legend(title="class", loc="upper left", bbox_to_anchor=(1, 1), reverse=True)
+            return
+        scale = plt.cm.ScalarMappable(plt.Normalize(-0.5, n_classes - 0.5), colors)
+        ticks = np.arange(0, n_classes, -(-n_classes // _MOST_CLASSES_IN_LEGEND))
+        colorbar = self.figure_.colorbar(scale, ax=self.ax_, label="class")
+        colorbar.set_ticks(ticks, labels=[str(self.classes[tick]) for tick in ticks])
+
+
+def _check_part(part, peer, n_samples):
+    """Return a peer's row indices as an array, or raise ValueError."""
+    part = np.asarray(part)
+    if part.ndim != 1 or part.dtype.kind not in "iu" or (part.size and not 0 <= part.min() <= part.max() < n_samples):
+        raise ValueError(
+            f"partition must consist of 1-D arrays of indices of the {n_samples} rows of y; "
+            f"that of peer {peer} is {part!r}"
+        )
+    return part
+
+
+def _stacked(counts, width):
+    """For each class the rectangles, of shape (n_bars, 4, 2), of those peers' bars that have any of it."""
+    tops = np.cumsum(counts, axis=1)
+    for code in range(counts.shape[1]):
+        peers = np.flatnonzero(counts[:, code])
+        left, right, top = peers - width / 2, peers + width / 2, tops[peers, code]
+        bottom = top - counts[peers, code]
+        corners = [(left, bottom), (right, bottom), (right, top), (left, top)]
+        yield np.moveaxis(np.array(corners, dtype=float), 2, 0)

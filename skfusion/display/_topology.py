@@ -1,0 +1,276 @@
+"""TopologyDisplay: whom a round joins, and what it does to them."""
+
+from __future__ import annotations  # the names of matplotlib's classes are there for type checkers alone
+
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+from skfusion._base import BaseFusedMLP
+from skfusion._typing import FloatArray, FusionRule, IntArray, RandomState, TopologyName
+from skfusion.display._common import check_estimator, count_in_integers, pyplot, two_axes
+from skfusion.fusion import check_pairs
+from skfusion.topology import BaseTopology, check_topology
+
+if TYPE_CHECKING:
+    from matplotlib.colorbar import Colorbar
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
+    from matplotlib.quiver import Quiver
+    from matplotlib.text import Text
+
+    from skfusion.display._common import Keywords, TwoAxes
+
+# Above which the figure leaves out what would be too crowded to be read.
+_MOST_NUMBERED_PAIRS = 32
+_MOST_NUMBERED_PEERS = 16
+_MOST_PRINTED_SHARES = 10
+
+
+class TopologyDisplay:
+    """The pairs of one fusion round as a graph, and what the round does to the peers as a matrix.
+
+    Make one with :meth:`from_estimator` or :meth:`from_topology`.  All parameters are stored as attributes.
+
+    Parameters
+    ----------
+    pairs : int ndarray of shape (n_pairs, 2)
+        Ordered pairs of peers, in the order in which they fuse.
+    mixing_matrix : ndarray of shape (n_networks, n_networks)
+        For each peer after the round (row) the share of each peer before it (column).
+
+    Attributes
+    ----------
+    axes_ : ndarray of shape (2,) of matplotlib Axes
+        The axes of the graph, and those of the matrix.
+    figure_ : matplotlib Figure
+        The figure.
+    arrows_ : matplotlib Quiver
+        An arrow from the first to the second of each pair, but for peers paired with themselves.
+    order_texts_ : list of matplotlib Text
+        The places of the pairs in the round, counted from 1; empty where there are too many to be read.
+    im_ : matplotlib AxesImage
+        The matrix.
+    colorbar_ : matplotlib Colorbar
+        Its colour bar.
+
+    See Also
+    --------
+    skfusion.topology.BaseTopology.mixing_matrix : The matrix.
+
+    Examples
+    --------
+    >>> from skfusion.display import TopologyDisplay
+    >>> display = TopologyDisplay.from_topology("ring", n_networks=4, fusion_rate=0.5)
+    >>> display.pairs.tolist()
+    [[0, 1], [1, 2], [2, 3], [3, 0]]
+    """
+
+    axes_: np.ndarray
+    figure_: Figure
+    arrows_: Quiver
+    order_texts_: list[Text]
+    im_: AxesImage
+    colorbar_: Colorbar
+
+    def __init__(self, *, pairs: IntArray, mixing_matrix: FloatArray):
+        self.pairs = pairs
+        self.mixing_matrix = mixing_matrix
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: BaseFusedMLP,
+        *,
+        fusion_round: int = 0,
+        random_state: RandomState = None,
+        ax: TwoAxes | None = None,
+        arrow_kw: Keywords | None = None,
+        im_kw: Keywords | None = None,
+    ) -> Self:
+        """Draw a fusion round as an estimator's topology, fusion rate and rule make it.
+
+        Parameters
+        ----------
+        estimator : FusedMLPClassifier
+            A fitted estimator.
+        fusion_round : int, default=0
+            Number of rounds before this one.
+        random_state : int, RandomState instance or None, default=None
+            Source of randomness, for topologies that draw; a round like those of ``fit``, but not one of them.
+        ax : matplotlib Axes, array-like of two matplotlib Axes or None, default=None
+            Two axes to draw on, or one whose place two new ones take; None for a new figure.
+        arrow_kw, im_kw : dict or None, default=None
+            Keyword arguments of ``Axes.quiver`` for the graph, and of ``Axes.imshow`` for the matrix.
+
+        Returns
+        -------
+        TopologyDisplay
+            What is drawn.
+
+        Raises
+        ------
+        NotFittedError, TypeError
+            If the estimator is not fitted, or has no ``topology_``.
+        """
+        check_estimator(estimator, "topology_")
+        return cls.from_topology(
+            estimator.topology_,
+            len(estimator.weights_),
+            estimator.fusion_rate,
+            rule=estimator.fusion_rule,
+            fusion_round=fusion_round,
+            random_state=random_state,
+            ax=ax,
+            arrow_kw=arrow_kw,
+            im_kw=im_kw,
+        )
+
+    @classmethod
+    def from_topology(
+        cls,
+        topology: TopologyName | BaseTopology,
+        n_networks: int,
+        fusion_rate: float = 0.55,
+        *,
+        rule: FusionRule = "sequential",
+        fusion_round: int = 0,
+        random_state: RandomState = None,
+        ax: TwoAxes | None = None,
+        arrow_kw: Keywords | None = None,
+        im_kw: Keywords | None = None,
+    ) -> Self:
+        """Draw a fusion round of a topology.
+
+        Parameters
+        ----------
+        topology : str or topology
+            A name, such as "ring", or an instance of a class of :mod:`skfusion.topology`.
+        n_networks : int
+            How many peers there are.
+        fusion_rate : float in [0, 1], default=0.55
+            The weight that a peer gives to the other.
+        rule : {"sequential", "simultaneous"}, default="sequential"
+            See :func:`skfusion.fuse`.
+        fusion_round : int, default=0
+            Number of rounds before this one.
+        random_state : int, RandomState instance or None, default=None
+            Source of randomness, for topologies that draw.
+        ax : matplotlib Axes, array-like of two matplotlib Axes or None, default=None
+            Two axes to draw on, or one whose place two new ones take; None for a new figure.
+        arrow_kw, im_kw : dict or None, default=None
+            Keyword arguments of ``Axes.quiver`` for the graph, and of ``Axes.imshow`` for the matrix.
+
+        Returns
+        -------
+        TopologyDisplay
+            What is drawn.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is not as described.
+        """
+        topology = check_topology(topology)
+        # The graph and the matrix are to show the same draw.
+        seed = check_random_state(random_state).randint(np.iinfo(np.int32).max)
+        matrix = topology.mixing_matrix(n_networks, fusion_rate, rule, fusion_round, seed)
+        pairs = check_pairs(topology.pairs(n_networks, fusion_round, seed), n_networks)
+        return cls(pairs=pairs, mixing_matrix=matrix).plot(ax, arrow_kw=arrow_kw, im_kw=im_kw)
+
+    def plot(
+        self, ax: TwoAxes | None = None, *, arrow_kw: Keywords | None = None, im_kw: Keywords | None = None
+    ) -> Self:
+        """Draw the graph, and the matrix beside it.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, array-like of two matplotlib Axes or None, default=None
+            Two axes to draw on, or one whose place two new ones take; None for a new figure.
+        arrow_kw, im_kw : dict or None, default=None
+            Keyword arguments of ``Axes.quiver`` for the graph, and of ``Axes.imshow`` for the matrix.
+
+        Returns
+        -------
+        TopologyDisplay
+            Itself.
+
+        Raises
+        ------
+        ImportError
+            If there is no matplotlib.
+        ValueError
+            If ``ax`` is not as described.
+        """
+        plt = pyplot("TopologyDisplay.plot")
+        self.axes_ = two_axes(plt, ax, (9.6, 4.4), nrows=1, ncols=2)
+        self.figure_ = self.axes_[0].figure
+        self._plot_graph(self.axes_[0], plt, arrow_kw)
+        self._plot_matrix(self.axes_[1], im_kw)
+        return self
+
+    def _plot_graph(self, ax, plt, arrow_kw):
+        n_networks = len(self.mixing_matrix)
+        angles = np.pi / 2 - 2 * np.pi * np.arange(n_networks) / n_networks
+        places = np.column_stack([np.cos(angles), np.sin(angles)])
+        tails, shafts = _shafts(places, self.pairs)
+        many = len(self.pairs) > _MOST_NUMBERED_PAIRS
+        self.arrows_ = self._plot_arrows(ax, plt, tails, shafts, {"width": 0.01 if many else 0.015} | (arrow_kw or {}))
+        ax.scatter(*places.T, s=np.clip(500 / n_networks, 1, 60), color="0.2", linewidth=0, zorder=3)
+        for peer in range(0, n_networks, -(-n_networks // _MOST_NUMBERED_PEERS)):
+            ax.text(*places[peer] * 1.16, peer, ha="center", va="center", weight="bold")
+        self.order_texts_ = [] if many else _number(ax, self.pairs, places, tails, shafts)
+        ax.set(xlim=(-1.4, 1.4), ylim=(-1.4, 1.4), aspect="equal")
+        ax.set_title("pairs of a round, first (light) to last (dark)" if many else "pairs of a round, in order")
+        ax.axis("off")
+
+    def _plot_arrows(self, ax, plt, tails, shafts, arrow_kw):
+        orders = np.flatnonzero(self.pairs[:, 0] != self.pairs[:, 1])
+        dark_half = plt.matplotlib.colors.ListedColormap(plt.get_cmap("Blues")(np.linspace(0.45, 1, 256)))
+        scale = dict(angles="xy", scale_units="xy", scale=1, units="inches", headwidth=6, headlength=8)
+        color = dict(cmap=dark_half, alpha=np.clip(500 / max(len(orders), 1), 0.05, 1))
+        return ax.quiver(*tails[orders].T, *shafts[orders].T, orders + 1, **scale | color | arrow_kw)
+
+    def _plot_matrix(self, ax, im_kw):
+        matrix = self.mixing_matrix
+        im_kw = {"cmap": "Blues"} | (im_kw or {})
+        self.im_ = ax.imshow(matrix, **im_kw if "norm" in im_kw else {"vmin": 0} | im_kw)
+        self.colorbar_ = self.figure_.colorbar(self.im_, ax=ax, label="share")
+        if len(matrix) <= _MOST_PRINTED_SHARES:
+            for place in np.argwhere(matrix >= 0.005):
+                share = matrix[tuple(place)]
+                color = "white" if sum(self.im_.to_rgba(share)[:3]) < 1.5 else "black"
+                ax.text(*place[::-1], f"{share:.2f}".lstrip("0"), ha="center", va="center", color=color, size="small")
+        ax.set(xlabel="peer before the round", ylabel="peer after the round", title="mixing matrix")
+        count_in_integers(ax.xaxis, ax.yaxis)
+
+
+def _shafts(places, pairs):
+    """Tails and shafts of arrows that stop short of the peers and keep right, so that opposite ones are apart."""
+    tails, heads = places[pairs[:, 0]], places[pairs[:, 1]]
+    along = heads - tails
+    length = np.linalg.norm(along, axis=1, keepdims=True)
+    unit = along / np.maximum(length, np.finfo(float).tiny)
+    right = unit[:, ::-1] * (1, -1)
+    gap = np.minimum(0.08, 0.15 * length)
+    return tails + gap * unit + np.minimum(0.03, 0.06 * length) * right, along - 2 * gap * unit
+
+
+def _number(ax, pairs, places, tails, shafts):
+    """Write on each arrow when its pair fuses, and outside of a peer when it is paired with itself."""
+    orders = {}
+    for order, pair in enumerate(pairs.tolist()):
+        orders.setdefault(tuple(pair), []).append(order)
+    texts, taken = [], places
+    for (i, j), same in orders.items():
+        label = ", ".join(str(order + 1) for order in same)
+        if i == j:
+            label, spot = f"{label} ↺", 1.32 * places[i]
+        else:
+            spots = tails[same[0]] + np.multiply.outer(np.linspace(0.2, 0.4, 9), shafts[same[0]])
+            spot = max(spots, key=lambda spot: np.linalg.norm(taken - spot, axis=1).min())
+        taken = np.vstack([taken, spot])
+        box = {"boxstyle": "round,pad=0.1", "facecolor": "white", "edgecolor": "none"}
+        texts.append(ax.text(*spot, label, ha="center", va="center", size="small", color="firebrick", bbox=box))
+    return texts
