@@ -362,6 +362,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         _weights_file.check_agreement(path, contents, ours)
         ensemble.replace_weights(contents.weights)
         if not fitted:
+            self._forget()  # such as the feature names of a fit that failed
             self._publish_network(ensemble, {} if contents.classes is None else {"classes_": contents.classes})
             if contents.feature_names is not None:
                 self.feature_names_in_ = contents.feature_names.astype(object)

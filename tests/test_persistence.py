@@ -232,6 +232,15 @@ def test_a_site_that_never_trained_predicts_from_a_file(loss, dtype, labels, tmp
     assert not hasattr(here, "feature_names_in_")
 
 
+def test_nothing_is_left_of_a_fit_that_failed_before_the_weights_came(tmp_path):
+    model().fit(X, SPECIES[Y]).save_weights(tmp_path / "weights.npz")
+    here = model(n_networks=200)
+    with pytest.raises(ValueError, match="n_networks must be at most"):
+        here.fit(framed(X), SPECIES[Y])
+    here.set_params(n_networks=3).load_weights(tmp_path / "weights.npz")
+    assert not hasattr(here, "feature_names_in_")
+
+
 def test_feature_names_travel_along(fitted, file):
     here = model(momentum=0.9).load_weights(file)
     assert here.feature_names_in_.tolist() == NAMES
