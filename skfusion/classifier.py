@@ -217,7 +217,7 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
         batch_size: int | Literal["auto"] = 1,
         max_iter: int = 200,
         tol: float = 1e-4,
-        n_iter_no_change: int = 10,
+        n_iter_no_change: int | float = 10,
         shuffle: bool = True,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
@@ -226,7 +226,7 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
         warm_start: bool = False,
         random_state: RandomState = None,
         n_jobs: int | None = None,
-        verbose: bool = False,
+        verbose: bool | int = False,
     ):
         super().__init__(
             hidden_layer_sizes=hidden_layer_sizes,
