@@ -21,6 +21,7 @@ import numpy as np
 import openml
 import pandas as pd
 import requests
+from matplotlib.ticker import LogLocator, NullLocator
 from openml.exceptions import OpenMLHashException, OpenMLServerException, PyOpenMLError
 from openml.extensions.sklearn import cat, cont
 from openml.tasks import TaskType
@@ -280,19 +281,26 @@ def report(table, out):
 
 
 def draw(accuracy, rank, seconds):
-    """Draw accuracy, rank and time, a line for each task and a marker for each model."""
-    panels = {"accuracy (%)": accuracy, "rank": rank.reindex(accuracy.index), "CPU seconds per fold": seconds}
-    size = (12, 2 + 0.45 * len(accuracy))
+    """Draw error, rank and time: a band for each task, a lane in it with a marker for each model."""
+    error = (100 - accuracy).clip(lower=0.01)  # 0 has no place on a logarithmic axis
+    panels = {"error (%)": error, "rank": rank.reindex(accuracy.index), "CPU seconds per fold": seconds}
+    bands, lanes = np.arange(len(accuracy)), np.linspace(-0.3, 0.3, accuracy.shape[1])
+    size = (12, 2 + 0.7 * len(accuracy))
     figure, all_axes = plt.subplots(1, 3, sharey=True, figsize=size, layout="constrained")
     for axes, (label, values) in zip(all_axes, panels.items(), strict=True):
-        for model, marker in zip(values, "o^sDvP*XdphH", strict=False):
+        for model, marker, lane in zip(values, "o^sDvP*XdphH", lanes, strict=False):
             name = f"{model} (mean rank {rank[model].mean():.2f})" if len(rank) else model
-            axes.plot(values[model], range(len(values)), marker, alpha=0.8, label=name)
-        axes.set(xlabel=label)
-        axes.grid(alpha=0.3)
-    all_axes[0].set_yticks(range(len(accuracy)), labels=accuracy.index)
-    all_axes[0].invert_yaxis()
-    all_axes[2].set_xscale("log")
+            axes.plot(values[model], bands + lane, marker, label=name)
+        for band in bands[::2]:
+            axes.axhspan(band - 0.5, band + 0.5, color="0.95", zorder=0)
+        axes.set(xlabel=label, ylim=(len(accuracy) - 0.5, -0.5))
+        axes.grid(axis="x", alpha=0.3)
+    all_axes[0].set_yticks(bands, labels=accuracy.index)
+    for axes in all_axes[[0, 2]]:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_locator(NullLocator())
     figure.legend(*all_axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
 
