@@ -5,7 +5,7 @@
 
 Each model runs on the tasks' own splits.  The folder given by --out gets each run as the openml client stores it,
 results.csv with a row for each run, written as soon as it ends, and results.md and results.png.  Called again, the
-script goes on where it was.  The exit status is 1 if a task or a run failed.
+script goes on where it was.  The exit status is 1 if a task or a run failed, and 130 after Ctrl-C.
 """
 
 import argparse
@@ -21,6 +21,7 @@ import numpy as np
 import openml
 import pandas as pd
 import requests
+from matplotlib.ticker import LogLocator, NullLocator
 from openml.exceptions import OpenMLHashException, OpenMLServerException, PyOpenMLError
 from openml.extensions.sklearn import cat, cont
 from openml.tasks import TaskType
@@ -74,13 +75,13 @@ def classifiers():
         "MLP, all rows": mlp,
         "MLP, one partition": BaggingClassifier(bagged, **part),
         "bagged MLPs": BaggingClassifier(bagged, n_estimators=N_NETWORKS, random_state=0),
-        "boosting": HistGradientBoostingClassifier(random_state=0),
+        "boosting": HistGradientBoostingClassifier(max_bins=63, random_state=0),
     }
 
 
 def pipeline(classifier):
     """Impute and scale numeric columns, encode nominal ones (missing values are a level of their own), classify."""
-    numeric = make_pipeline(SimpleImputer(strategy="median"), StandardScaler())
+    numeric = make_pipeline(SimpleImputer(strategy="median", keep_empty_features=True), StandardScaler())
     nominal = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
     columns = ColumnTransformer([("numeric", numeric, cont), ("nominal", nominal, cat)])
     return Pipeline([("columns", columns), ("classifier", classifier)])
@@ -108,8 +109,12 @@ def load_task(task_id, max_rows):
     try:
         task = openml.tasks.get_task(task_id)
         if task.task_type_id == TaskType.SUPERVISED_CLASSIFICATION:
-            n_rows = len(task.get_X_and_y(dataset_format="dataframe")[1])
+            if task.get_dataset().format.lower() == "sparse_arff":
+                raise TaskError("has sparse data, which the pipeline here would make dense")
+            y = task.get_X_and_y(dataset_format="dataframe")[1]
             task.split = task.download_split()
+    except TaskError:
+        raise
     except NotImplementedError as error:
         raise TaskError(f"is no classification task: {one_line(error)}") from None
     except Exception as error:
@@ -118,10 +123,12 @@ def load_task(task_id, max_rows):
         raise TaskError(f"is no classification task, but {task.task_type}")
     if not task.class_labels:
         raise TaskError("is no classification task: its target has no declared labels")
-    if not is_complete(task, n_rows):
+    if not is_complete(task, len(y)):
         raise TaskError(broken("rows or folds are missing"))
-    if max_rows is not None and max_rows < n_rows:
-        subsample(task.split, n_rows, max_rows)
+    if y.isna().any():
+        raise TaskError(f"has {y.isna().sum()} rows without a label")
+    if max_rows is not None and max_rows < len(y):
+        subsample(task.split, len(y), max_rows)
     return task
 
 
@@ -185,8 +192,11 @@ class Results:
     """The table of results, a row for each run, kept in a CSV file."""
 
     def __init__(self, folder):
+        folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / "results.csv"
         self.table = pd.read_csv(self._path) if self._path.exists() else pd.DataFrame(columns=COLUMNS)
+        if list(self.table) != COLUMNS:
+            raise ValueError(f"{self._path} is no table of this script's results")
 
     def rows(self, **key):
         """The rows with certain values."""
@@ -225,10 +235,10 @@ def run_folder(out, row):
 
 
 def summary(run):
-    """Mean and standard deviation of a run's accuracy over folds, and the mean seconds of training."""
+    """Mean and standard deviation of a run's accuracy over folds, and the mean CPU seconds of training."""
     values = {
         name: [value for repeat in run.fold_evaluations[name].values() for value in repeat.values()]
-        for name in ("predictive_accuracy", "wall_clock_time_millis_training")
+        for name in ("predictive_accuracy", "usercpu_time_millis_training")
     }
     accuracy, millis = values.values()
     return dict(accuracy=np.mean(accuracy), std=np.std(accuracy), seconds=np.mean(millis) / 1000)
@@ -252,7 +262,7 @@ def percent(values):
 
 def report(table, out):
     """Write results.md and results.png; ranks count tasks that all models have run on."""
-    rows = table.max_rows.map(lambda n: f", {n} rows" if n else "")
+    rows = table.max_rows.map(lambda n: f", at most {n} rows" if n else "")
     table = table.assign(name=table.data + " (" + table.task.astype(str) + rows + ")")
     accuracy, std, seconds = (
         table.pivot(index="name", columns="model", values=value)[list(table.model.unique())]
@@ -261,28 +271,36 @@ def report(table, out):
     rank = accuracy.dropna().round(6).rank(axis=1, ascending=False)
     ranks = rank.map(" ({:g})".format).reindex(accuracy.index, fill_value="")
     texts = (percent(accuracy) + " ± " + percent(std) + ranks).where(accuracy.notna(), "")
-    texts.loc["mean rank"] = rank.mean().map("{:.2f}".format)
+    texts.loc["mean rank"] = rank.mean().map("{:.2f}".format).where(rank.notna().any(), "")
     text = f"Accuracy in %: mean ± standard deviation over folds (rank)\n\n{markdown(texts)}"
-    text += f"\nSeconds of training per fold\n\n{markdown(seconds.map('{:.3g}'.format))}"
+    times = seconds.map("{:.3g}".format, na_action="ignore").fillna("")
+    text += f"\nCPU seconds of training per fold\n\n{markdown(times)}"
     (out / "results.md").write_text(text)
     draw(100 * accuracy, rank, seconds).savefig(out / "results.png", dpi=150)
     plt.close()
 
 
 def draw(accuracy, rank, seconds):
-    """Draw accuracy, rank and time, a line for each task and a marker for each model."""
-    panels = {"accuracy (%)": accuracy, "rank": rank.reindex(accuracy.index), "seconds of training per fold": seconds}
-    size = (12, 2 + 0.45 * len(accuracy))
+    """Draw error, rank and time: a band for each task, a lane in it with a marker for each model."""
+    error = (100 - accuracy).clip(lower=0.01)  # 0 has no place on a logarithmic axis
+    panels = {"error (%)": error, "rank": rank.reindex(accuracy.index), "CPU seconds per fold": seconds}
+    bands, lanes = np.arange(len(accuracy)), np.linspace(-0.3, 0.3, accuracy.shape[1])
+    size = (12, 2 + 0.7 * len(accuracy))
     figure, all_axes = plt.subplots(1, 3, sharey=True, figsize=size, layout="constrained")
     for axes, (label, values) in zip(all_axes, panels.items(), strict=True):
-        for model, marker in zip(values, "o^sDvP*XdphH", strict=False):
-            name = f"{model} (mean rank {rank[model].mean():.2f})"
-            axes.plot(values[model], range(len(values)), marker, alpha=0.8, label=name)
-        axes.set(xlabel=label)
-        axes.grid(alpha=0.3)
-    all_axes[0].set_yticks(range(len(accuracy)), labels=accuracy.index)
-    all_axes[0].invert_yaxis()
-    all_axes[2].set_xscale("log")
+        for model, marker, lane in zip(values, "o^sDvP*XdphH", lanes, strict=False):
+            name = f"{model} (mean rank {rank[model].mean():.2f})" if len(rank) else model
+            axes.plot(values[model], bands + lane, marker, label=name)
+        for band in bands[::2]:
+            axes.axhspan(band - 0.5, band + 0.5, color="0.95", zorder=0)
+        axes.set(xlabel=label, ylim=(len(accuracy) - 0.5, -0.5))
+        axes.grid(axis="x", alpha=0.3)
+    all_axes[0].set_yticks(bands, labels=accuracy.index)
+    for axes in all_axes[[0, 2]]:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_locator(NullLocator())
     figure.legend(*all_axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
 
@@ -292,13 +310,15 @@ def draw(accuracy, rank, seconds):
 
 
 def run_task(task_id, options, results):
-    """Run all models on a task; returns how many failed."""
+    """Run on a task all models that it has no results of; returns how many failed."""
+    key = {"task": task_id, "max_rows": options.max_rows or 0}
+    missing = {name: m for name, m in models(options.tune).items() if not len(results.rows(model=name, **key))}
+    if not missing:
+        return 0
     task = load_task(task_id, options.max_rows)
     data, n_failed = task.get_dataset().name, 0
-    for name, model in models(options.tune).items():
-        row = {"task": task_id, "model": name, "max_rows": options.max_rows or 0}
-        if len(results.rows(**row)):
-            continue
+    for name, model in missing.items():
+        row = {**key, "model": name}
         try:
             run = run_on_task(model, task, avoid_duplicate_runs=False)
             store(run, run_folder(options.out, row))
@@ -348,6 +368,8 @@ def parse(arguments):
     parser.add_argument("--out", metavar="FOLDER", type=Path, default=Path("openml_benchmark"), help="for the results")
     parser.add_argument("--publish", action="store_true", help="upload the runs to OpenML; asks first")
     options = parser.parse_args(arguments)
+    if options.max_rows is not None and options.max_rows < 1:
+        parser.error(f"--max-rows must be at least 1, got {options.max_rows}")
     if options.publish and options.max_rows:
         parser.error("--publish needs whole tasks, without --max-rows")
     if options.publish and not openml.config.apikey:
@@ -355,20 +377,18 @@ def parse(arguments):
     return options
 
 
-def main(arguments=None):
-    """Run the benchmark; returns the exit status."""
-    options = parse(arguments)
-    warnings.simplefilter("ignore", ConvergenceWarning)  # all networks have the same number of epochs
-    warnings.filterwarnings("ignore", "Got `batch_size` less than 1 or larger")  # one partition of a small data set
-    logging.disable(logging.WARNING)  # the client's remarks on docstrings
-    try:
-        tasks = options.tasks or openml.study.get_suite(options.suite).tasks
-    except Exception as error:
-        print(f"suite {options.suite}: {explain(error)}", file=sys.stderr)
-        return 1
+def task_ids(options):
+    """The ids of the tasks, each once."""
+    tasks = options.tasks or openml.study.get_suite(options.suite).tasks
+    if not tasks:
+        raise ValueError("it has no tasks")
+    return list(dict.fromkeys(tasks))
+
+
+def benchmark(tasks, options, results):
+    """Run all models on all tasks; returns how many tasks and runs failed."""
     publish = options.publish and confirmed()
-    options.out.mkdir(parents=True, exist_ok=True)
-    results, n_failed = Results(options.out), 0
+    n_failed = 0
     for task_id in tasks:
         try:
             n_failed += run_task(task_id, options, results)
@@ -380,7 +400,31 @@ def main(arguments=None):
             n_failed += publish_task(task_id, options.out, results)
         if len(results.table):
             report(results.table, options.out)
-    return 1 if n_failed else 0
+    return n_failed
+
+
+def main(arguments=None):
+    """Run the benchmark; returns the exit status."""
+    options = parse(arguments)
+    warnings.simplefilter("ignore", ConvergenceWarning)  # all networks have the same number of epochs
+    warnings.filterwarnings("ignore", "Got `batch_size` less than 1 or larger")  # one partition of a small data set
+    warnings.filterwarnings("ignore", "Estimator only predicted for")  # a class without rows in a fold
+    logging.disable(logging.WARNING)  # the client's remarks on docstrings
+    try:
+        results = Results(options.out)
+    except (OSError, ValueError) as error:
+        print(f"--out {options.out}: {one_line(error)}", file=sys.stderr)
+        return 1
+    try:
+        tasks = task_ids(options)
+    except Exception as error:
+        print(f"suite {options.suite}: {explain(error)}", file=sys.stderr)
+        return 1
+    try:
+        return 1 if benchmark(tasks, options, results) else 0
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command goes on from here", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":

@@ -1,14 +1,15 @@
 """Runs on OpenML tasks through the openml client; needs ``pip install 'skfusion[openml]'``."""
 
+import contextlib
 import copy
 import importlib
 import inspect
+import json
 from functools import partial
 from typing import Any, Literal, overload
 
 import numpy as np
 from sklearn.base import BaseEstimator, clone
-from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
 
 try:
     import openml
@@ -42,7 +43,8 @@ def run_on_task(
 
     It takes what ``openml.runs.run_model_on_task`` takes, and differs from it in three ways: the columns of class
     probabilities are in the order of ``task.class_labels``, whatever the estimator (the client files them by position);
-    targets that the client reads as booleans are labels again; and models may have strategy objects as parameters.
+    targets that the client reads as booleans or numbers are labels again; and models may have strategy objects as
+    parameters.
 
     Parameters
     ----------
@@ -58,7 +60,8 @@ def run_on_task(
     Returns
     -------
     run : openml.runs.OpenMLRun
-        The run, which ``run.publish()`` uploads.
+        The run, which ``run.publish()`` uploads. One that was stored and read again with ``OpenMLRun.from_filesystem``
+        needs ``run.flow = model_to_flow(run.model)`` before, if its model has strategy objects.
     flow : openml.flows.OpenMLFlow
         With ``return_flow``.
 
@@ -66,6 +69,8 @@ def run_on_task(
     ------
     TypeError
         If OpenML cannot store the model; the message says what to write instead.
+    ValueError
+        If ``task`` is neither a task nor an id.
 
     Examples
     --------
@@ -73,10 +78,10 @@ def run_on_task(
     >>> from skfusion.openml import run_on_task
     >>> run = run_on_task(FusedMLPClassifier(), 3022, avoid_duplicate_runs=False)  # doctest: +SKIP
     """
-    flow = model_to_flow(clone(model))  # the client seeds the model that it gets
-    if isinstance(task, (int, str)):
-        task = openml.tasks.get_task(int(task))
-    run = openml.runs.run_flow_on_task(flow, _with_declared_labels(task), **options)
+    flow = model_to_flow(model)
+    flow.model = clone(model)  # the client seeds it
+    with _registered():
+        run = openml.runs.run_flow_on_task(flow, _with_declared_labels(_get_task(task)), **options)
     return (run, flow) if return_flow else run
 
 
@@ -91,7 +96,7 @@ def model_to_flow(model: BaseEstimator) -> OpenMLFlow:
     Returns
     -------
     openml.flows.OpenMLFlow
-        The flow, not published.
+        The flow, not published; :func:`flow_to_model` makes an equal model of it.
 
     Raises
     ------
@@ -108,11 +113,19 @@ def model_to_flow(model: BaseEstimator) -> OpenMLFlow:
     """
     if not isinstance(model, BaseEstimator):
         raise TypeError(f"model must be a scikit-learn estimator, got {model!r}")
-    return _Extension().model_to_flow(model)
+    flow = _Extension().model_to_flow(model)
+    try:
+        flow_to_model(flow)
+    except Exception as error:
+        raise TypeError(f"OpenML cannot store {model!r}, since it could not be made again: {error}") from None
+    return flow
 
 
 def flow_to_model(flow: OpenMLFlow) -> BaseEstimator:
     """Make the model that an OpenML flow describes.
+
+    Flows hold JSON, which has no tuples: a list comes back as a tuple where the parameter's default is one, as in
+    ``hidden_layer_sizes``, and where it is within a list, as in the edges of a graph.
 
     Parameters
     ----------
@@ -151,7 +164,7 @@ class _Extension(SklearnExtension):
         try:
             return super()._serialize_sklearn(o, parent_model)
         except (TypeError, KeyError) as error:
-            if error.args[0] is not o:
+            if error.args[0] is not o and "not JSON serializable" not in str(error):
                 raise
             raise TypeError(
                 f"OpenML cannot store {o!r}, a {type(o).__name__}: write a string, a number, a list of these or an "
@@ -160,18 +173,30 @@ class _Extension(SklearnExtension):
 
     def _serialize_model(self, model):
         _check_version(type(model))
-        if isinstance(model, (GridSearchCV, RandomizedSearchCV)):
-            self._check_grid(model)
-        return super()._serialize_model(model)
+        self._check_grid(model)
+        try:
+            return super()._serialize_model(model)
+        except (TypeError, ValueError) as error:
+            if str(error).startswith("OpenML "):
+                raise
+            raise TypeError(f"OpenML cannot store {model!r}: {error}") from None
 
-    def _check_grid(self, search):
-        for name, values in _grid_items(search):
+    def _check_grid(self, model):
+        for name, values in _grid_items(model):
             for value in values if isinstance(values, (list, tuple)) else ():
                 if self.is_estimator(value):
                     raise TypeError(
                         f"OpenML cannot store {value!r} among the values of {name!r}: write names there, such as "
                         f"'ring', or give the estimator one such object and search over its parameters, '{name}__...'"
                     )
+
+    def _deserialize_sklearn(self, o, *args, **kwargs):
+        if isinstance(o, _Text):
+            return str(o)
+        if isinstance(o, str):
+            with contextlib.suppress(json.JSONDecodeError):
+                o = _mark_texts(json.loads(o))
+        return super()._deserialize_sklearn(o, *args, **kwargs)
 
     def _deserialize_model(self, flow, *args, **kwargs):
         model = super()._deserialize_model(flow, *args, **kwargs)
@@ -182,22 +207,34 @@ class _Extension(SklearnExtension):
         return model.set_params(**{name: _as_written(params[name], defaults.get(name)) for name in params})
 
 
-def _as_written(value, default):
-    """Undo what JSON, which has no tuples, does to a parameter: its default tells whether a list was a tuple."""
-    if isinstance(value, list) and isinstance(default, tuple):
-        return tuple(value)
-    if isinstance(value, dict):  # a grid
-        return {name: _with_tuples(values) if isinstance(values, list) else values for name, values in value.items()}
+class _Text(str):
+    """A text within a parameter: the client would read it as JSON once more, and make a number of the label "1"."""
+
+
+def _mark_texts(value):
+    if isinstance(value, str):
+        return _Text(value)
+    if isinstance(value, list):
+        return [_mark_texts(item) for item in value]
+    if isinstance(value, dict) and "oml-python:serialized_object" not in value:
+        return {_Text(name): _mark_texts(item) for name, item in value.items()}
     return value
 
 
-def _with_tuples(values):
-    return [tuple(value) if isinstance(value, list) else value for value in values]
+def _as_written(value, default=None):
+    """Undo what JSON does, which has no tuples, and what the client does, which stores an empty list as None."""
+    if isinstance(default, tuple) and (value is None or isinstance(value, list)):
+        return tuple(value or ())
+    if isinstance(value, dict):
+        return {name: _as_written(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [tuple(item) if isinstance(item, list) else _as_written(item) for item in value]
+    return value
 
 
-def _grid_items(search):
+def _grid_items(model):
     """Names and values of a search's grid, or of all its grids."""
-    grids = search.param_grid if isinstance(search, GridSearchCV) else search.param_distributions
+    grids = getattr(model, "param_grid", None) or getattr(model, "param_distributions", None) or []
     return [item for grid in ([grids] if isinstance(grids, dict) else grids) for item in grid.items()]
 
 
@@ -210,6 +247,25 @@ def _check_version(cls):
         )
 
 
+@contextlib.contextmanager
+def _registered():
+    """Have the client use the extension here for flows that it downloads, to find earlier runs."""
+    registered = openml.extensions.extensions[:]
+    openml.extensions.extensions[:] = [_Extension]
+    try:
+        yield
+    finally:
+        openml.extensions.extensions[:] = registered
+
+
+def _get_task(task):
+    if isinstance(task, OpenMLTask):
+        return task
+    if not str(task).isdigit():
+        raise ValueError(f"task must be an OpenML task or its id, got {task!r}")
+    return openml.tasks.get_task(int(task))
+
+
 def _with_declared_labels(task):
     """Copy a classification task such that its targets are the labels that it declares."""
     if not getattr(task, "class_labels", None):
@@ -220,9 +276,10 @@ def _with_declared_labels(task):
 
 
 def _get_data(task, dataset_format):
-    """As the method of the task, but the client makes booleans of "true" and "FALSE"."""
+    """As the method of the task, but the client makes booleans of "true" and "FALSE", and Parquet may have numbers."""
     X, y = task.get_X_and_y(dataset_format=dataset_format)
-    if isinstance(y, pd.Series) and any(isinstance(value, (bool, np.bool_)) for value in y.unique()):
-        spelling = {label.lower() == "true": label for label in task.class_labels}
-        y = y.map(spelling).astype(pd.CategoricalDtype(task.class_labels))
+    if isinstance(y, pd.Series) and not set(y.dropna()) <= set(task.class_labels):
+        labels = {label.lower(): label for label in task.class_labels}
+        y = y.astype(object).map(lambda value: labels.get(str(value).lower(), np.nan))
+        y = y.astype(pd.CategoricalDtype(task.class_labels))
     return X, y

@@ -30,9 +30,9 @@ def iris(labels=LABELS):
     X, y = load_iris(return_X_y=True)
     rows = [[f"{length:g}", f"{petal:g}", "wide" if width > 3 else "narrow"] for length, width, petal, _ in X]
     rows[3][0] = rows[5][2] = "?"
-    names = dict(enumerate(["setosa", "versicolor", "virginica"]))
-    if len(labels) == 2:
-        names = {0: labels[0], 1: labels[1], 2: labels[0]}
+    names = {0: "setosa", 1: "versicolor", 2: "virginica"}
+    if labels is not LABELS:
+        names = {target: labels[target % len(labels)] for target in names}
     for row, target in zip(rows, y, strict=True):
         row.append(names[target])
     columns = {"sepal_length": None, "petal_length": None, "sepal_width": ["narrow", "wide"], "class": labels}
@@ -199,6 +199,10 @@ class _Handler(BaseHTTPRequestHandler):
         elif self.path == f"{API}/flow/":
             flow_id = self.server.add_flow(fields["description"])
             self._answer(200, f"<oml:upload_flow {NS}><oml:id>{flow_id}</oml:id></oml:upload_flow>")
+        elif self.path == f"{API}//setup/exists/":
+            self._answer(
+                200, f"<oml:setup_exists {NS}><oml:exists>false</oml:exists><oml:id>-1</oml:id></oml:setup_exists>"
+            )
         elif self.path == f"{API}/run/":
             self.server.runs.append(fields)
             run_id = 1000 + len(self.server.runs)

@@ -6,6 +6,7 @@ import logging
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -13,17 +14,32 @@ import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.compose import ColumnTransformer, make_column_selector
 from sklearn.ensemble import BaggingClassifier
+from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.linear_model import RidgeClassifier
-from sklearn.model_selection import GridSearchCV, RandomizedSearchCV, StratifiedKFold
+from sklearn.model_selection import (
+    GridSearchCV,
+    HalvingGridSearchCV,
+    PredefinedSplit,
+    RandomizedSearchCV,
+    StratifiedKFold,
+)
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 from sklearn.tree import DecisionTreeRegressor
 
+import skfusion.classifier
 from skfusion import FusedMLPClassifier
 from skfusion.partition import DirichletPartitioner, PredefinedPartitioner
-from skfusion.topology import BaseTopology, HypercubeTopology, RandomTopology, RingTopology
+from skfusion.topology import (
+    BaseTopology,
+    GraphTopology,
+    HypercubeTopology,
+    RandomTopology,
+    RingTopology,
+    TorusTopology,
+)
 
 openml = pytest.importorskip("openml")
 
@@ -115,7 +131,12 @@ FLOWS = {
     "object without parameters": fused(topology=RingTopology()),
     "splitter": fused(partitioner=StratifiedKFold(4)),
     "list of rows' peers": fused(partitioner=PredefinedPartitioner([0, 1, 1])),
+    "another name": fused(topology="star"),
+    "another object": fused(topology=TorusTopology()),
+    "edges": fused(topology=GraphTopology([(0, 1), (1, 2)])),
     "class weights": fused(class_weight={"a": 1.0, "b": 2.5}),
+    "labels like JSON": fused(class_weight={"1": 1.0, "true": 2.5, "null": 3.0}),
+    "no hidden layer": FusedMLPClassifier(()),
     "pipeline": make_pipeline(StandardScaler(), fused(topology=RandomTopology(replacement=True))),
     "columns by type": mixed(fused()),
     "bagging": BaggingClassifier(make_pipeline(MLPClassifier((7, 3)))),
@@ -132,6 +153,8 @@ FLOWS = {
         fused(topology=RandomTopology(), partitioner=DirichletPartitioner()),
         {"topology__replacement": [True, False], "partitioner__alpha": [0.1, 1.0]},
     ),
+    "search over grids": RandomizedSearchCV(fused(), [{"topology": ["ring"]}, {"class_weight": [None, {"1": 2.0}]}]),
+    "halving": HalvingGridSearchCV(fused(), {"topology": ["ring", "line"]}),
 }
 
 
@@ -150,9 +173,14 @@ class StarTopology(BaseTopology):
 
 REFUSED = {
     "objects in a grid": (GridSearchCV(fused(), {"topology": [RingTopology(), "random"]}), "write names there"),
+    "objects in a halving": (HalvingGridSearchCV(fused(), {"topology": [RingTopology()]}), "write names there"),
     "objects in grids": (GridSearchCV(fused(), [{"topology": (RingTopology(),)}]), "write names there"),
     "class": (fused(topology=RingTopology), "write a string"),
     "array": (fused(partitioner=PredefinedPartitioner(np.array([0, 1]))), "a list of these"),
+    "array within": (fused(partitioner=PredefinedSplit([0, 1])), r"PredefinedSplit\(.*: write a string"),
+    "labels that are numbers": (fused(class_weight={0: 1.0}), "Can only use string as keys"),
+    "lambda": (make_pipeline(FunctionTransformer(lambda X: X), GaussianNB()), "could not be made again"),
+    "same part twice": (make_pipeline(BaggingClassifier(fused()), fused()), "second occurence"),
     "generator": (fused(random_state=np.random.RandomState(0)), "write a string, a number"),
     "selector": (ColumnTransformer([("a", StandardScaler(), make_column_selector())]), "sklearn.cat or cont"),
     "class without a version": (fused(topology=StarTopology()), "move the class into a package"),
@@ -200,6 +228,7 @@ class RarelySees(ClassifierMixin, BaseEstimator):
 
 
 RarelySees.__module__ = "skfusion.classifier"  # a package with a version
+skfusion.classifier.RarelySees = RarelySees  # from where it is made again
 SEARCH = RandomizedSearchCV(mixed(fused()), {"fusedmlpclassifier__topology": ["ring", "hypercube"]}, n_iter=2, cv=2)
 ESTIMATORS = {
     "fused": fused(),
@@ -247,6 +276,23 @@ def test_labels_that_look_like_booleans_stay_labels(labels, offline):
     assert set(run.predictions["correct"]) == set(labels)
 
 
+def test_labels_that_are_read_as_numbers_stay_labels(offline, monkeypatch):
+    labels = ["3", "1", "2"]
+    replay.write_cache(offline, labels)
+    task = openml.tasks.get_task(replay.CLASSIFICATION)
+    X, y = task.get_X_and_y(dataset_format="dataframe")
+    monkeypatch.setattr(task, "get_X_and_y", lambda dataset_format: (X, y.astype(int)))
+    run = run_on_task(mixed(GaussianNB()), task, avoid_duplicate_runs=False)
+    assert_probabilities_fit(run, labels)
+    assert (run.predictions["correct"] == y[run.predictions["row_id"]].to_numpy()).all()
+
+
+@pytest.mark.parametrize("task", ["vowel", 61.0, None, -3])
+def test_task_is_a_task_or_an_id(task):
+    with pytest.raises(ValueError, match="task must be an OpenML task or its id, got"):
+        run_on_task(GaussianNB(), task)
+
+
 def test_regression_is_as_the_clients(cache):
     model = make_pipeline(ColumnTransformer([("numeric", "passthrough", cont)]), DecisionTreeRegressor(random_state=0))
     run = run_on_task(model, replay.REGRESSION, avoid_duplicate_runs=False)
@@ -278,6 +324,22 @@ def test_run_is_uploaded(model, server):
     flow = openml.flows.get_flow(run.flow_id)
     assert repr(flow_to_model(flow)) == repr(model)
     assert ("trace" in server.runs[0]) == (model is SEARCH)
+
+
+def test_flow_that_the_server_knows_is_run_again(server):
+    model = mixed(fused(topology=HypercubeTopology(each_edge_once=True)))
+    extensions = openml.extensions.extensions[:]
+    ids = [run_on_task(model, replay.CLASSIFICATION, upload_flow=True).flow_id for _ in range(2)]
+    assert ids[0] == ids[1]
+    assert openml.extensions.extensions == extensions
+
+
+def test_stored_run_is_uploaded(server, tmp_path):
+    model = mixed(fused(topology=HypercubeTopology(each_edge_once=True)))
+    run_on_task(model, replay.CLASSIFICATION, avoid_duplicate_runs=False).to_filesystem(tmp_path / "run")
+    run = openml.runs.OpenMLRun.from_filesystem(tmp_path / "run")
+    run.flow = model_to_flow(run.model)
+    assert repr(flow_to_model(openml.flows.get_flow(run.publish().flow_id))) == repr(model)
 
 
 # The benchmark
@@ -326,7 +388,51 @@ def test_benchmark_on_fewer_rows_is_kept_apart(benchmark, cache, tmp_path):
         for name in ("61-60-rows", "61")
     ]
     assert n_rows == [60, 150]
-    assert "iris (61, 60 rows)" in (tmp_path / "out" / "results.md").read_text()
+    assert "iris (61, at most 60 rows)" in (tmp_path / "out" / "results.md").read_text()
+
+
+def test_benchmark_takes_awkward_columns_and_labels(script, cache, capsys, monkeypatch, tmp_path):
+    path = cache / "datasets/61/dataset.arff"
+    head, data = path.read_text().split("@DATA\n")
+    rows = [",".join(["?", *row.split(",")[1:]]) for row in data.splitlines()]  # a column without any value
+    rows[7] = rows[7].replace("narrow", "rare").replace("wide", "rare")  # a level that two folds train on
+    path.write_text(head.replace("{narrow", "{rare,narrow") + "@DATA\n" + "\n".join(rows) + "\n")
+    features = cache / "datasets/61/features.xml"
+    features.write_text(
+        features.read_text().replace(">virginica<", ">unseen</oml:nominal_value><oml:nominal_value>virginica<")
+    )
+    monkeypatch.setattr(script, "classifiers", lambda: {"fused": fused()})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        assert script.main(["--tasks", "61", "--out", str(tmp_path / "out")]) == 0
+    logging.disable(logging.NOTSET)
+    assert capsys.readouterr().err == ""
+    run = openml.runs.OpenMLRun.from_filesystem(tmp_path / "out/runs/61/fused")
+    assert len(run.data_content) == 150
+
+
+def test_results_that_are_there_need_no_task(benchmark, cache, tmp_path):
+    assert benchmark("--tasks", replay.CLASSIFICATION) == 0
+    shutil.rmtree(cache)
+    assert benchmark("--tasks", replay.CLASSIFICATION) == 0
+    assert len(table(tmp_path)) == 3
+
+
+def test_interrupted_benchmark_goes_on_where_it_was(benchmark, script, cache, capsys, monkeypatch, tmp_path):
+    whole, calls = script.run_on_task, []
+
+    def interrupted(*args, **kwargs):
+        calls.append(args)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return whole(*args, **kwargs)
+
+    monkeypatch.setattr(script, "run_on_task", interrupted)
+    assert benchmark("--tasks", replay.CLASSIFICATION) == 130
+    assert capsys.readouterr().err.split("\n") == ["", "interrupted; the same command goes on from here", ""]
+    assert len(table(tmp_path)) == 2
+    assert benchmark("--tasks", replay.CLASSIFICATION) == 0
+    assert len(table(tmp_path)) == 3 and len(calls) == 3
 
 
 def test_suite_is_downloaded_and_run(benchmark, server, tmp_path):
@@ -442,6 +548,51 @@ def test_server_down_is_one_line(benchmark, cache, capsys, tmp_path):
     assert_one_line(capsys, "task 404: the server http://127.0.0.1:9/api/v1/xml cannot be reached")
     assert benchmark("--suite", 99) == 1
     assert_one_line(capsys, "suite 99: the server http://127.0.0.1:9/api/v1/xml cannot be reached")
+
+
+def test_task_that_is_given_twice_fails_once(benchmark, cache, capsys):
+    assert benchmark("--tasks", replay.UNKNOWN, replay.UNKNOWN) == 1
+    assert_one_line(capsys, "task 404: the server")
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "message"),
+    [
+        ("datasets/61/description.xml", ">ARFF<", ">Sparse_ARFF<", "task 61: has sparse data"),
+        ("datasets/61/dataset.arff", "wide,setosa", "wide,?", "task 61: has 41 rows without a label"),
+    ],
+    ids=["sparse", "no label"],
+)
+def test_data_that_the_pipeline_cannot_take_are_one_line(benchmark, cache, capsys, name, old, new, message):
+    path = cache / name
+    path.write_text(path.read_text().replace(old, new))
+    assert benchmark("--tasks", replay.CLASSIFICATION) == 1
+    assert_one_line(capsys, message)
+
+
+def test_suite_without_tasks_is_one_line(benchmark, server, capsys):
+    server.documents[f"{replay.API}/study/{replay.SUITE}"] = replay.suite([]).replace("<oml:tasks></oml:tasks>", "")
+    assert benchmark("--suite", replay.SUITE) == 1
+    assert_one_line(capsys, "suite 7: ")
+
+
+def test_folder_of_something_else_is_left_alone(benchmark, cache, capsys, tmp_path):
+    other = tmp_path / "out" / "results.csv"
+    other.parent.mkdir()
+    other.write_text("a,b\n1,2\n")
+    assert benchmark("--tasks", replay.CLASSIFICATION) == 1
+    assert "is no table of this script's results" in assert_one_line(capsys, "--out ")
+    assert other.read_text() == "a,b\n1,2\n"
+    shutil.rmtree(other.parent)
+    other.parent.write_text("")
+    assert benchmark("--tasks", replay.CLASSIFICATION) == 1
+    assert "FileExistsError" in assert_one_line(capsys, "--out ")
+
+
+def test_rows_are_at_least_one(benchmark, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        benchmark("--tasks", replay.CLASSIFICATION, "--max-rows", 0)
+    assert "--max-rows must be at least 1, got 0" in capsys.readouterr().err
 
 
 def test_model_that_fails_is_one_line(benchmark, script, cache, capsys, monkeypatch, tmp_path):
