@@ -44,17 +44,18 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
         Which rows each peer sees: a name, an instance of a class of :mod:`skfusion.partition`, or a scikit-learn
         splitter, whose test folds are the partition.  None means "group" where ``fit`` gets groups, else "random".
     topology : {"ring", "random", "hypercube", "line", "star", "complete", "torus", "exponential"} or topology, \
-            default="random"
+            default="hypercube"
         Which pairs of peers fuse in a round: a name or an instance of a class of :mod:`skfusion.topology`.
-    fusion_rate : float, default=0.55
+    fusion_rate : float, default=0.5
         Weight, from 0 to 1, that a peer gives to the other when they fuse; 0 means no fusion.
     fusion_frequency : int, default=1
         Interval between fusion rounds, in the unit of ``fusion_unit``.
     fusion_unit : {"epoch", "step"}, default="epoch"
         Whether ``fusion_frequency`` counts epochs or each peer's optimiser steps.  The steps are those of the peer
         with most rows; one that has passed over its own rows waits for the next epoch, but still fuses.
-    fusion_rule : {"sequential", "simultaneous"}, default="sequential"
-        Whether the second of a pair reads the weights of the first as already updated; see :func:`skfusion.fuse`.
+    fusion_rule : {"sequential", "simultaneous"}, default="simultaneous"
+        Whether the second of a pair reads the weights of the first as already updated, or both read the old ones; see
+        :func:`skfusion.fuse`.
     init : {"shared", "independent"}, default="shared"
         Whether all peers start from the same weights.  They are drawn as MLPClassifier's, or with
         ``loss="squared_error"`` as the paper's: normal with standard deviation max(0.03, 1 / fan_in).
@@ -164,6 +165,12 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
 
     Notes
     -----
+    The defaults of ``topology``, ``fusion_rule`` and ``fusion_rate`` keep the mean of all weights and, for a power of
+    two, make all peers equal in one round.  They come from measurements on five data sets with 8, 10, 16 and 64
+    peers: beside random pairs fused sequentially with the paper's rate of 0.55, the peers' errors were lower by 2.7 to
+    14 points where each peer was shown one class, and by 0.3 to 1.4 on random shares.  A round sends more, 2 log2(N)
+    networks for each of N peers; :func:`skfusion.diagnostics.diagnose` tells what other topologies send.
+
     A row's weight multiplies its gradient.  As in MLPClassifier it is relative, though to the mean over all rows
     rather than over a batch's, so that it matters at a batch size of 1 too.  Rows of weight 0 are dropped before the
     partition.
@@ -195,11 +202,11 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
         *,
         n_networks: int | None = 8,
         partitioner: PartitionerName | BasePartitioner | Splitter | None = None,
-        topology: TopologyName | BaseTopology = "random",
-        fusion_rate: float = 0.55,
+        topology: TopologyName | BaseTopology = "hypercube",
+        fusion_rate: float = 0.5,
         fusion_frequency: int = 1,
         fusion_unit: Literal["epoch", "step"] = "epoch",
-        fusion_rule: FusionRule = "sequential",
+        fusion_rule: FusionRule = "simultaneous",
         init: Literal["shared", "independent"] = "shared",
         activation: Literal["identity", "logistic", "tanh", "relu"] = "tanh",
         loss: Literal["log_loss", "squared_error"] = "log_loss",

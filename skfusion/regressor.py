@@ -32,17 +32,18 @@ class FusedMLPRegressor(MultiOutputMixin, RegressorMixin, BaseFusedMLP):
         splitter, whose test folds are the partition.  None means "group" where ``fit`` gets groups, else "random".
         Those that go by class labels are refused.
     topology : {"ring", "random", "hypercube", "line", "star", "complete", "torus", "exponential"} or topology, \
-            default="random"
+            default="hypercube"
         Which pairs of peers fuse in a round: a name or an instance of a class of :mod:`skfusion.topology`.
-    fusion_rate : float, default=0.55
+    fusion_rate : float, default=0.5
         Weight, from 0 to 1, that a peer gives to the other when they fuse; 0 means no fusion.
     fusion_frequency : int, default=1
         Interval between fusion rounds, in the unit of ``fusion_unit``.
     fusion_unit : {"epoch", "step"}, default="epoch"
         Whether ``fusion_frequency`` counts epochs or each peer's optimiser steps.  The steps are those of the peer
         with most rows; one that has passed over its own rows waits for the next epoch, but still fuses.
-    fusion_rule : {"sequential", "simultaneous"}, default="sequential"
-        Whether the second of a pair reads the weights of the first as already updated; see :func:`skfusion.fuse`.
+    fusion_rule : {"sequential", "simultaneous"}, default="simultaneous"
+        Whether the second of a pair reads the weights of the first as already updated, or both read the old ones; see
+        :func:`skfusion.fuse`.
     init : {"shared", "independent"}, default="shared"
         Whether all peers start from the same weights.  They are drawn as MLPRegressor's.
     activation : {"identity", "logistic", "tanh", "relu"}, default="tanh"
@@ -144,6 +145,9 @@ class FusedMLPRegressor(MultiOutputMixin, RegressorMixin, BaseFusedMLP):
 
     Notes
     -----
+    The defaults of ``topology``, ``fusion_rule`` and ``fusion_rate`` keep the mean of all weights and, for a power of
+    two, make all peers equal in one round.  They come from measurements with :class:`skfusion.FusedMLPClassifier`.
+
     Targets are to be scaled as features are, or training may diverge; ``TransformedTargetRegressor`` does that.
 
     As in MLPRegressor a row's gradient is that of the squared error summed over outputs, though the loss reported is a

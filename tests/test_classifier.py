@@ -295,7 +295,8 @@ def test_training_is_training_alone_with_fusions_in_between(unit, frequency, rul
     order = np.random.default_rng(0).permutation(len(Y))[:75]
     rows, labels = X[order], Y[order]
     schedule = {"fusion_frequency": frequency, "fusion_unit": unit, "fusion_rule": rule, "max_iter": epochs}
-    fitted = model(partitioner=partitioner, topology="ring", shuffle=False, **schedule).fit(rows, labels)
+    params = {"topology": "ring", "fusion_rate": 0.3, "shuffle": False}
+    fitted = model(partitioner=partitioner, **params, **schedule).fit(rows, labels)
 
     alone = [model(n_networks=1, shuffle=False) for _ in sizes]
     parts = np.split(np.arange(75), np.cumsum(sizes)[:-1])
@@ -308,7 +309,7 @@ def test_training_is_training_alone_with_fusions_in_between(unit, frequency, rul
             step += 1
             if step % (frequency if unit == "step" else frequency * max(sizes)) == 0:
                 weights = np.vstack([network.weights_ for network in alone])
-                for network, fused in zip(alone, fuse(weights, RingTopology().pairs(4), 0.55, rule), strict=True):
+                for network, fused in zip(alone, fuse(weights, RingTopology().pairs(4), 0.3, rule), strict=True):
                     network.weights_[0] = fused
     expected = np.vstack([network.weights_ for network in alone])
     np.testing.assert_allclose(fitted.weights_, expected, rtol=1e-10, atol=1e-13)
@@ -451,7 +452,7 @@ def test_disagreement_shrinks_as_the_topology_promises(topology, rule, factor, d
 
     params = {"n_networks": 8, "init": "independent", "learning_rate_init": NO_STEP, "max_iter": 5, "alpha": 0}
     weights = model(**params, fusion_rate=0).fit(X.astype(dtype), Y).weights_.copy()
-    fitted = model(**params, topology=topology, fusion_rule=rule).fit(X.astype(dtype), Y)
+    fitted = model(**params, topology=topology, fusion_rule=rule, fusion_rate=0.55).fit(X.astype(dtype), Y)
     rtol = 1e-4 if dtype == np.float32 else 1e-10
     for record in fitted.history_:
         before = disagreement(weights)

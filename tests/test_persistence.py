@@ -480,7 +480,7 @@ def test_a_damaged_file_is_refused_or_gives_the_same_weights(data, fitted, tmp_p
 
 
 def test_sites_that_exchange_files_end_where_one_process_does(tmp_path):
-    common = {"shuffle": False, "fusion_rate": 0.3, "fusion_frequency": 1, "max_iter": 3}
+    common = {"shuffle": False, "fusion_rate": 0.3, "fusion_rule": "sequential", "fusion_frequency": 1, "max_iter": 3}
     peer_of_row = np.arange(len(X)) % 2
     together = model(n_networks=2, partitioner=PredefinedPartitioner(peer_of_row), topology="ring", **common).fit(X, Y)
     sites = [model(n_networks=1, **common) for _ in range(2)]

@@ -181,7 +181,8 @@ def test_training_follows_plain_numpy(n_outputs, batch_size):
     rows, y = make_data(n_outputs)
     params = {"topology": "ring", "shuffle": False, "init": "independent", "alpha": 0.1, "batch_size": batch_size}
     start = model(**params, learning_rate_init=NO_STEP, fusion_rate=0, max_iter=1).fit(rows, y)
-    fitted = model(**params, learning_rate_init=0.02, fusion_rate=0.3, max_iter=10).fit(rows, y)
+    fusion = {"fusion_rate": 0.3, "fusion_rule": "sequential"}
+    fitted = model(**params, **fusion, learning_rate_init=0.02, max_iter=10).fit(rows, y)
     options = {"sizes": (10, 6, n_outputs), "rate": 0.02, "batch_size": batch_size, "epochs": 10}
     expected = reference_fit(
         start.weights_, fitted.partition_, rows, y.reshape(100, -1), **options, fusion_rate=0.3, alpha=0.1

@@ -21,7 +21,9 @@ LINES = ("k-o", "k--s", "k:^", "k-.D")
 def plan():
     """Return what a full run compares: for each table, cases with a number of rows, and parameters."""
     steps = [v | {"fusion_unit": "step", "fusion_frequency": every} for v in THREADS for every in (100, 10, 2, 1)]
-    some, many = [[{"n_networks": n} for n in numbers] for numbers in ((1, 8, 64), (1, 8, 64, 256, MANY))]
+    # In random pairs, so that each peer fuses once a round however many there are.
+    numbers = (1, 8, 64), (1, 8, 64, 256, MANY)
+    some, many = [[{"n_networks": n, "topology": "random"} for n in counts] for counts in numbers]
     return {
         "peers": [(Case("vowel", 1), 990, some), *((Case("MNIST", size), 60000, many) for size in (1, 32))],
         "threads": [
