@@ -122,7 +122,7 @@ def draw(cells, without, parameter, xlabel, paper):
 
 
 def experiment(options, name, parameter, values, xlabel, paper):
-    """Run all, and write the results, the time that they took, and the figure."""
+    """Run all, write the results, the time that they took, and the figure, and return the runs."""
     began = time.perf_counter()
     names = list(options.data or DATA)
     cells = make_cells(options, parameter, values)
@@ -143,3 +143,4 @@ def experiment(options, name, parameter, values, xlabel, paper):
         frame.to_csv(output(options, f"{name}_{title}.csv"), index=False)
         print(markdown(frame))
     save(draw(cells, without, parameter, xlabel, paper), output(options, f"{name}.png"))
+    return cells
