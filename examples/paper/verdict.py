@@ -138,7 +138,7 @@ def _percent(error):
 
 def draw_differences(differences):
     """Draw the candidates' differences: a panel for each partition and number of networks, a mark for each data set."""
-    means = differences.groupby(["partition", "n_networks", "data"], sort=False).mean()
+    means = differences.groupby(["partition", "n_networks", "data"]).mean()
     size = dict(figsize=(11, 5), layout="constrained", sharex="row", sharey=True, squeeze=False)
     figure, panels = plt.subplots(len(INTERVALS), len(N_NETWORKS), **size)
     places = range(0, -len(CANDIDATES), -1)
