@@ -49,7 +49,7 @@ def runs_to_do(capsys):
         (fig3_fig4, ["table1_cells.csv", "fig4.png"]),
         (fig5, ["fig5.csv", "fig5_time.csv", "fig5.png"]),
         (fig6, ["fig6.csv", "fig6_time.csv", "fig6.png"]),
-        (verdict, ["verdict_cells.csv", "verdict.csv", "verdict_ranking.csv", "verdict_digits.png"]),
+        (verdict, ["verdict_cells.csv", "verdict.csv", "verdict_by_number.csv", "verdict.png", "verdict_digits.png"]),
     ],
 )
 def test_script_writes_results_and_resumes(script, files, tmp_path, capsys):

@@ -33,7 +33,7 @@ class Experiment:
 # The paper gives the networks, the rates of MNIST and vowel, and 1000 epochs for the sweeps; the rest is chosen here.
 EXPERIMENTS = {
     "mnist_784": Experiment("MNIST", (80, 30), 0.01, 60),
-    "CIFAR_10": Experiment("CIFAR-10", (3000, 1000), 0.03, 3, batch_size=50),
+    "CIFAR_10": Experiment("CIFAR-10", (3000, 1000), 0.1, 3, batch_size=50),
     "vowel": Experiment("vowel", (50, 20), 0.04, 1000),
     "segment": Experiment("segment", (50, 20), 0.04, 1000),
     "breast-w": Experiment("breast-w", (8,), 0.04, 1000),

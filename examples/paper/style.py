@@ -4,7 +4,7 @@ LINES = {
     "all": {"color": "black", "linestyle": "-", "marker": None, "linewidth": 1.6},
     "ring": {"color": "0.15", "linestyle": "--", "marker": "o"},
     "random": {"color": "0.4", "linestyle": "-.", "marker": "s"},
-    "hypercube": {"color": "0.6", "linestyle": ":", "marker": "^"},
+    "hypercube": {"color": "0.5", "linestyle": "-", "marker": "^", "markerfacecolor": "white"},
     "hypercube, edges once": {"color": "0.5", "linestyle": (0, (5, 1)), "marker": "D"},
     "eighth": {"color": "0.7", "linestyle": "-", "marker": None, "linewidth": 1.6},
     "alone": {"color": "0.7", "linestyle": "-", "marker": None, "linewidth": 1.6},

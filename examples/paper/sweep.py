@@ -3,13 +3,14 @@
 import time
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from cells import output, run_cells
 from monitor import fit_and_score
-from protocol import BASELINES, EXPERIMENTS, PAPER_TOPOLOGIES, classifier
+from protocol import BASELINES, EXPERIMENTS, PAPER_TOPOLOGIES, TABLE_1, classifier
 from sklearn.neural_network import MLPClassifier
 from splits import load_split
-from style import LINES, markdown, save
+from style import LINES, PAPER, markdown, save
 from threadpoolctl import threadpool_limits
 
 DATA = ("vowel", "breast-w", "segment", "splice")
@@ -64,28 +65,28 @@ def time_table(cells, times):
     for timed in times.itertuples():
         here = cells[cells["data"] == timed.data]
         trained = timed.rows * here["epochs"].sum()
-        row = {"data": EXPERIMENTS[timed.data].title, "runs": len(here), "rows trained on": trained}
-        row["core seconds"] = round(here["seconds"].sum(), 1)
-        row["µs per row"] = round(1e6 * here["seconds"].sum() / trained, 2)
-        row["MLPClassifier, µs per row"] = round(1e6 * timed.mlp_seconds_per_row, 1)
-        row["MLPClassifier, core hours"] = round(trained * timed.mlp_seconds_per_row / 3600, 2)
-        rows.append(row)
-    return pd.DataFrame(rows)
+        spent = [here["seconds"].sum(), trained * timed.mlp_seconds_per_row / 3600]
+        rows.append([EXPERIMENTS[timed.data].title, len(here), trained, *spent])
+    frame = pd.DataFrame(rows, columns=["data", "runs", "rows trained on", "core seconds", "MLPClassifier, core hours"])
+    frame.loc[len(frame)] = ["all", *frame.iloc[:, 1:].sum()]
+    per_row = 1e6 * frame["core seconds"] / frame["rows trained on"]
+    mlp_per_row = 3600e6 * frame["MLPClassifier, core hours"] / frame["rows trained on"]
+    frame = frame.assign(**{"µs per row": per_row, "MLPClassifier, µs per row": mlp_per_row})
+    return frame.astype({"runs": int, "rows trained on": int}).round(2)
 
 
 def summary(cells, without, parameter, paper):
-    """For each data set and topology: the error at the paper's value, the lowest, and how many values do well."""
+    """Errors in per cent: at the paper's value, and the mean over each fifth of the values; how many do well."""
     rows = []
-    for (data, topology), here in cells.groupby(["data", "topology"], sort=False):
+    for (data, topology), here in cells[cells[parameter] > 0].groupby(["data", "topology"], sort=False):
         base = without[without["data"] == data].groupby("setting")["peers_mean"].mean()
         means = here.groupby(parameter)["peers_mean"].mean()
-        good = means[means <= base["all"] + 0.01].index
         row = {"data": EXPERIMENTS[data].title, "topology": topology}
-        row |= {"one network, all rows (%)": _percent(base["all"]), "never fused (%)": _percent(base["eighth"])}
-        row |= {f"at {paper} (%)": _percent(means[paper]) if paper in means.index else ""}
-        row |= {"lowest (%)": _percent(means.min()), "there": means.idxmin()}
-        row["values within a point of all rows"] = f"{len(good)} of {len(means)}"
-        row["from ... to"] = f"{good.min()} to {good.max()}" if len(good) else ""
+        row |= {"all rows": _percent(base["all"]), "never fused": _percent(base["eighth"])}
+        row[f"at {paper}"] = _percent(means[paper]) if paper in means.index else ""
+        for values in np.array_split(means.index, 5):
+            row[f"{values[0]} to {values[-1]}"] = _percent(means[values].mean())
+        row["within a point of all rows"] = f"{(means <= base['all'] + 0.01).sum()} of {len(means)}"
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -97,12 +98,14 @@ def _percent(error):
 def draw(cells, without, parameter, xlabel, paper):
     """Draw the peers' mean error against the parameter, a panel for each data set; bands run over the peers."""
     names = list(cells["data"].unique())
-    figure, panels = plt.subplots(1, len(names), figsize=(2.6 * len(names) + 1, 3.4), squeeze=False)
+    n_columns = min(2, len(names))
+    n_rows = -(-len(names) // n_columns)
+    figure, panels = plt.subplots(n_rows, n_columns, figsize=(9, 2.9 * n_rows + 0.8), squeeze=False)
     figure.set_layout_engine("constrained")
-    for panel, name in zip(panels[0], names, strict=True):
+    for panel, name in zip(panels.flat, names, strict=False):
         for topology in PAPER_TOPOLOGIES:
             here = cells[(cells["data"] == name) & (cells["topology"] == topology)].groupby(parameter)
-            style = LINES[topology] | {"markersize": 2.5, "markevery": 10, "label": topology}
+            style = LINES[topology] | {"markersize": 3.5, "markevery": 10, "linewidth": 1.1, "label": topology}
             panel.plot(100 * here["peers_mean"].mean(), **style)
             low, high = 100 * here["peers_min"].mean(), 100 * here["peers_max"].mean()
             panel.fill_between(low.index, low, high, color=style["color"], alpha=0.15, linewidth=0)
@@ -110,17 +113,16 @@ def draw(cells, without, parameter, xlabel, paper):
             error = without.loc[(without["data"] == name) & (without["setting"] == setting), "peers_mean"].mean()
             panel.axhline(100 * error, **LINES[setting] | {"label": label, "linewidth": 1})
         panel.axvline(paper, color="0.5", linestyle=(0, (1, 3)), label="the paper's choice")
-        panel.set(title=EXPERIMENTS[name].title, xlabel=xlabel)
+        values = [100 * TABLE_1[name][topology] for topology in PAPER_TOPOLOGIES if name in TABLE_1]
+        panel.plot([paper] * len(values), values, **PAPER | {"label": "the paper, Table I", "markersize": 5})
+        panel.set(title=EXPERIMENTS[name].title, xlabel=xlabel, ylabel="test error (%)")
         panel.grid(alpha=0.3)
-    panels[0, 0].set_ylabel("test error (%)")
-    figure.legend(
-        *panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=6, frameon=False, fontsize=8
-    )
+    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
     return figure
 
 
 def experiment(options, name, parameter, values, xlabel, paper):
-    """Run all, and write the results, the time that they took, and the figure."""
+    """Run all, write the results, the time that they took, and the figure, and return the runs."""
     began = time.perf_counter()
     names = list(options.data or DATA)
     cells = make_cells(options, parameter, values)
@@ -141,3 +143,4 @@ def experiment(options, name, parameter, values, xlabel, paper):
         frame.to_csv(output(options, f"{name}_{title}.csv"), index=False)
         print(markdown(frame))
     save(draw(cells, without, parameter, xlabel, paper), output(options, f"{name}.png"))
+    return cells

@@ -70,10 +70,10 @@ def in_percent(frame):
     printed["paper"] = [_percent(value) for value in frame["paper"]]
     for name in ("peers, last epoch", "consensus, last epoch", "peers, best epoch", "consensus, best epoch"):
         values = zip(frame[name], frame[f"{name}, sd"], strict=True)
-        printed[name] = [f"{100 * mean:.2f} ± {100 * sd:.2f}" for mean, sd in values]
+        printed[name] = [f"{100 * mean:.2f}{_spread(sd)}" for mean, sd in values]
     for name in ("peers above all rows", "consensus above all rows"):
         values = zip(frame[name], frame[f"{name}, sd"], strict=True)
-        printed[name] = [f"{100 * mean:+.2f} ± {100 * sd:.2f}" for mean, sd in values]
+        printed[name] = [f"{100 * mean:+.2f}{_spread(sd)}" for mean, sd in values]
     return printed
 
 
@@ -81,10 +81,15 @@ def _percent(value):
     return "" if pd.isna(value) else f"{100 * value:.2f}"
 
 
+def _spread(sd):
+    """Return nothing for a single seed."""
+    return "" if pd.isna(sd) else f" ± {100 * sd:.2f}"
+
+
 def draw(frame):
     """Draw each data set's errors, a row for each setting."""
     names = list(frame["data"].unique())
-    figure, panels = plt.subplots(1, len(names), figsize=(2.6 * len(names) + 1.6, 3.4), squeeze=False, sharey=True)
+    figure, panels = plt.subplots(1, len(names), figsize=(2.6 * len(names) + 2, 3.4), squeeze=False, sharey=True)
     figure.set_layout_engine("constrained")
     for panel, name in zip(panels[0], names, strict=True):
         here = frame[frame["data"] == name]
@@ -99,7 +104,8 @@ def draw(frame):
         panel.set(title=EXPERIMENTS[name].title, xlabel="test error (%)")
         labels = [f"{row.setting}, {row.rule}" if row.rule != "-" else row.setting for row in here.itertuples()]
         panel.set_yticks(rows, labels=labels)
-    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
+    handles, labels = panels[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4 if len(names) > 1 else 2, frameon=False)
     return figure
 
 

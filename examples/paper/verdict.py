@@ -7,6 +7,7 @@ every second step.  The shares and the first weights of a seed are the same for 
 import matplotlib.pyplot as plt
 import pandas as pd
 from cells import output, parse_options, run_cells
+from matplotlib.ticker import LogLocator
 from monitor import fit_and_score
 from protocol import EXPERIMENTS, RULES, TOPOLOGIES, classifier
 from splits import load_split
@@ -14,38 +15,45 @@ from style import LINES, markdown, save
 
 from skfusion.partition import ClassPartitioner
 
+DATA = ("segment", "vowel", "splice", "breast-w", "mnist_784")
+# So many that one network with all rows has learned and 64 networks with random shares are on their way.
+EPOCHS = {"segment": 100, "vowel": 300, "splice": 30, "breast-w": 100, "mnist_784": 10, "digits": 100}
+MOST_ROWS = 10000
 N_NETWORKS = (8, 10, 16, 64)
-RATES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.55, 0.6, 0.7, 0.8, 0.9)
+RATES = (0.1, 0.3, 0.5, 0.55, 0.7, 0.9)
+FEW_RATES = (0.5, 0.55)
 INTERVALS = {
     "random": {"fusion_unit": "epoch", "fusion_frequency": 1},
     "class": {"fusion_unit": "step", "fusion_frequency": 2},
 }
 SHARES = {"random": "random shares, fused every epoch", "class": "one class each, fused every 2 steps"}
-MOST_ROWS = 10000
 DEFAULT = ("random", "sequential", 0.55)
 CANDIDATES = (
-    DEFAULT,
     ("random", "simultaneous", 0.5),
     ("ring", "sequential", 0.55),
     ("ring", "simultaneous", 0.5),
     ("hypercube", "sequential", 0.55),
+    ("hypercube, edges once", "sequential", 0.55),
     ("hypercube, edges once", "simultaneous", 0.5),
 )
+SETTING = ["topology", "rule", "rate"]
 
 
 def make_cells(options):
     """One run for each seed, partition, number of networks, topology, rule and rate; and one with all rows."""
     seeds = options.seed or ([0] if options.quick else range(3))
-    epochs = options.epochs or (20 if options.quick else 100)
-    rates = (0.3, 0.5, 0.55) if options.quick else RATES
-    settings = [(name, rule, rate) for name in TOPOLOGIES for rule in RULES for rate in rates]
-    shares = [(kind, n, *setting) for kind in INTERVALS for n in N_NETWORKS for setting in settings]
-    return [
-        dict(data=data, partition=kind, n_networks=n, topology=name, rule=rule, rate=rate, seed=seed, epochs=epochs)
-        for data in options.data or ["segment"]
-        for kind, n, name, rule, rate in [("all", 1, "-", "-", "-"), *shares]
-        for seed in seeds
-    ]
+    cells = []
+    for data in options.data or DATA:
+        epochs = options.epochs or EPOCHS[data] // (5 if options.quick else 1)
+        rates = FEW_RATES if options.quick or data == "mnist_784" else RATES
+        settings = [(name, rule, rate) for name in TOPOLOGIES for rule in RULES for rate in rates]
+        shares = [(kind, n, *setting) for kind in INTERVALS for n in N_NETWORKS for setting in settings]
+        cells += [
+            dict(data=data, partition=kind, n_networks=n, topology=name, rule=rule, rate=rate, seed=seed, epochs=epochs)
+            for kind, n, name, rule, rate in [("all", 1, "-", "-", "-"), *shares]
+            for seed in seeds
+        ]
+    return cells
 
 
 def run(data, partition, n_networks, topology, rule, rate, seed, epochs):
@@ -62,78 +70,122 @@ def run(data, partition, n_networks, topology, rule, rate, seed, epochs):
 
 def table(cells):
     """Mean over seeds of each setting's errors."""
-    keys = ["data", "partition", "n_networks", "topology", "rule", "rate"]
-    runs = cells.groupby(keys, sort=False)
+    runs = cells.groupby(["data", "partition", "n_networks", *SETTING], sort=False)
     means = runs[["peers_mean", "peers_max", "consensus"]].mean()
     means["peers_mean_sd"] = runs["peers_mean"].std()
     return means.round(5).reset_index()
 
 
-def ranking(frame):
-    """Each setting's excess over the error with all rows, in points, averaged over the numbers of networks."""
-    base = frame.loc[frame["partition"] == "all"].set_index("data")["peers_mean"]
-    fused = frame[frame["partition"] != "all"].copy()
-    for name in ("peers_mean", "consensus"):
-        fused[name] = 100 * (fused[name] - fused["data"].map(base))
-    keys = ["topology", "rule", "rate"]
-    wide = fused.pivot_table(index=keys, columns="partition", values=["peers_mean", "consensus"])
-    wide.columns = [f"{'peers' if name == 'peers_mean' else name}, {kind}" for name, kind in wide.columns]
-    worst = fused.groupby(keys)["peers_mean"].max()
-    wide = wide.assign(**{"peers, mean": wide.filter(like="peers").mean(axis=1), "peers, worst case": worst})
-    return wide.sort_values("peers, mean").round(2).reset_index()
-
-
-def candidates(frame):
-    """Some settings' errors for each partition and number of networks, beside the lowest of all settings."""
-    base = frame.loc[frame["partition"] == "all"].set_index("data")["peers_mean"]
+def lowest(frame):
+    """The errors with all rows and with the defaults, and the lowest, for each partition and number of networks."""
     rows = []
-    for (data, kind, n), here in frame[frame["partition"] != "all"].groupby(
-        ["data", "partition", "n_networks"], sort=False
-    ):
-        errors = here.assign(rate=here["rate"].astype(float)).set_index(["topology", "rule", "rate"])["peers_mean"]
-        row = {"data": data, "shares": kind, "networks": n, "all rows": _percent(base[data])}
-        row |= {_title(*setting): _percent(errors.get(setting)) for setting in CANDIDATES}
-        rows.append(row | {"lowest": f"{_percent(errors.min())}: {_title(*errors.idxmin())}"})
+    base = frame[frame["partition"] == "all"].set_index("data")["peers_mean"]
+    for (data, kind, n_networks), here in _fused(frame).groupby(["data", "partition", "n_networks"], sort=False):
+        errors = here.set_index(SETTING)["peers_mean"]
+        row = {"data": EXPERIMENTS[data].title, "shares": kind, "networks": n_networks}
+        row |= {"all rows": _percent(base[data]), _title(DEFAULT): _percent(errors[DEFAULT])}
+        rows.append(row | {"lowest": _percent(errors.min()), "with": _title(errors.idxmin())})
     return pd.DataFrame(rows)
 
 
-def rule_effect(cells):
-    """Error with sequential less that with simultaneous fusion, in points: mean and standard error over runs."""
-    keys = ["data", "partition", "n_networks", "topology", "rate", "seed"]
-    wide = cells[cells["partition"] != "all"].pivot(index=keys, columns="rule", values="peers_mean")
-    difference = (100 * (wide["sequential"] - wide["simultaneous"])).groupby(["partition", "topology"], sort=False)
-    columns = {"sequential - simultaneous": difference.mean(), "standard error": difference.sem()}
-    return pd.DataFrame(columns).round(3).reset_index()
+def differences(cells):
+    """Each candidate's error less that of the defaults in the same run, in points; a row for each run."""
+    wide = _fused(cells).pivot(index=["data", "partition", "n_networks", "seed"], columns=SETTING, values="peers_mean")
+    wide = 100 * wide[list(CANDIDATES)].sub(wide[DEFAULT], axis=0)
+    return wide.set_axis([_title(setting) for setting in CANDIDATES], axis=1)
 
 
-def _title(topology, rule, rate):
+def rule_differences(cells):
+    """The sequential rule's error less the simultaneous one's with F of about a half, in points, for each topology."""
+    fused = _fused(cells)
+    keys = ["data", "partition", "n_networks", "rate", "seed"]
+    wide = fused[fused["rate"].isin(FEW_RATES)].pivot(index=keys, columns=["rule", "topology"], values="peers_mean")
+    return 100 * (wide["sequential"] - wide["simultaneous"])[list(TOPOLOGIES)]
+
+
+def summarise(differences, keys, sample):
+    """Mean and standard error of differences, over what ``sample`` names, as text."""
+    groups = differences.groupby([*keys, sample], sort=False).mean().groupby(keys, sort=False)
+    texts = groups.mean().map("{:+.2f}".format) + groups.sem().map(" ± {:.2f}".format).replace(" ± nan", "")
+    return texts.reset_index().replace({"data": {name: EXPERIMENTS[name].title for name in EXPERIMENTS}})
+
+
+def rates(frame):
+    """Points above the error with all rows for each rate, over data sets run at all rates and numbers of networks."""
+    base = frame[frame["partition"] == "all"].set_index("data")["peers_mean"]
+    fused = _fused(frame)
+    fused["above"] = 100 * (fused["peers_mean"] - fused["data"].map(base))
+    n_rates = fused.groupby("data")["rate"].transform("nunique")
+    fused = fused[n_rates == n_rates.max()]
+    wide = fused.pivot_table(index=["partition", "topology", "rule"], columns="rate", values="above", sort=False)
+    return wide.round(2).reset_index()
+
+
+def _fused(frame):
+    """Leave out the single networks, so that all rates are numbers."""
+    frame = frame[frame["partition"] != "all"]
+    return frame.assign(rate=frame["rate"].astype(float))
+
+
+def _title(setting):
+    topology, rule, rate = setting
     return f"{topology}, {rule}, {rate:g}"
 
 
 def _percent(error):
-    return "" if error is None else f"{100 * error:.2f}"
+    return f"{100 * error:.2f}"
 
 
-def draw(frame, data):
+def draw_differences(differences):
+    """Draw the candidates' differences: a panel for each partition and number of networks, a mark for each data set."""
+    means = differences.groupby(["partition", "n_networks", "data"]).mean()
+    size = dict(figsize=(11, 5), layout="constrained", sharex="row", sharey=True, squeeze=False)
+    figure, panels = plt.subplots(len(INTERVALS), len(N_NETWORKS), **size)
+    places = range(0, -len(CANDIDATES), -1)
+    for row, kind in zip(panels, INTERVALS, strict=True):
+        for panel, n_networks in zip(row, N_NETWORKS, strict=True):
+            here = means.loc[kind, n_networks]
+            for marker, (data, values) in zip("osD^v", here.iterrows(), strict=False):
+                look = dict(marker=marker, mfc="none", mec="0.3", linestyle="none", markersize=5)
+                panel.plot(values, places, **look, label=EXPERIMENTS[data].title)
+            panel.plot(here.mean(), places, "|", color="black", markersize=14, mew=2, label="mean of data sets")
+            panel.axvline(0, color="black", linewidth=0.8)
+            panel.set_xscale("symlog", linthresh=1)
+            panel.xaxis.set_major_formatter("{x:g}")
+            panel.set_title(f"{n_networks} networks", size=10)
+            panel.set_yticks(places, labels=differences.columns, size=8)
+            panel.margins(y=0.15)
+            panel.grid(alpha=0.3)
+        row[0].set_ylabel(SHARES[kind].replace(", ", ",\n"), size=9)
+    for panel in panels[-1]:
+        panel.set_xlabel("difference (points)")
+    figure.suptitle(f"Test error less that with {_title(DEFAULT)}, in percentage points", size=11)
+    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=6, frameon=False)
+    return figure
+
+
+def draw_rates(frame, data):
     """Draw the peers' mean error against the rate: a panel for each partition and number of networks."""
     frame = frame[frame["data"] == data]
     base = 100 * frame.loc[frame["partition"] == "all", "peers_mean"].mean()
+    fused = _fused(frame)
     size = dict(figsize=(11, 5.4), layout="constrained", sharex=True, sharey="row", squeeze=False)
     figure, panels = plt.subplots(len(INTERVALS), len(N_NETWORKS), **size)
     for row, kind in zip(panels, INTERVALS, strict=True):
         for panel, n_networks in zip(row, N_NETWORKS, strict=True):
-            here = frame[(frame["partition"] == kind) & (frame["n_networks"] == n_networks)]
-            for topology in TOPOLOGIES:
-                for rule in RULES:
-                    curve = here[(here["topology"] == topology) & (here["rule"] == rule)]
-                    rates = curve["rate"].astype(float)
-                    style = LINES[topology] | {"markersize": 4, "linewidth": 0.9}
-                    style |= {"mfc": style["color"] if rule == "sequential" else "white", "mec": style["color"]}
-                    error, sd = 100 * curve["peers_mean"], 100 * curve["peers_mean_sd"]
-                    panel.errorbar(rates, error, yerr=sd, elinewidth=0.5, **style, label=f"{topology}, {rule}")
+            here = fused[(fused["partition"] == kind) & (fused["n_networks"] == n_networks)]
+            for (topology, rule), curve in here.groupby(["topology", "rule"], sort=False):
+                style = LINES[topology] | {"markersize": 4, "linewidth": 0.9, "label": f"{topology}, {rule}"}
+                style |= {"markerfacecolor": style["color"] if rule == "sequential" else "white"}
+                error, sd = 100 * curve["peers_mean"], 100 * curve["peers_mean_sd"]
+                panel.errorbar(curve["rate"], error, yerr=sd, elinewidth=0.5, **style)
             panel.axhline(base, **LINES["all"] | {"label": "one network, all rows", "linewidth": 1})
             panel.axvline(DEFAULT[2], color="0.5", linestyle=(0, (1, 3)), label="the paper's F")
+            panel.set(yscale="log", xlim=(0.05, 0.95))
             panel.set_title(f"{n_networks} networks", size=10)
+            panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            panel.yaxis.set_major_formatter("{x:g}")
+            panel.yaxis.set_minor_formatter("")
             panel.grid(alpha=0.3)
         row[0].set_ylabel(f"{SHARES[kind]}\ntest error (%)", size=8)
     for panel in panels[-1]:
@@ -149,12 +201,20 @@ def main(argv=None):
     cells = run_cells(output(options, "verdict_cells.csv"), make_cells(options), run, options.n_jobs)
     frame = table(cells)
     frame.to_csv(output(options, "verdict.csv"), index=False)
-    tables = {"ranking": ranking(frame), "candidates": candidates(frame), "rules": rule_effect(cells)}
+    gains, rules = differences(cells), rule_differences(cells)
+    tables = {
+        "by_number": summarise(gains, ["partition", "n_networks"], "data"),
+        "by_data": summarise(gains, ["partition", "data"], "seed"),
+        "rules": summarise(rules, ["partition", "data"], "seed"),
+        "rates": rates(frame),
+        "lowest": lowest(frame),
+    }
     for name, rows in tables.items():
         rows.to_csv(output(options, f"verdict_{name}.csv"), index=False)
-        print(markdown(rows.head(20)), end="\n\n")
+        print(markdown(rows), end="\n\n")
+    save(draw_differences(gains), output(options, "verdict.png"))
     for data in frame["data"].unique():
-        save(draw(frame, data), output(options, f"verdict_{data}.png"))
+        save(draw_rates(frame, data), output(options, f"verdict_{data}.png"))
 
 
 if __name__ == "__main__":
