@@ -57,7 +57,6 @@ def classifier(data, epochs, seed, **params):
     settings = dict(
         hidden_layer_sizes=experiment.hidden,
         n_networks=N_NETWORKS,
-        topology="ring",
         fusion_rate=FUSION_RATE,
         fusion_rule="sequential",
         activation="tanh",
