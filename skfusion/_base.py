@@ -531,10 +531,12 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
     def _run_epochs(self, run, held_out, data, task):
         """Return whether training came to an end before ``max_iter``."""
         stopping = Stopping(self.tol, self.n_iter_no_change)
+        n_before = len(run.ensemble.history)
 
         def snapshot():
             history = run.ensemble.history.copy()
-            return {"_ensemble": run.ensemble.snapshot(), "history_": history, **run.rows.attributes}
+            state = {"_ensemble": run.ensemble.snapshot(), "history_": history, "n_iter_": len(history) - n_before}
+            return state | run.rows.attributes
 
         for _ in range(self.max_iter):
             subtask = task.subcontext(task_name="epoch")

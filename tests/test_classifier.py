@@ -1325,6 +1325,15 @@ def test_a_signal_in_the_midst_of_training_keeps_what_has_been_learnt(n_jobs):
     np.testing.assert_allclose(fitted.peer_scores(X, Y), [peer.score(X, Y) for peer in fitted.peers_])
 
 
+def test_callbacks_see_the_peers_as_stock_estimators():
+    recorder = Recorder()
+    model(max_iter=3).set_callbacks(recorder).fit(X, Y)
+    for epoch, (estimator, weights) in enumerate(zip(recorder.estimators, recorder.weights, strict=True), start=1):
+        for peer, own in zip(estimator.peers_, weights, strict=True):
+            np.testing.assert_array_equal(peer.coefs_[0].ravel(), own[: peer.coefs_[0].size])
+            assert peer.n_iter_ == len(peer.loss_curve_) == epoch
+
+
 def test_an_error_in_a_callback_is_raised():
     def fail():
         raise RuntimeError("no more disk")
