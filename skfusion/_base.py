@@ -534,9 +534,9 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         n_before = len(run.ensemble.history)
 
         def snapshot():
-            history = run.ensemble.history.copy()
-            state = {"_ensemble": run.ensemble.snapshot(), "history_": history, "n_iter_": len(history) - n_before}
-            return state | run.rows.attributes
+            ensemble = run.ensemble.snapshot()
+            n_iter = len(ensemble.history) - n_before
+            return {"_ensemble": ensemble, "history_": ensemble.history, "n_iter_": n_iter} | run.rows.attributes
 
         for _ in range(self.max_iter):
             subtask = task.subcontext(task_name="epoch")

@@ -76,6 +76,7 @@ class Ensemble:
         """Copy what predicts as the peers do now."""
         other = copy.copy(self)
         other.state = self.state.with_weights(self.weights.copy())
+        other.history, other.loss_curve = self.history.copy(), self.loss_curve.copy()
         other.settle()
         return other
 
