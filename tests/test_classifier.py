@@ -1308,7 +1308,7 @@ def interruptible():
 @pytest.mark.parametrize("n_jobs", [1, 2])
 @pytest.mark.usefixtures("parallel_always", "interruptible")
 def test_a_signal_in_the_midst_of_training_keeps_what_has_been_learnt(n_jobs):
-    begun = threading.Event()
+    begun, ended = threading.Event(), threading.Event()
 
     class Begun(Recorder):
         def on_fit_task_end(self, estimator, context):
@@ -1317,10 +1317,13 @@ def test_a_signal_in_the_midst_of_training_keeps_what_has_been_learnt(n_jobs):
     def interrupt_once_begun():
         begun.wait()
         os.kill(os.getpid(), signal.SIGINT)
+        while not ended.wait(5):  # an interrupt that meets the garbage collector's callbacks is lost
+            os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=interrupt_once_begun).start()
     with pytest.warns(UserWarning, match="interrupted"):
         fitted = model(max_iter=10**9, n_jobs=n_jobs).set_callbacks(Begun()).fit(X, Y)
+    ended.set()
     assert np.isfinite(fitted.predict_proba(X)).all()
     np.testing.assert_allclose(fitted.peer_scores(X, Y), [peer.score(X, Y) for peer in fitted.peers_])
 
