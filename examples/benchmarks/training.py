@@ -109,17 +109,22 @@ def figure(rows):
 
 
 def main():
-    options = parser(__doc__).parse_args()
+    arguments = parser(__doc__)
+    networks = dict.fromkeys(case.network for case in all_cases())
+    arguments.add_argument("--network", choices=networks, help="measure this one alone; results go to training_NETWORK")
+    options = arguments.parse_args()
     if not HAS_TORCH:
         print("PyTorch is not installed and is left out.")
-    cases, seconds = (quick_cases(), 0.1) if options.quick else (all_cases(), 3)
+    chosen = [case for case in all_cases() if options.network in (None, case.network)]
+    cases, seconds = (quick_cases(), 0.1) if options.quick else (chosen, 3)
     memory = [memory_row(case) for case in cases if in_memory_table(case)]
     print_table("Peak memory of training, above data and imports", memory)
     times = [time_row(case, seconds) for case in cases]
     print_table("Time of training on a row", times)
     print_goals(goals(times))
     if options.out:
-        write(options.out, "training", {"time": times, "memory": memory}, goals(times), figure(times))
+        name = f"training_{options.network}" if options.network else "training"
+        write(options.out, name, {"time": times, "memory": memory}, goals(times), figure(times))
 
 
 if __name__ == "__main__":
