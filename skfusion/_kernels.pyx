@@ -5,6 +5,7 @@
 A network is one flat vector, layer after layer: the coefficients, of shape (fan_in, fan_out) in C order, then the
 intercepts.  Nothing here knows of estimators, partitions or rounds.  All loops run without the GIL.
 """
+from cpython.exc cimport PyErr_CheckSignals
 from libc.math cimport log1p, exp as c_exp, pow as c_pow, sqrt as c_sqrt
 from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport free, malloc
@@ -591,7 +592,7 @@ cdef void forward_all(Forward self, const floating *weights, floating *out) noex
 
 
 cdef class Trainer(Forward):
-    """Trains networks of one shape on rows of X, each on those that its caller names.
+    """Trains networks of one shape, the peers, each on rows of X of its own.
 
     Parameters
     ----------
@@ -601,8 +602,12 @@ cdef class Trainer(Forward):
         Class indices, or the outputs to be learnt.
     sample_weight : ndarray of shape (n_samples,) or None
     optimizer : object with solver, momentum, nesterovs_momentum, beta_1, beta_2, epsilon, l1 and l2
-    state : object with weights, first_moments, second_moments, each (n_networks, n_parameters), and n_steps
-        Arrays that training changes in place, alike in memory; moments that the solver does not use may be None.
+    state : object with weights, first_moments, second_moments, n_steps, learning_rates and losses
+        Arrays with an entry per network; the first three, of shape (n_networks, n_parameters), lie alike in memory.
+        Training changes all but the learning rates in place.  Moments that the solver does not use may be None.
+    plan : object with peers, rows, ends and batch_sizes
+        Which networks are to be trained on what: peers[k], in steps of batch_sizes[k] rows, on those of X that are
+        rows[ends[k]:ends[k + 1]], in their order, which the caller may change between steps.  int64, and int32 rows.
     offset : ndarray of shape (n_features,) or None
         With sparse X, a row that is to be added to each of its rows.
     buffer_rows : int
@@ -615,8 +620,15 @@ cdef class Trainer(Forward):
     cdef void *second_moments
     cdef Py_ssize_t stride  # from one peer's weights to the next one's, and so for the moments
     cdef int64_t[::1] n_steps
+    cdef const double[::1] learning_rates
+    cdef double[::1] losses
+    cdef const int64_t[::1] peers
+    cdef const int32_t[::1] peer_rows
+    cdef const int64_t[::1] ends
+    cdef const int64_t[::1] batch_sizes
 
-    def __cinit__(self, network, X, target, sample_weight, optimizer, state, *, offset=None, Py_ssize_t buffer_rows):
+    def __cinit__(self, network, X, target, sample_weight, optimizer, state, plan, *, offset=None,
+                  Py_ssize_t buffer_rows):
         cdef const int32_t[::1] classes
         cdef Training *t = &self.training
         cdef Py_ssize_t l, widest = 0, largest = 0
@@ -657,37 +669,47 @@ cdef class Trainer(Forward):
         self.weights = self.own_matrix(state.weights)
         self.first_moments = self.own_matrix(state.first_moments)
         self.second_moments = self.own_matrix(state.second_moments)
-        self.n_steps = state.n_steps
+        self.n_steps, self.learning_rates, self.losses = state.n_steps, state.learning_rates, state.losses
+        self.peers, self.peer_rows, self.ends, self.batch_sizes = plan.peers, plan.rows, plan.ends, plan.batch_sizes
+        lengths = np.diff(plan.ends)
+        if not (len(plan.peers) == len(lengths) == len(plan.batch_sizes) and plan.ends[0] == 0 and lengths.min() >= 0 and
+                plan.ends[-1] == len(plan.rows) and 0 <= plan.peers.min() and plan.peers.max() < len(state.weights) and
+                0 < plan.batch_sizes.min() and plan.batch_sizes.max() <= buffer_rows):
+            raise ValueError("plan must name peers, rows for each of them, and batches that buffer_rows can hold")
+        if not len(state.n_steps) == len(state.learning_rates) == len(state.losses) == len(state.weights):
+            raise ValueError("state must have an entry for each network")
 
     cdef void *own_matrix(self, array) except? NULL:
         self.owned.append(array)
         return writable_matrix(array, self.single, &self.stride)
 
-    def train(self, Py_ssize_t peer, const int32_t[::1] rows, Py_ssize_t start, Py_ssize_t stop,
-              Py_ssize_t batch_size, double learning_rate):
-        """Take one step of network ``peer`` for each ``batch_size`` of rows[start:stop], in their order.
+    def train(self, Py_ssize_t start, Py_ssize_t stop, double[::1] penalties=None):
+        """Take the peers' optimiser steps from ``start`` to ``stop``, as far as each one's rows reach.
 
-        Returns
-        -------
-        float
-            The rows' summed loss, each measured before the step that it took part in.
+        Adds each row's loss, measured before the step that it takes part in, to its peer's losses.  Where
+        ``penalties`` is given, its k-th entry becomes the penalty of peers[k], taken while its weights are still in
+        the cache.
         """
-        cdef double loss
-        if not (0 <= start <= stop <= rows.shape[0] and 0 < batch_size <= self.buffer_rows and
-                0 <= peer < self.n_steps.shape[0]):
-            raise ValueError("peer, rows or batch_size out of range")
-        if start == stop:
-            return 0.0
-        with nogil:
-            if self.single:
-                loss = train_one(self, <float *> self.weights, peer, &rows[start], stop - start, batch_size,
-                                 learning_rate)
-            else:
-                loss = train_one(self, <double *> self.weights, peer, &rows[start], stop - start, batch_size,
-                                 learning_rate)
-        return loss
+        cdef Py_ssize_t k, peer, begin, end
+        if not 0 <= start <= stop:
+            raise ValueError(f"start and stop must be steps in their order, got {start} and {stop}")
+        if penalties is not None and penalties.shape[0] != self.peers.shape[0]:
+            raise ValueError(f"penalties must have {self.peers.shape[0]} entries, got {penalties.shape[0]}")
+        for k in range(self.peers.shape[0]):
+            peer = self.peers[k]
+            begin = min(self.ends[k] + start * self.batch_sizes[k], self.ends[k + 1])
+            end = min(self.ends[k] + stop * self.batch_sizes[k], self.ends[k + 1])
+            if begin < end:
+                with nogil:
+                    if self.single:
+                        train_one(self, <float *> self.weights, k, begin, end)
+                    else:
+                        train_one(self, <double *> self.weights, k, begin, end)
+            if penalties is not None:
+                penalties[k] = self.penalty(peer)
+            PyErr_CheckSignals()
 
-    def penalty(self, Py_ssize_t peer):
+    cpdef double penalty(self, Py_ssize_t peer):
         """l2 / 2 times the squares of the coefficients of network ``peer``, plus l1 times their magnitudes.
 
         NaN or infinity where a weight or an intercept has left the finite numbers.
@@ -701,17 +723,17 @@ cdef class Trainer(Forward):
         return total
 
 
-cdef double train_one(Trainer self, floating *weights, Py_ssize_t peer, const int32_t *rows, Py_ssize_t n_rows,
-                      Py_ssize_t batch_size, double learning_rate) noexcept nogil:
-    cdef Py_ssize_t shift = peer * self.stride
+cdef void train_one(Trainer self, floating *weights, Py_ssize_t k, Py_ssize_t begin, Py_ssize_t end) noexcept nogil:
+    cdef Py_ssize_t peer = self.peers[k], shift = peer * self.stride
     cdef floating *first_moment = NULL
     cdef floating *second_moment = NULL
     if self.first_moments != NULL:
         first_moment = <floating *> self.first_moments + shift
     if self.second_moments != NULL:
         second_moment = <floating *> self.second_moments + shift
-    return train_rows(&self.network, &self.training, weights + shift, first_moment, second_moment,
-                      &self.n_steps[peer], &self.x, rows, n_rows, batch_size, learning_rate)
+    self.losses[peer] += train_rows(&self.network, &self.training, weights + shift, first_moment, second_moment,
+                                    &self.n_steps[peer], &self.x, &self.peer_rows[begin], end - begin,
+                                    self.batch_sizes[k], self.learning_rates[peer])
 
 
 cdef double penalty_of(const Network *network, const Training *t, const floating *weights) noexcept nogil:

@@ -88,17 +88,16 @@ class LocalShares:
         self._weights, self._settings = state.weights, settings
         self._team = ThreadTeam(len(assignment)) if len(assignment) > 1 else Alone()
 
-    def train(self, start, stop, first, last):
-        """Train all peers for some steps of an epoch; returns their losses so far."""
+    def train(self, start, stop, last):
+        """Train all peers for some steps of an epoch."""
 
         def task(worker):
             share = self._shares[worker]
-            if first:
+            if start == 0:
                 share.begin_epoch()
             share.train(start, stop, last)
 
         self._team.run(task)
-        return sum(share.losses for share in self._shares)
 
     def fuse(self, pairs, spread=None):
         """Fuse pairs, each thread some of the columns: what becomes of a column depends on no other."""

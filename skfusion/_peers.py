@@ -86,6 +86,7 @@ class PeerState:
     n_steps: np.ndarray
     samples_seen: np.ndarray
     learning_rates: np.ndarray
+    losses: np.ndarray  # summed over the rows of the epoch so far; at its end their mean, with the penalty
     generators: list
 
     @classmethod
@@ -98,6 +99,7 @@ class PeerState:
             n_steps=np.zeros(len(weights), np.int64),
             samples_seen=np.zeros(len(weights), np.int64),
             learning_rates=np.full(len(weights), settings.learning_rate_init),
+            losses=np.zeros(len(weights)),
             generators=[np.random.Generator(np.random.SFC64(seed)) for seed in seeds],
         )
         state.add_moments(settings)
@@ -113,11 +115,14 @@ class PeerState:
 
     def copy(self):
         """Copy it, to where it trains fast."""
-        other = copy.deepcopy(self)
-        for name in ("weights", "first_moments", "second_moments"):
-            if getattr(self, name) is not None:
-                setattr(other, name, aligned(getattr(self, name)))
-        return other
+        networks = ("weights", "first_moments", "second_moments")
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return PeerState(
+            **{
+                name: aligned(value) if name in networks and value is not None else copy.deepcopy(value)
+                for name, value in values.items()
+            }
+        )
 
     def with_weights(self, weights):
         """Return the same state with other weights."""
@@ -157,10 +162,13 @@ class Share:
     """
 
     def __init__(self, network, settings, data, parts, state, peers):
-        self.settings, self.data, self.parts, self.state, self.peers = settings, data, parts, state, peers
-        self.batch_sizes = [min(settings.batch_size, len(part)) for part in parts]
-        self.rows = list(parts)
-        self.losses = np.zeros(len(parts))
+        self.settings, self.state = settings, state
+        self.peers = np.array(peers, np.int64)
+        self._parts = [parts[peer] for peer in peers]
+        self._lengths = np.array([len(part) for part in self._parts], np.int64)
+        self.ends = np.append(0, self._lengths.cumsum())
+        self.rows = np.concatenate(self._parts)
+        self.batch_sizes = np.minimum(settings.batch_size, self._lengths)
         self._trainer = _kernels.Trainer(
             network,
             data.X,
@@ -168,48 +176,38 @@ class Share:
             data.sample_weight,
             settings,
             state,
+            self,
             offset=data.offset,
-            buffer_rows=max((self.batch_sizes[peer] for peer in peers), default=1),
+            buffer_rows=self.batch_sizes.max(),
         )
 
     def begin_epoch(self):
         """Draw the order of rows for an epoch."""
-        self.losses[self.peers] = 0
         if self.settings.shuffle:
-            for peer in self.peers:
-                self.rows[peer] = self.state.generators[peer].permutation(self.parts[peer])
+            for peer, part, start, stop in zip(self.peers, self._parts, self.ends, self.ends[1:], strict=False):
+                self.rows[start:stop] = self.state.generators[peer].permutation(part)
 
     def train(self, start, stop, last):
         """Take each peer's optimiser steps from ``start`` to ``stop`` of the epoch, as far as its rows reach.
 
-        With ``last`` the epoch ends.  Its penalties are summed while a peer's weights are still in the cache.
+        With ``last`` the epoch ends.
         """
-        penalties = []
-        for peer in self.peers:
-            size, rows = self.batch_sizes[peer], self.rows[peer]
-            self.losses[peer] += self._trainer.train(
-                peer,
-                rows,
-                min(start * size, len(rows)),
-                min(stop * size, len(rows)),
-                size,
-                self.state.learning_rates[peer],
-            )
-            if last:
-                penalties.append(self._trainer.penalty(peer))
-        if last:
-            self._end_epoch(np.array(penalties))
+        if not last:
+            self._trainer.train(start, stop)
+            return
+        penalties = np.empty(len(self.peers))
+        self._trainer.train(start, stop, penalties)
+        self._end_epoch(penalties)
 
     def _end_epoch(self, penalties):
         """Turn summed losses into means with the penalties, and set the learning rates of the next epoch."""
-        peers = self.peers
-        n_rows = np.array([len(self.parts[peer]) for peer in peers])
-        n_steps = -(-n_rows // np.array([self.batch_sizes[peer] for peer in peers]))
-        self.losses[peers] = (self.losses[peers] + penalties * n_steps) / n_rows
-        self.state.samples_seen[peers] += n_rows
+        peers, state = self.peers, self.state
+        n_steps = -(-self._lengths // self.batch_sizes)
+        state.losses[peers] = (state.losses[peers] + penalties * n_steps) / self._lengths
+        state.samples_seen[peers] += self._lengths
         if self.settings.learning_rate == "invscaling" and self.settings.solver == "sgd":
-            seen = self.state.samples_seen[peers] + 1.0
-            self.state.learning_rates[peers] = self.settings.learning_rate_init / seen**self.settings.power_t
+            seen = state.samples_seen[peers] + 1.0
+            state.learning_rates[peers] = self.settings.learning_rate_init / seen**self.settings.power_t
 
 
 class _OneBlasThread:

@@ -19,8 +19,8 @@ from skfusion._peers import Share, one_blas_thread
 _held = {}
 
 
-def _visit(fit, number, rows, state, losses, segment):
-    """In a worker, train a share; returns its new state and losses, or None if its rows must be sent first."""
+def _visit(fit, number, rows, state, segment):
+    """In a worker, train a share; returns its new state, or None if its rows must be sent first."""
     if rows is not None:
         *problem, state_at_start, peers = pickle.loads(rows)
         _held[fit, number] = Share(*problem, state_at_start.copy(), peers)
@@ -34,12 +34,11 @@ def _visit(fit, number, rows, state, losses, segment):
     share.state.put(share.peers, state)
     generators = copy.deepcopy(state.generators)
     share.begin_epoch()
-    share.losses += losses
     with one_blas_thread:
         share.train(start, stop, last)
     if not last:  # the epoch's next segment draws the same order of rows
         share.state.generators = generators
-    return share.state, share.losses
+    return share.state
 
 
 def _release(fit):
@@ -71,32 +70,24 @@ class RemoteShares:
         # Entered, since some backends otherwise start their workers anew in each round.
         self._parallel = joblib.Parallel(n_jobs=n_jobs, prefer="threads").__enter__()
         self._fit = uuid.uuid4().hex
-        self._losses = np.zeros(len(parts))
         self._problem = network, settings, data, parts
 
-    def train(self, start, stop, first, last):
-        """Train all peers for some steps of an epoch; returns their losses so far."""
-        if first:
-            self._losses[:] = 0
-        numbers = [number for number, peers in enumerate(self._assignment) if peers]
+    def train(self, start, stop, last):
+        """Train all peers for some steps of an epoch."""
+        numbers = range(len(self._assignment))
         # What is sent is bytes, since a backend may keep arrays on one worker only, to be lost with it.
-        messages = {
-            number: (self._pack_state(number), self._losses[self._assignment[number]], (start, stop, last))
-            for number in numbers
-        }
+        states = [self._pack_state(number) for number in numbers]
         rows = dict.fromkeys(numbers)
         while numbers:
             answers = self._parallel(
-                joblib.delayed(_visit)(self._fit, number, rows[number], *messages[number]) for number in numbers
+                joblib.delayed(_visit)(self._fit, number, rows[number], states[number], (start, stop, last))
+                for number in numbers
             )
             for number, answer in zip(numbers, answers, strict=True):
                 if answer is not None:
-                    peers = self._assignment[number]
-                    self._state.put(peers, answer[0])
-                    self._losses[peers] = answer[1]
+                    self._state.put(self._assignment[number], answer)
             numbers = [number for number, answer in zip(numbers, answers, strict=True) if answer is None]
             rows = {number: self._pack_rows(number) for number in numbers}
-        return self._losses
 
     def fuse(self, pairs, spread=None):
         """Fuse pairs, here."""

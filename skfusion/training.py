@@ -213,8 +213,10 @@ class Rounds:
         n_fusions = np.zeros(self.n_networks, np.int64)
         last_round = max((k for k, (_, _, fuses) in enumerate(segments) if fuses), default=None)
         spread = np.empty((_kernels.n_blocks(self.state.weights), 2))
+        losses = self.state.losses
+        losses[:] = 0
         for k, (start, stop, fuses) in enumerate(segments):
-            losses = self._shares.train(start, stop, k == 0, k == len(segments) - 1)
+            self._shares.train(start, stop, k == len(segments) - 1)
             self._check_finite(losses)
             if fuses:
                 n_fusions += self._fuse(spread if k == last_round else None)

@@ -96,24 +96,37 @@ def make_weights(network, dtype=np.float64, scale=0.7, seed=1):
     return np.random.default_rng(seed).normal(scale=scale, size=network.n_parameters).astype(dtype)
 
 
-def make_trainer(network, weights, X, y, sample_weight=None, *, buffer_rows=1, **optimizer):
-    """A trainer of the networks whose weights are the rows of ``weights``, which change in place."""
+def make_plan(peers, rows, batch_sizes):
+    ends = np.cumsum([0, *map(len, rows)])
+    peers, batch_sizes = (np.array(values, np.int64) for values in (peers, batch_sizes))
+    return SimpleNamespace(peers=peers, rows=np.concatenate(rows).astype(np.int32), ends=ends, batch_sizes=batch_sizes)
+
+
+def make_trainer(network, weights, X, y, sample_weight=None, *, batch_size=1, rate=0.1, plan=None, **optimizer):
+    """A trainer of the networks whose weights are the rows of ``weights``, and the state that it changes in place.
+
+    All train on all rows in their order, unless a plan says otherwise.
+    """
     defaults = {"solver": "sgd", "momentum": 0.0, "nesterovs_momentum": False, "l1": 0.0, "l2": 0.0}
     defaults |= {"beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-8}
-    state = SimpleNamespace(weights=weights, n_steps=np.zeros(len(weights), np.int64))
+    n_networks = len(weights)
+    state = SimpleNamespace(weights=weights, n_steps=np.zeros(n_networks, np.int64), losses=np.zeros(n_networks))
     state.first_moments, state.second_moments = np.zeros_like(weights), np.zeros_like(weights)
+    state.learning_rates = np.full(n_networks, float(rate))
+    plan = plan or make_plan(range(n_networks), [range(len(y))] * n_networks, [batch_size] * n_networks)
     optimizer = SimpleNamespace(**defaults | optimizer)
-    return _kernels.Trainer(network, X, y, sample_weight, optimizer, state, buffer_rows=buffer_rows)
+    return _kernels.Trainer(network, X, y, sample_weight, optimizer, state, plan, buffer_rows=8), state
 
 
 def train(network, weights, X, y, *, batch_size, rate, sample_weight=None, epochs=1, **optimizer):
     """Weights after training on all rows in their order, and the last epoch's summed loss."""
     weights = weights[None].copy()
-    trainer = make_trainer(network, weights, X, y, sample_weight, buffer_rows=batch_size, **optimizer)
-    rows = np.arange(len(y), dtype=np.int32)
+    settings = dict(batch_size=batch_size, rate=rate) | optimizer
+    trainer, state = make_trainer(network, weights, X, y, sample_weight, **settings)
     for _ in range(epochs):
-        loss = trainer.train(0, rows, 0, len(y), batch_size, rate)
-    return weights[0], loss
+        state.losses[:] = 0
+        trainer.train(0, len(y))
+    return weights[0], state.losses[0]
 
 
 def outputs(network, weights, X, **kwargs):
@@ -180,14 +193,31 @@ def test_peers_that_take_turns_train_as_each_does_alone(batch_size, container, o
     X, y = make_data(40)
     weights = np.stack([make_weights(network, seed=seed) for seed in range(3)])
     alone = [train(network, w, container(X), y, batch_size=batch_size, rate=0.1, **optimizer) for w in weights]
-    trainer = make_trainer(network, weights, container(X), y, buffer_rows=batch_size, **optimizer)
-    losses, rows = np.zeros(3), np.arange(40, dtype=np.int32)
+    trainer, state = make_trainer(network, weights, container(X), y, batch_size=batch_size, **optimizer)
     for start, stop in [(0, 8), (8, 8), (8, 32), (32, 40)]:
-        for peer in range(3):
-            losses[peer] += trainer.train(peer, rows, start, stop, batch_size, 0.1)
+        trainer.train(start // batch_size, stop // batch_size)
     # Without a penalty the input's factor stays 1, so that where an epoch is cut makes no difference at all.
     assert_array_equal(weights, [w for w, _ in alone])
-    assert_allclose(losses, [loss for _, loss in alone], rtol=1e-14)
+    assert_allclose(state.losses, [loss for _, loss in alone], rtol=1e-14)
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_each_peer_trains_on_rows_of_its_own(container):
+    network = make_network((5,))
+    X, y = make_data(40)
+    start = np.stack([make_weights(network, seed=seed) for seed in range(3)])
+    weights = start.copy()
+    plan = make_plan([2, 0], [[3, 30, 8, 4, 9], [17, 2]], [2, 8])
+    trainer, state = make_trainer(network, weights, container(X), y, plan=plan)
+    penalties = np.empty(2)
+    trainer.train(0, 3, penalties)
+    for peer, rows, batch_size in [(2, [3, 30, 8, 4, 9], 2), (0, [17, 2], 8)]:
+        alone, loss = train(network, start[peer], container(X[rows]), y[rows], batch_size=batch_size, rate=0.1)
+        assert_array_equal(weights[peer], alone)
+        assert state.losses[peer] == pytest.approx(loss, rel=1e-14)
+    assert_array_equal(weights[1], start[1])
+    assert_array_equal(penalties, [trainer.penalty(2), trainer.penalty(0)])
+    assert state.n_steps.tolist() == [1, 0, 3]
 
 
 # Every number here is a sum of few powers of two, so that the dense step is exact.
@@ -296,7 +326,7 @@ def test_the_penalty_counts_coefficients_alone():
     network = make_network((4, 3))
     X, y = make_data(5)
     weights = np.stack([make_weights(network, seed=seed) for seed in range(2)])
-    trainer = make_trainer(network, weights, X, y, l1=0.3, l2=0.2)
+    trainer, _ = make_trainer(network, weights, X, y, l1=0.3, l2=0.2)
     for peer, w in enumerate(weights[:, is_coef(network)]):
         assert trainer.penalty(peer) == pytest.approx(0.1 * (w**2).sum() + 0.3 * np.abs(w).sum(), rel=1e-13)
 
@@ -379,7 +409,7 @@ def test_a_weight_that_is_not_finite_shows_in_the_penalty(dtype, container, valu
         weights[position] = value
         for batch_size in (1, 8):
             trained, _ = train(network, weights, container(X), y, batch_size=batch_size, rate=0.1)
-            trainer = make_trainer(network, trained[None], container(X), y)
+            trainer, _ = make_trainer(network, trained[None], container(X), y)
             assert not np.isfinite(trainer.penalty(0)), f"weight {position}, batch size {batch_size}"
 
 
@@ -506,10 +536,26 @@ def test_csr_may_have_wide_indices_in_any_order_and_twice():
 # Bounds
 
 
-@pytest.mark.parametrize("start, stop, batch_size", [(-1, 3, 1), (0, 6, 1), (3, 2, 1), (0, 5, 0), (0, 5, 3)])
-def test_rows_and_batches_out_of_range_are_refused(start, stop, batch_size):
+@pytest.mark.parametrize("start, stop", [(-1, 3), (3, 2)])
+def test_steps_out_of_order_are_refused(start, stop):
     network = make_network()
-    X, y = make_data(5)
-    trainer = make_trainer(network, make_weights(network)[None], X, y, buffer_rows=2)
-    with pytest.raises(ValueError, match="out of range"):
-        trainer.train(0, np.arange(5, dtype=np.int32), start, stop, batch_size, 0.1)
+    trainer, _ = make_trainer(network, make_weights(network)[None], *make_data(5))
+    with pytest.raises(ValueError, match="start and stop"):
+        trainer.train(start, stop)
+
+
+@pytest.mark.parametrize(
+    "peers, rows, batch_sizes",
+    [
+        ([1], [[0]], [1]),
+        ([-1], [[0]], [1]),
+        ([0], [[0]], [0]),
+        ([0], [[0]], [9]),
+        ([0], [[0], [1]], [1]),
+        ([0], [[0]], [1, 1]),
+    ],
+)
+def test_plans_out_of_range_are_refused(peers, rows, batch_sizes):
+    network, plan = make_network(), make_plan(peers, rows, batch_sizes)
+    with pytest.raises(ValueError, match="plan"):
+        make_trainer(network, make_weights(network)[None], *make_data(5), plan=plan)
