@@ -144,7 +144,8 @@ class BaseTopology(BaseEstimator, ABC):
 
 def _as_pairs(first, second):
     """Pairs of an array of networks and one of their partners, without those of a network with itself."""
-    pairs = np.column_stack([first, second]).astype(np.intp)
+    pairs = np.empty((len(first), 2), np.intp)
+    pairs[:, 0], pairs[:, 1] = first, second
     return pairs[pairs[:, 0] != pairs[:, 1]]
 
 
@@ -243,12 +244,13 @@ class HypercubeTopology(BaseTopology):
                 f"n_networks must be a power of two for HypercubeTopology(incomplete='raise'), got {n_networks}; "
                 "incomplete='skip' leaves out the pairs whose partner does not exist"
             )
-        first = np.tile(np.arange(n_networks), n_bits)
-        second = first ^ np.repeat(2 ** np.arange(n_bits), n_networks)
-        keep = second < n_networks
+        pairs = np.empty((n_bits, n_networks, 2), np.intp)
+        pairs[:, :, 0] = networks = np.arange(n_networks)
+        pairs[:, :, 1] = networks ^ 2 ** np.arange(n_bits)[:, None]
+        keep = pairs[:, :, 1] < n_networks
         if check_flag("each_edge_once", self.each_edge_once):
-            keep &= first < second
-        return _as_pairs(first[keep], second[keep])
+            keep &= pairs[:, :, 0] < pairs[:, :, 1]
+        return pairs[keep]
 
 
 class LineTopology(BaseTopology):
