@@ -815,3 +815,31 @@ def disagreement(weights):
     with nogil:
         total = spread_of(w, single, 0, n_parameters, n_networks, stride)
     return c_sqrt(total / n_networks)
+
+
+def count_deviations(const floating[:, ::1] X, const floating[::1] offset):
+    """How many values of each row differ from the offset's, as an int64 array."""
+    cdef Py_ssize_t i, j, n
+    cdef int64_t[::1] counts = np.empty(X.shape[0], np.int64)
+    with nogil:
+        for i in range(X.shape[0]):
+            n = 0
+            for j in range(X.shape[1]):
+                n += X[i, j] != offset[j]
+            counts[i] = n
+    return np.asarray(counts)
+
+
+def deviations(const floating[:, ::1] X, const floating[::1] offset, Py_ssize_t n_deviations):
+    """The values that differ from the offset's, less these, row after row, and their columns."""
+    cdef Py_ssize_t i, j, k = 0
+    # One more than there are, since without a branch each value is written, to be overwritten if it does not differ.
+    cdef floating[::1] values = np.empty(n_deviations + 1, np.float32 if floating is float else np.float64)
+    cdef int32_t[::1] columns = np.empty(n_deviations + 1, np.int32)
+    with nogil:
+        for i in range(X.shape[0]):
+            for j in range(X.shape[1]):
+                values[k] = X[i, j] - offset[j]
+                columns[k] = <int32_t> j
+                k += X[i, j] != offset[j]
+    return np.asarray(values)[:n_deviations], np.asarray(columns)[:n_deviations]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import joblib
 import numpy as np
 from scipy.sparse import csr_array
-from sklearn.utils import check_random_state, gen_batches
+from sklearn.utils import check_random_state
 
 from skfusion import _kernels
 from skfusion._local import LocalShares
@@ -21,8 +21,6 @@ _PARALLEL_FIT = 5e8
 # Dense input with a smaller share of nonzeros than this trains faster as CSR.
 _SPARSE_DENSITY = 0.3
 _MOST_NONZEROS = np.iinfo(np.int32).max
-# Rows compared with it at a time, so that little memory is needed beside the result.
-_ROWS_AT_ONCE = 1024
 # At which an adaptive learning rate is not lowered any more, as MLPClassifier's.
 _SMALLEST_LEARNING_RATE = 1e-6
 
@@ -67,26 +65,11 @@ def sparsified(X):
     offset = _commonest(sample)
     if np.count_nonzero(sample != offset) > 2 * _SPARSE_DENSITY * sample.size:
         return X, None
-    chunks = [X[rows] for rows in gen_batches(len(X), _ROWS_AT_ONCE)]
-    lengths = np.concatenate([np.count_nonzero(chunk != offset, axis=1) for chunk in chunks])
-    if not lengths.sum() < min(_SPARSE_DENSITY * X.size, _MOST_NONZEROS):
+    ends = np.append(0, _kernels.count_deviations(X, offset).cumsum())
+    if not ends[-1] < min(_SPARSE_DENSITY * X.size, _MOST_NONZEROS):
         return X, None
-    return _deviations(chunks, lengths, offset), offset if offset.any() else None
-
-
-def _deviations(chunks, lengths, offset):
-    """Rows less a row, as CSR; ``lengths`` are the numbers of those that are not 0."""
-    ends = np.append(0, lengths.cumsum()).astype(np.int32)
-    values, columns = np.empty(ends[-1], offset.dtype), np.empty(ends[-1], np.int32)
-    start = 0
-    for chunk in chunks:
-        differs = chunk != offset
-        here = np.nonzero(differs)[1]
-        stop = start + len(here)
-        columns[start:stop] = here
-        values[start:stop] = chunk[differs] - offset[here]
-        start = stop
-    return csr_array((values, columns, ends), shape=(len(lengths), len(offset)))
+    values, columns = _kernels.deviations(X, offset, ends[-1])
+    return csr_array((values, columns, ends.astype(np.int32)), shape=X.shape), offset if offset.any() else None
 
 
 def _commonest(sample):
