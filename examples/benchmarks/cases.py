@@ -79,7 +79,7 @@ NETWORKS = {
     "MNIST": Network((784, 80, 30, 10), mnist, {1: 20000, 32: 20000, 200: 20000}),
     "MNIST standardised": Network((784, 80, 30, 10), mnist_standardised, {1: 20000, 32: 20000, 200: 20000}),
     "MNIST rotated": Network((784, 80, 30, 10), mnist_rotated, {1: 20000, 32: 20000, 200: 20000}),
-    "CIFAR": Network((3072, 3000, 1000, 10), cifar, {1: 4, 32: 64, 200: 400}),
+    "CIFAR": Network((3072, 3000, 1000, 10), cifar, {1: 32, 32: 512, 200: 2000}),
 }
 
 

@@ -40,13 +40,13 @@ class Engine:
         self.epochs = 1
 
     def calibrate(self, seconds):
-        """Warm up, and choose how many epochs to time: the given time, and four times as long as all else in a fit."""
+        """Warm up, and choose how many epochs to time: the given time, and ten times as long as all else in a fit."""
         self.run(1)
         once, missing = elapsed(self.run, 1), 1
         while missing >= 1:
             self.epochs *= min(16, math.ceil(missing))
             epoch = self.seconds_per_row() * len(self.y)
-            missing = max(seconds, 4 * (once - epoch)) / max(self.epochs * epoch, 1e-9)
+            missing = max(seconds, 10 * (once - epoch)) / max(self.epochs * epoch, 1e-9)
 
     def seconds_per_row(self):
         """Time of training on a row once more: what ``epochs`` further epochs add to a run of one."""

@@ -84,6 +84,22 @@ def memory(case, n_networks):
     }
 
 
+def copies(case, n_networks, seconds):
+    """Time to copy the weights of so many peers, to memory that is new to the process and to the same again."""
+    n_parameters = Network(case.layer_sizes, "tanh", "softmax").n_parameters
+    weights = np.ones((n_networks, n_parameters), np.float32)
+    times = np.median(in_turns({"copy": partial(_copy_twice, weights)}, seconds)["copy"], axis=0)
+    row = {"network": case.network, "peers": n_networks, "weights (MB)": weights.nbytes / 1e6}
+    return row | {
+        f"copy to {where} (ms)": 1e3 * time for where, time in zip(("new memory", "used memory"), times, strict=True)
+    }
+
+
+def _copy_twice(weights):
+    new = np.empty_like(weights)
+    return elapsed(np.copyto, new, weights), elapsed(np.copyto, new, weights)
+
+
 def goals(tables):
     """Return the goals that apply."""
     goals = []
@@ -134,6 +150,7 @@ def main():
     options = parser(__doc__).parse_args()
     groups, seconds, many = (quick_plan(), 0.2, 8) if options.quick else (plan(), 10, MANY)
     tables = {"memory": [memory(Case("digits" if options.quick else "MNIST rotated", 200), many)]}
+    tables["copies"] = [copies(Case("digits" if options.quick else "MNIST", 1), many, seconds / 5)]
     for table, comparisons in groups.items():
         tables[table] = [row for comparison in comparisons for row in compare(*comparison, seconds)]
     for table, rows in tables.items():
