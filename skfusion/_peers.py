@@ -115,14 +115,12 @@ class PeerState:
 
     def copy(self):
         """Copy it, to where it trains fast."""
-        networks = ("weights", "first_moments", "second_moments")
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return PeerState(
-            **{
-                name: aligned(value) if name in networks and value is not None else copy.deepcopy(value)
-                for name, value in values.items()
-            }
-        )
+        names = "weights", "first_moments", "second_moments"
+        other = copy.deepcopy(replace(self, **dict.fromkeys(names)))
+        for name in names:
+            if getattr(self, name) is not None:
+                setattr(other, name, aligned(getattr(self, name)))
+        return other
 
     def with_weights(self, weights):
         """Return the same state with other weights."""
@@ -159,6 +157,11 @@ class Share:
         Changed in place.
     peers : list of int
         The peers of this share, as indices into parts and state.
+
+    Attributes
+    ----------
+    peers, rows, ends, batch_sizes : ndarray of int
+        What its trainer is to do: the k-th of the peers trains on rows[ends[k]:ends[k + 1]].
     """
 
     def __init__(self, network, settings, data, parts, state, peers):
