@@ -778,8 +778,10 @@ def fuse(weights, const int32_t[:, ::1] pairs, double rate, bint simultaneous, P
     of shape (n_blocks(weights), 2), is given, its rows become the blocks' squared spread before and after.
     """
     cdef Py_ssize_t n_networks = weights.shape[0], n_parameters = weights.shape[1], n_pairs = pairs.shape[0]
-    cdef bint single = weights.dtype == np.float32
-    cdef Py_ssize_t width = block_width(n_networks, single), total = n_blocks(weights), stride = 0, block, start, n
+    cdef bint single = weights.dtype == np.float32, once = spread is None and 2 * n_pairs <= n_networks + 1
+    # Columns that are used once, as those of random pairs, gain nothing from all networks' being in the cache.
+    cdef Py_ssize_t width = block_width(1 if once else n_networks, single), stride = 0, block, start, n
+    cdef Py_ssize_t total = (n_parameters + width - 1) // width
     cdef void *w = writable_matrix(weights, single, &stride)
     cdef const int32_t *first_pair = &pairs[0, 0] if n_pairs else NULL
     if spread is not None and spread.shape[0] != total:

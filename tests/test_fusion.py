@@ -5,7 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skfusion import fuse
+from skfusion import _kernels, fuse
+from skfusion.fusion import check_pairs
+from skfusion.topology import RandomTopology, RingTopology
 
 RULES = ["sequential", "simultaneous"]
 
@@ -166,6 +168,30 @@ def test_columns_fuse_as_they_would_alone(seed, n_networks, n_parameters, rate, 
     together = fuse(weights.copy(), pairs, rate, rule)
     apart = np.hstack([fuse(weights[:, [k]], pairs, rate, rule) for k in range(n_parameters)])
     np.testing.assert_allclose(together, apart, rtol=0, atol=rounding(weights, 5))
+
+
+# In parts, as several threads do, and measured
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("topology", [RandomTopology(), RingTopology()])
+def test_parts_and_measuring_change_no_bit(topology, dtype, rule):
+    """Ring and random pairs are taken in blocks of different widths, and so are rounds that measure and others."""
+    weights = weights_with_zeros(40, dtype, seed=0, n_parameters=5003)
+    pairs = check_pairs(topology.pairs(40, random_state=0), 40)
+    at_once = fuse(weights.copy(), pairs, 0.3, rule=rule)
+    options = 0.3, rule == "simultaneous"
+    for n_parts in (1, 3):
+        measured, unmeasured = weights.copy(), weights.copy()
+        spread = np.full((_kernels.n_blocks(weights), 2), np.nan)
+        for part in range(n_parts):
+            _kernels.fuse(measured, pairs, *options, part, n_parts, spread)
+            _kernels.fuse(unmeasured, pairs, *options, part, n_parts)
+        np.testing.assert_array_equal(measured, at_once)
+        np.testing.assert_array_equal(unmeasured, at_once)
+        expected = [((w - w.mean(axis=0)) ** 2).sum() for w in (weights.astype(float), at_once.astype(float))]
+        np.testing.assert_allclose(spread.sum(axis=0), expected, rtol=1e-5 if dtype is np.float32 else 1e-12)
 
 
 # What it accepts
