@@ -1,6 +1,6 @@
 # cython: language_level=3
 # cython: boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True
-"""The compiled core: train the rows of one network, run networks forward, fuse pairs of networks.
+"""The compiled core: train networks on rows, run them forward, fuse pairs of them.
 
 A network is one flat vector, layer after layer: the coefficients, of shape (fan_in, fan_out) in C order, then the
 intercepts.  Nothing here knows of estimators, partitions or rounds.  All loops run without the GIL.
