@@ -8,10 +8,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.sparse import csc_array, csr_array, csr_matrix
 from sklearn.base import clone
 from sklearn.datasets import load_digits, load_iris
-from sklearn.neural_network import MLPClassifier
+from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.preprocessing import scale
 
-from skfusion import FusedMLPClassifier
+from skfusion import FusedMLPClassifier, FusedMLPRegressor
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -34,10 +34,16 @@ def make_data(n_classes, dtype=np.float64):
 
 
 def make_pair(X, y, **params):
-    """A classifier of one peer and an MLPClassifier, of equal weights, which have seen the same rows once."""
+    """A fused estimator of one peer and scikit-learn's, of equal weights, which have seen the same rows once.
+
+    They are regressors where y holds floats, else classifiers.
+    """
+    regression = y.dtype.kind == "f"
+    Fused, MLP = (FusedMLPRegressor, MLPRegressor) if regression else (FusedMLPClassifier, MLPClassifier)
+    known = {} if regression else {"classes": np.unique(y)}
     params = {"hidden_layer_sizes": (6, 5), "activation": "tanh", "warm_start": True, "shuffle": False} | params
-    fused = FusedMLPClassifier(n_networks=1, random_state=0, **params).partial_fit(X, y, classes=np.unique(y))
-    mlp = MLPClassifier(**params).partial_fit(X, y, classes=np.unique(y))
+    fused = Fused(n_networks=1, random_state=0, **params).partial_fit(X, y, **known)
+    mlp = MLP(**params).partial_fit(X, y, **known)
     mlp.coefs_ = [coefs.copy() for coefs in fused.coefs_]
     mlp.intercepts_ = [intercepts.copy() for intercepts in fused.intercepts_]
     mlp.loss_curve_, mlp.best_loss_ = [], np.inf

@@ -24,7 +24,16 @@ from sklearn.neural_network import MLPRegressor
 from sklearn.preprocessing import scale
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from test_kernels import ACTIVATIONS, make_weights, numerical_gradient, pack, train, unpack
-from test_parity import ENDLESS, EPOCHS, OPTIMIZERS, assert_same_weights, epochs_until_stop, flat
+from test_parity import (
+    ENDLESS,
+    EPOCHS,
+    OPTIMIZERS,
+    assert_same_weights,
+    epochs_until_stop,
+    fit_pair,
+    flat,
+    make_pair,
+)
 
 import skfusion.training
 from skfusion import FusedMLPClassifier, FusedMLPRegressor
@@ -223,25 +232,6 @@ def test_without_hidden_layers_each_output_trains_as_it_does_alone(n_outputs, ba
 
 
 # Parity with MLPRegressor
-
-
-def make_pair(X, y, **params):
-    """A regressor of one peer and an MLPRegressor, of equal weights, which have seen the same rows once."""
-    params = {"hidden_layer_sizes": (6, 5), "activation": "tanh", "warm_start": True, "shuffle": False} | params
-    fused = FusedMLPRegressor(n_networks=1, random_state=0, **params).partial_fit(X, y)
-    mlp = MLPRegressor(**params).partial_fit(X, y)
-    mlp.coefs_ = [coefs.copy() for coefs in fused.coefs_]
-    mlp.intercepts_ = [intercepts.copy() for intercepts in fused.intercepts_]
-    mlp.loss_curve_, mlp.best_loss_ = [], np.inf
-    return fused, mlp
-
-
-def fit_pair(X, y, sample_weight=None, **params):
-    """Both after ``fit``, which goes on from equal weights with a new optimiser; and the fused one's loss curve."""
-    fused, mlp = make_pair(X, y, **params)
-    fused.fit(X, y, sample_weight), mlp.fit(X, y, sample_weight)
-    assert fused.n_iter_ == mlp.n_iter_
-    return fused, mlp, fused.loss_curve_[-fused.n_iter_ :]
 
 
 def calm(optimizer):
