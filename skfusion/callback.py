@@ -33,8 +33,9 @@ class PeerScores:
 
     Raises
     ------
-    ValueError
-        If X and y differ in length.
+    TypeError, ValueError
+        If X or y is None, or they differ in length; what the estimator cannot score stops ``fit`` before its first
+        epoch.
 
     See Also
     --------
@@ -58,6 +59,9 @@ class PeerScores:
     history: Records
 
     def __init__(self, X: MatrixLike, y: ArrayLike):
+        for name, value in (("X", X), ("y", y)):
+            if value is None:
+                raise TypeError(f"{name} must be an array with a row for each sample to score on, got None")
         check_consistent_length(X, y)
         self.X, self.y = X, y
         self.history = []
@@ -69,8 +73,12 @@ class PeerScores:
     def teardown(self, estimator: BaseEstimator, context: CallbackContext) -> None:
         """Nothing to release."""
 
-    def on_fit_task_begin(self, estimator: BaseEstimator, context: CallbackContext) -> None:
-        """Wait for the end of the epoch."""
+    def on_fit_task_begin(
+        self, estimator: BaseEstimator, context: CallbackContext, *, fitted_estimator: Any = None
+    ) -> None:
+        """Score the peers as they start, for nothing but to raise before any training if that fails."""
+        if context.task_name == "epoch" and not self.history:
+            self._score(fitted_estimator)
 
     def on_fit_task_end(
         self, estimator: BaseEstimator, context: CallbackContext, *, fitted_estimator: Any = None
@@ -78,11 +86,11 @@ class PeerScores:
         """Score the peers as they are now."""
         if context.task_name != "epoch":
             return
+        self.history.append({"epoch": fitted_estimator.history_[-1]["epoch"]} | self._score(fitted_estimator))
+
+    def _score(self, fitted_estimator):
         consensus = copy.copy(fitted_estimator).set_params(prediction="consensus")
-        self.history.append(
-            {
-                "epoch": fitted_estimator.history_[-1]["epoch"],
-                "peers": fitted_estimator.peer_scores(self.X, self.y).tolist(),
-                "consensus": float(consensus.score(self.X, self.y)),
-            }
-        )
+        return {
+            "peers": fitted_estimator.peer_scores(self.X, self.y).tolist(),
+            "consensus": float(consensus.score(self.X, self.y)),
+        }

@@ -60,3 +60,23 @@ def test_peer_scores_work_in_a_pipeline_on_rows_as_they_reach_the_last_step():
 def test_peer_scores_need_a_target_for_each_row():
     with pytest.raises(ValueError, match=r"inconsistent numbers of samples: \[150, 2\]"):
         PeerScores(X, Y[:2])
+
+
+@pytest.mark.parametrize(("X", "y", "name"), [(None, None, "X"), (None, Y, "X"), (X, None, "y")])
+def test_peer_scores_need_rows_and_targets(X, y, name):
+    with pytest.raises(TypeError, match=f"^{name} must be an array .*got None"):
+        PeerScores(X, y)
+
+
+@pytest.mark.parametrize(
+    ("rows", "targets", "match"),
+    [
+        (X[:, :2], Y, "X has 2 features"),
+        (np.where(X > 7, np.nan, X), Y, "contains NaN"),
+        (X, Y + 0.5, "continuous"),
+    ],
+)
+def test_what_cannot_be_scored_stops_fit_before_any_training(rows, targets, match, capsys):
+    with pytest.raises(ValueError, match=match):
+        model(verbose=True).set_callbacks(PeerScores(rows, targets)).fit(X, Y)
+    assert not capsys.readouterr().out  # a line per epoch
