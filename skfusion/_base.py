@@ -307,6 +307,8 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         ------
         NotFittedError
             If there are no weights yet.
+        OSError
+            If the file cannot be written.
         ValueError
             If ``classes_`` are neither numbers nor strings.
 

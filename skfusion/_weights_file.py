@@ -47,6 +47,8 @@ def write(path, contents):
 
     Raises
     ------
+    OSError
+        If the file cannot be written.
     ValueError
         If the classes are neither numbers nor strings.
     """
@@ -59,6 +61,10 @@ def write(path, contents):
         with open(temporary, "xb") as file:
             np.savez(file, format_version=FORMAT_VERSION, weights=contents.weights, **entries)
         os.replace(temporary, path)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from None  # which the caller knows, unlike the temporary
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -300,6 +300,15 @@ def test_a_file_is_there_whole_or_not_at_all(fitted, file, monkeypatch):
     assert os.listdir(file.parent) == [file.name]
 
 
+@pytest.mark.parametrize(("name", "error"), [("missing/weights.npz", FileNotFoundError), ("folder", IsADirectoryError)])
+def test_where_nothing_can_be_saved_is_named_as_it_was_given(name, error, fitted, tmp_path):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(error) as caught:
+        fitted.save_weights(tmp_path / name)
+    assert str(caught.value).endswith(f": {str(tmp_path / name)!r}")
+    assert os.listdir(tmp_path) == ["folder"]
+
+
 def test_saving_needs_weights(tmp_path):
     with pytest.raises(NotFittedError):
         model().save_weights(tmp_path / "weights.npz")
