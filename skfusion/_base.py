@@ -143,8 +143,12 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         """Return checked rows and targets; ``old`` is the ensemble that goes on with them, or None."""
 
     @abstractmethod
+    def _classes_of(self, y, sample_weight):
+        """Return the classes of targets; None in regression."""
+
+    @abstractmethod
     def _encode(self, y, sample_weight, dtype, classes):
-        """Return Targets; ``classes`` are the classes if they are known beforehand, or None."""
+        """Return Targets of rows that train, for the ``classes``, None in regression."""
 
     @abstractmethod
     def _output_layer(self, contents):
@@ -461,6 +465,8 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         groups, weight = check_groups(groups, len(y)), check_sample_weight(sample_weight, len(y))
         partitioner = check_partitioner(self.partitioner, groups, labelled=is_classifier(self))
         topology = check_topology(self.topology)
+        if classes is None:
+            classes = self._classes_of(y, weight)
         kept = np.arange(len(y)) if weight is None else np.flatnonzero(weight)
         if len(kept) < len(y):
             X, y, weight = X[kept], y[kept], weight[kept]

@@ -109,8 +109,10 @@ def relative_weight(sample_weight, class_weight, y, classes, dtype):
     weight = sample_weight
     if class_weight is not None:
         _check_class_weight(class_weight)
-        by_class = compute_class_weight(class_weight, classes=classes, y=y, sample_weight=sample_weight)
-        of_rows = by_class[encode(y, classes)]
+        # "balanced" takes no class without rows, such as one whose rows all have weight 0; a dict may name one.
+        weighted = np.unique(y) if isinstance(class_weight, str) else classes
+        by_class = compute_class_weight(class_weight, classes=weighted, y=y, sample_weight=sample_weight)
+        of_rows = by_class[encode(y, weighted)]
         if not of_rows.any():
             raise ValueError(f"class_weight must not be 0 for all classes of y, got {class_weight!r}")
         weight = of_rows / of_rows.max() * (1 if weight is None else weight / weight.max())

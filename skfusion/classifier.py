@@ -120,7 +120,7 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        Class labels; every peer knows all of them.
+        Class labels, those of rows of ``sample_weight`` 0 included; every peer knows all of them.
     n_features_in_ : int
         Number of features seen by ``fit``.
     feature_names_in_ : ndarray of shape (n_features,)
@@ -366,9 +366,12 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
         check_classification_targets(y)
         return X, column_or_1d(y, warn=True)
 
+    def _classes_of(self, y, sample_weight):
+        training = y if sample_weight is None else y[sample_weight > 0]
+        check_classes("y, apart from rows of sample_weight 0,", unique_labels(training))
+        return unique_labels(y)
+
     def _encode(self, y, sample_weight, dtype, classes):
-        if classes is None:
-            classes = check_classes("y, apart from rows of sample_weight 0,", unique_labels(y))
         codes = encode(y, classes)
         weight = relative_weight(sample_weight, self.class_weight, y, classes, dtype)
         return Targets(codes, weight, *self._outputs_for(classes), {"classes_": classes})

@@ -216,6 +216,9 @@ class FusedMLPRegressor(MultiOutputMixin, RegressorMixin, BaseFusedMLP):
             )
         return X, y
 
+    def _classes_of(self, y, sample_weight):
+        return None
+
     def _encode(self, y, sample_weight, dtype, classes):
         values = np.ascontiguousarray(y.reshape(len(y), -1))
         weight = relative_weight(sample_weight, None, y, classes, dtype)

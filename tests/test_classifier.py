@@ -174,10 +174,32 @@ def test_a_row_of_weight_zero_is_as_if_it_were_not_there(params):
     assert_same_training(model(**params).fit(X, Y, sample_weight=weight, groups=GROUPS), absent)
 
 
-def test_a_class_whose_rows_all_weigh_zero_is_as_if_it_were_not_there():
-    fitted = model().fit(X, Y, sample_weight=Y > 0)
-    assert fitted.classes_.tolist() == [1, 2]
-    assert_same_training(fitted, model().fit(X[Y > 0], Y[Y > 0]))
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        {"loss": "squared_error"},
+        {"class_weight": "balanced"},
+        {"class_weight": {0: 2.0, 2: 3.0}},
+        {"early_stopping": True},
+        {"partitioner": "class", "n_networks": None},
+    ],
+    ids=str,
+)
+def test_a_class_whose_rows_all_weigh_zero_is_known_though_no_row_of_it_trains(params):
+    fitted = model(**params, max_iter=20).fit(X, Y, sample_weight=Y > 0)
+    assert fitted.classes_.tolist() == MLPClassifier(max_iter=1).fit(X, Y, sample_weight=Y > 0).classes_.tolist()
+    assert sorted(np.concatenate(fitted.partition_)) == np.flatnonzero(Y).tolist()
+    assert set(fitted.predict(X)) == {1, 2}
+    elsewhere = np.where(Y[:, None] == 0, -X, X)
+    assert_same_training(model(**params, max_iter=20).fit(elsewhere, Y, sample_weight=Y > 0), fitted)
+
+
+def test_rows_of_weight_zero_are_checked_as_others_are():
+    with pytest.raises(ValueError, match="NaN"):
+        model().fit(np.where(Y[:, None] == 0, np.nan, X), Y, sample_weight=Y > 0)
+    with pytest.raises(ValueError, match="NaN"):
+        model().fit(X, np.where(Y == 0, np.nan, Y), sample_weight=Y > 0)
 
 
 def test_the_loss_counts_rows_by_their_weights_whatever_peer_they_are_at():
