@@ -351,6 +351,8 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
 
         Raises
         ------
+        TypeError
+            If ``path`` is no path.
         OSError
             If the file cannot be read.
         ValueError

@@ -1,6 +1,7 @@
 """Weights that travel between sites: an .npz file of plain arrays, checked as a stranger's when it is read."""
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -56,7 +57,7 @@ def write(path, contents):
     entries = {name: np.array(value) for name, value in contents.layout().items() if value is not None}
     if contents.classes is not None and entries["classes"].dtype.kind not in "biufU":
         raise ValueError(f"classes_ must be numbers or strings to be saved, got {contents.classes.tolist()!r}")
-    temporary = path.with_name(f".{path.name}.{uuid4().hex}")
+    temporary = path.with_name(f".{uuid4().hex}")
     try:
         with open(temporary, "xb") as file:
             np.savez(file, format_version=FORMAT_VERSION, weights=contents.weights, **entries)
@@ -66,7 +67,8 @@ def write(path, contents):
             raise
         raise OSError(error.errno, error.strerror, str(path)) from None  # which the caller knows, unlike the temporary
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # it has been moved, or could not be made
+            temporary.unlink()
 
 
 def read(path):
@@ -78,12 +80,14 @@ def read(path):
 
     Raises
     ------
+    TypeError
+        If ``path`` is no path.
     OSError
         If there is no such file.
     ValueError
         If it is no whole .npz file, an entry is missing, or an entry is not what it should be.
     """
-    with open(path, "rb") as file:
+    with open(os.fspath(path), "rb") as file:  # as open takes integers too, for descriptors of open files
         entries = _Entries(path, _open_archive(path, file))
         version = entries.read("format_version", "iu", 0).item()
         entries.check("format_version", version, version == FORMAT_VERSION, FORMAT_VERSION)

@@ -300,13 +300,28 @@ def test_a_file_is_there_whole_or_not_at_all(fitted, file, monkeypatch):
     assert os.listdir(file.parent) == [file.name]
 
 
-@pytest.mark.parametrize(("name", "error"), [("missing/weights.npz", FileNotFoundError), ("folder", IsADirectoryError)])
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        ("missing/weights.npz", FileNotFoundError),
+        ("folder", IsADirectoryError),
+        ("file/weights.npz", NotADirectoryError),
+        ("long" * 99, OSError),
+    ],
+)
 def test_where_nothing_can_be_saved_is_named_as_it_was_given(name, error, fitted, tmp_path):
     (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
     with pytest.raises(error) as caught:
         fitted.save_weights(tmp_path / name)
     assert str(caught.value).endswith(f": {str(tmp_path / name)!r}")
-    assert os.listdir(tmp_path) == ["folder"]
+    assert sorted(os.listdir(tmp_path)) == ["file", "folder"]
+
+
+def test_a_name_may_be_as_long_as_the_file_system_allows(fitted, tmp_path):
+    path = tmp_path / ("w" * 255)
+    fitted.save_weights(path)
+    np.testing.assert_array_equal(clone(fitted).load_weights(path).weights_, fitted.weights_)
 
 
 def test_saving_needs_weights(tmp_path):
@@ -438,6 +453,13 @@ def test_parameters_of_one_that_is_not_fitted_must_be_those_of_the_file(params, 
         here.load_weights(file)
     with pytest.raises(NotFittedError):
         here.predict(X)
+
+
+@pytest.mark.parametrize("path", [None, 5])
+def test_what_is_no_path_is_refused(path, fitted):
+    for method in (fitted.save_weights, model().load_weights):
+        with pytest.raises(TypeError, match="PathLike"):
+            method(path)
 
 
 def test_a_missing_file_is_named(tmp_path):
