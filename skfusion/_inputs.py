@@ -38,7 +38,8 @@ class Targets:
 def check_classes(name, classes):
     """Return sorted classes if there are two at least, or raise ValueError."""
     if len(classes) < 2:
-        raise ValueError(f"{name} must have at least 2 classes, got 1 class: {classes.tolist()[0]!r}")
+        got = f"1 class: {classes.tolist()[0]!r}" if len(classes) else "none"
+        raise ValueError(f"{name} must have at least 2 classes, got {got}")
     return classes
 
 

@@ -1,7 +1,7 @@
 """Checks of the parameters that the classifier and the regressor share."""
 
 from collections.abc import Sequence
-from numbers import Integral, Number
+from numbers import Integral, Number, Real
 
 import numpy as np
 
@@ -18,7 +18,7 @@ def check_parameters(estimator):
     check_choice("activation", estimator.activation, ACTIVATIONS)
     check_choice("init", estimator.init, ("shared", "independent"))
     check_integer("max_iter", estimator.max_iter, 1)
-    if estimator.n_iter_no_change != np.inf:
+    if not (isinstance(estimator.n_iter_no_change, Real) and estimator.n_iter_no_change == np.inf):
         check_integer("n_iter_no_change", estimator.n_iter_no_change, 1)
     check_real("tol", estimator.tol, open_maximum=True)
     check_real("validation_fraction", estimator.validation_fraction, 0, 1, open_minimum=True, open_maximum=True)
@@ -72,7 +72,8 @@ def _batch_size(batch_size):
 def check_hidden_layer_sizes(hidden_layer_sizes):
     """Return the sizes as a tuple of int, or raise TypeError or ValueError."""
     one = isinstance(hidden_layer_sizes, Number)
-    if isinstance(hidden_layer_sizes, str) or not (one or isinstance(hidden_layer_sizes, Sequence | np.ndarray)):
+    several = isinstance(hidden_layer_sizes, Sequence | np.ndarray) and not isinstance(hidden_layer_sizes, str | bytes)
+    if not (one or several):
         raise TypeError(f"hidden_layer_sizes must be an integer or a sequence of integers, got {hidden_layer_sizes!r}")
     try:
         sizes = [hidden_layer_sizes] if one else hidden_layer_sizes

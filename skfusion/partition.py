@@ -406,7 +406,7 @@ def _own_partitioner(partitioner, groups):
         partitioner = "random" if groups is None else "group"
     if isinstance(partitioner, str):
         return PARTITIONERS[check_choice("partitioner", partitioner, PARTITIONERS)]()
-    if not isinstance(partitioner, type):
+    if not isinstance(partitioner, type | np.ndarray | bytes):  # whose partition is another
         if hasattr(partitioner, "partition"):
             return clone(partitioner, safe=False)
         if hasattr(partitioner, "split") and hasattr(partitioner, "get_n_splits"):

@@ -549,7 +549,14 @@ def test_a_third_partys_partition_of_another_number_is_refused():
 
 @pytest.mark.parametrize(
     ("partitioner", "error"),
-    [("shuffled", ValueError), (RandomPartitioner, TypeError), (StratifiedKFold, TypeError), (5, TypeError)],
+    [
+        ("shuffled", ValueError),
+        (RandomPartitioner, TypeError),
+        (StratifiedKFold, TypeError),
+        (5, TypeError),
+        (b"random", TypeError),
+        (np.resize([0, 1], 150), TypeError),
+    ],
 )
 def test_what_is_no_partitioner_is_refused_with_the_choices(partitioner, error):
     with pytest.raises(error, match=r"partitioner must be .*'random', 'stratified', 'class', 'dirichlet', 'group'"):
