@@ -10,6 +10,7 @@ from typing import Literal, Self, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.sparse import csr_array
 from sklearn.base import BaseEstimator, is_classifier
 from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.exceptions import ConvergenceWarning
@@ -214,20 +215,22 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         old = self._ensemble if self.warm_start and self.__sklearn_is_fitted__() else None
         if old is None:
             self._forget()  # so that a fit that fails leaves no model behind
+        given = X  # callbacks get it as it came, with its feature names
         X, y = self._validate(X, y, old)
         progress = Progress.start(self.random_state)
         known = None if old is None else getattr(self, "classes_", None)
         rows = self._prepare(X, y, sample_weight, groups, progress, known)
         train, held_out = rows.partition, None
         if self.early_stopping:
-            train, held_out = self._hold_out(rows, progress.partition_rng)
+            train, parts = self._hold_out(rows, progress.partition_rng)
+            held_out = _HeldOut(parts, X[rows.kept[np.concatenate(parts)]])
         if old is None:
             ensemble = self._start(rows, settings, progress)
         else:
             self._check_unchanged(old, rows)
             ensemble = old.restarted(settings, progress)
         rounds = Rounds(rows.network, settings, rows.topology, rows.data, train, ensemble.state, progress)
-        self._train(_Run(ensemble, rounds, rows), held_out, {"X": X, "y": y, "metadata": _metadata(sample_weight)})
+        self._train(_Run(ensemble, rounds, rows), held_out, {"X": given, "y": y, "metadata": _metadata(sample_weight)})
         return self
 
     def _partial_fit(self, X, y, sample_weight, groups, classes=None):
@@ -551,7 +554,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         for _ in range(self.max_iter):
             subtask = task.subcontext(task_name="epoch")
             subtask.call_on_fit_task_begin(estimator=self, reconstruction_attributes=snapshot, **data)
-            if stopping.update(self._epoch(run, held_out, data["X"])) and held_out is not None:
+            if stopping.update(self._epoch(run, held_out)) and held_out is not None:
                 run.best = run.ensemble.weights.copy()
             asked = subtask.call_on_fit_task_end(estimator=self, reconstruction_attributes=snapshot, **data)
             if asked or (stopping.due and not run.rounds.lower_learning_rates()):
@@ -560,7 +563,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
                 stopping.start_over()
         return False
 
-    def _epoch(self, run, held_out=None, X=None):
+    def _epoch(self, run, held_out=None):
         """Run an epoch and record it; returns what training is to minimise."""
         record = run.rounds.epoch()
         ensemble = run.ensemble
@@ -570,7 +573,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         message = f"Epoch {record['epoch']}, loss = {loss:.8f}"
         goal = loss
         if held_out is not None:
-            record["validation_scores"], score = self._validation_scores(run, held_out, X)
+            record["validation_scores"], score = self._validation_scores(run, held_out)
             ensemble.validation_scores.append(score)
             message += f", validation score = {score:.6f}"
             goal = -score
@@ -578,17 +581,17 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
             print(message)
         return goal
 
-    def _validation_scores(self, run, held_out, X):
+    def _validation_scores(self, run, held_out):
         """Scores on what each peer held out, and on all of it."""
-        rows, data = np.concatenate(held_out), run.rows.data
+        rows, data = np.concatenate(held_out.parts), run.rows.data
         run.ensemble.settle()
-        answers = run.ensemble.answers(X[run.rows.kept[rows]], self.prediction)
+        answers = run.ensemble.answers(held_out.X, self.prediction)
 
         def score(some):
             weight = None if data.sample_weight is None else data.sample_weight[rows[some]]
             return float(self._validation_score(data.target[rows[some]], answers[some], weight))
 
-        peers = np.split(np.arange(len(rows)), np.cumsum([len(part) for part in held_out])[:-1])
+        peers = np.split(np.arange(len(rows)), np.cumsum([len(part) for part in held_out.parts])[:-1])
         return [score(peer) for peer in peers], score(slice(None))
 
     def _publish(self, ensemble, rows, n_iter):
@@ -626,6 +629,14 @@ class _Rows:
     kept: np.ndarray  # which of the rows passed to fit they are
     partitioner: BasePartitioner
     topology: BaseTopology
+
+
+@dataclass
+class _HeldOut:
+    """The rows that peers hold out for early stopping: which of the data's each does, and those of all."""
+
+    parts: list
+    X: np.ndarray | csr_array
 
 
 @dataclass

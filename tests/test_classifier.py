@@ -1369,12 +1369,16 @@ def test_an_error_in_a_callback_is_raised():
     assert recorder.events[-1] == "teardown"
 
 
-def test_scoring_monitor_logs_the_score_of_each_epoch():
+@pytest.mark.filterwarnings("error:X does not have valid feature names")
+@pytest.mark.parametrize(
+    "rows", [X, pd.DataFrame(X, columns=list("abcd")), csr_array(X)], ids=["array", "frame", "csr"]
+)
+def test_scoring_monitor_logs_the_score_of_each_epoch(rows):
     monitor = ScoringMonitor(scoring="accuracy")
-    fitted = model(max_iter=5).set_callbacks(monitor).fit(X, Y)
+    fitted = model(max_iter=5).set_callbacks(monitor).fit(rows, Y)
     scores = [row["accuracy"] for row in monitor.get_logs().data if row["task_name"] == "epoch"]
     assert scores == [model(max_iter=k + 1).fit(X, Y).score(X, Y) for k in range(5)]
-    assert scores[-1] == fitted.score(X, Y)
+    assert scores[-1] == fitted.score(rows, Y)
 
 
 def test_scoring_monitor_passes_on_sample_weights():
