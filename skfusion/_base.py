@@ -65,6 +65,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
     n_layers_: int
     n_outputs_: int
     out_activation_: str
+    _ensemble: Ensemble
 
     def __init__(
         self,
@@ -371,8 +372,10 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         ensemble = self._ensemble if fitted else self._start_as(contents)
         ours = self._contents() if fitted else replace(contents, network=ensemble.network, weights=ensemble.weights)
         _weights_file.check_agreement(path, contents, ours)
-        ensemble.replace_weights(contents.weights)
-        if not fitted:
+        ensemble = ensemble.with_weights(contents.weights)
+        if fitted:
+            self._ensemble = ensemble
+        else:
             self._forget()  # such as the feature names of a fit that failed
             self._publish_network(ensemble, {} if contents.classes is None else {"classes_": contents.classes})
             if contents.feature_names is not None:
@@ -387,7 +390,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
     @weights_.setter
     def weights_(self, weights: ArrayLike) -> None:
         ensemble = self._fitted()
-        ensemble.replace_weights(check_weights(weights, ensemble.weights))
+        self._ensemble = ensemble.with_weights(check_weights(weights, ensemble.weights))
 
     @property
     def coefs_(self) -> list[FloatArray]:

@@ -67,17 +67,17 @@ class Ensemble:
         self.consensus = self.weights.mean(axis=0)
         self.consensus.flags.writeable = False
 
-    def replace_weights(self, weights):
-        """Give the peers other weights; all else about them stays, as when they fuse."""
-        self.state = self.state.with_weights(weights)
-        self.settle()
+    def with_weights(self, weights):
+        """Return the same peers with other weights; all else about them stays, as when they fuse."""
+        other = copy.copy(self)
+        other.state = self.state.with_weights(weights)
+        other.settle()
+        return other
 
     def snapshot(self):
         """Copy what predicts as the peers do now."""
-        other = copy.copy(self)
-        other.state = self.state.with_weights(self.weights.copy())
+        other = self.with_weights(self.weights.copy())
         other.history, other.loss_curve = self.history.copy(), self.loss_curve.copy()
-        other.settle()
         return other
 
     def answers(self, X, prediction):

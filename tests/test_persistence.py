@@ -168,6 +168,19 @@ def test_assigned_weights_are_those_that_predict():
     np.testing.assert_array_equal(fitted.weights_, other.weights_)
 
 
+def test_weights_that_a_shallow_copy_is_given_are_its_own(tmp_path):
+    fitted, other = model().fit(X, Y), model(random_state=1).fit(X, Y)
+    weights, probabilities = fitted.weights_.copy(), fitted.predict_proba(X)
+    other.save_weights(tmp_path / "weights.npz")
+    assigned, loaded = copy.copy(fitted), copy.copy(fitted)
+    assigned.weights_ = other.weights_
+    loaded.load_weights(tmp_path / "weights.npz")
+    for theirs in (assigned, loaded):
+        np.testing.assert_array_equal(theirs.predict_proba(X), other.predict_proba(X))
+    np.testing.assert_array_equal(fitted.weights_, weights)
+    np.testing.assert_array_equal(fitted.predict_proba(X), probabilities)
+
+
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
