@@ -364,7 +364,10 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
     def _validate(self, X, y, old):
         X, y = self._validate_rows(X, y, old)
         check_classification_targets(y)
-        return X, column_or_1d(y, warn=True)
+        y = column_or_1d(y, warn=True)
+        if y.dtype.kind in "mM" and np.isnat(y).any():
+            raise ValueError("y must have a label for each row, got NaT")
+        return X, y
 
     def _classes_of(self, y, sample_weight):
         training = y if sample_weight is None else y[sample_weight > 0]

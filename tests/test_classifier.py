@@ -1773,6 +1773,9 @@ def test_input_that_is_not_finite_is_refused(value, container):
 def test_labels_that_are_missing_or_continuous_are_refused():
     with pytest.raises(ValueError, match="Input y contains NaN"):
         model().fit(X, np.where(Y == 0, np.nan, Y))
+    days = np.datetime64("2017-12-18") + Y
+    with pytest.raises(ValueError, match="y must have a label for each row, got NaT"):
+        model().fit(X, np.where(Y == 0, np.datetime64("NaT"), days))
     with pytest.raises(ValueError, match="Unknown label type"):
         model().fit(X, Y + 0.5)
     with pytest.raises(ValueError):
