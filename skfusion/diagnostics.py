@@ -152,7 +152,7 @@ def diagnose(
     return TopologyDiagnostics(
         rounds=_rounds_until(share, steps),
         contraction=float(contraction),
-        spectral_gap=float(1 - late),
+        spectral_gap=max(0.0, float(1 - late)),  # no modulus is above 1, but for rounding
         sent_mean=float(sent.mean()),
         sent_max=float(sent.max(axis=1).mean()),
     )

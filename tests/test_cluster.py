@@ -1,18 +1,19 @@
-"""Training on a real cluster of two processes on this machine, one of which dies."""
+"""Training on real clusters of two processes on this machine, one of which dies."""
 
 import os
 import signal
 import threading
+from types import SimpleNamespace
 
 import joblib
 import numpy as np
+import psutil  # dask.distributed and Ray depend on it
 import pytest
 from sklearn.datasets import make_classification
 
 from skfusion import FusedMLPClassifier
 from skfusion._remote import RemoteShares
 
-distributed = pytest.importorskip("dask.distributed")
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
     pytest.mark.filterwarnings("ignore:Sending large graph"),
@@ -20,10 +21,33 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def client():
+def dask():
+    distributed = pytest.importorskip("dask.distributed")
     options = dict(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1")
-    with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster) as client:
-        yield client
+    with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster):
+        workers = [worker.pid for worker in cluster.workers.values()]
+        yield SimpleNamespace(config=dict(backend="dask"), workers=lambda: workers)
+
+
+@pytest.fixture(scope="module")
+def ray():
+    ray = pytest.importorskip("ray")
+    pytest.importorskip("ray.util.joblib").register_ray()
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    retries = dict(max_restarts=-1, max_task_retries=-1)
+    yield SimpleNamespace(config=dict(backend="ray", n_jobs=2, ray_remote_args=retries), workers=ray_workers)
+    ray.shutdown()
+
+
+def ray_workers():
+    children = psutil.Process().children(recursive=True)
+    return [child.pid for child in children if "".join(child.cmdline()).startswith("ray::PoolActor")]
+
+
+@pytest.fixture(params=["dask", pytest.param("ray", marks=pytest.mark.slow)])
+def cluster(request):
+    """What parallel_config takes, and a function that tells the workers' process ids."""
+    return request.getfixturevalue(request.param)
 
 
 @pytest.fixture
@@ -60,8 +84,8 @@ def fitted(data, **params):
     [dict(), dict(solver="adam", batch_size=32), dict(fusion_unit="step", fusion_frequency=2000, momentum=0.9)],
     ids=["sgd", "adam", "rounds within an epoch"],
 )
-def test_cluster_trains_the_same_weights_and_rows_travel_once(client, data, sent, params):
-    with joblib.parallel_config(backend="dask"):
+def test_cluster_trains_the_same_weights_and_rows_travel_once(cluster, data, sent, params):
+    with joblib.parallel_config(**cluster.config):
         remote = fitted(data, **params)
     np.testing.assert_array_equal(remote.weights_, fitted(data, **params).weights_)
     assert sorted(number for number, _ in sent["rows"]) == [0, 1]
@@ -75,8 +99,8 @@ def test_cluster_trains_the_same_weights_and_rows_travel_once(client, data, sent
 class Killer:
     """Callback that kills a worker a moment into the third epoch."""
 
-    def __init__(self, pid):
-        self.pid = pid
+    def __init__(self, workers):
+        self.workers = workers
         self.killed = False
 
     def setup(self, estimator, context): ...
@@ -90,15 +114,14 @@ class Killer:
     def on_fit_task_end(self, estimator, context): ...
 
     def kill(self):
-        os.kill(self.pid, signal.SIGKILL)
+        os.kill(self.workers()[0], signal.SIGKILL)
         self.killed = True
 
 
-def test_death_of_a_worker_changes_nothing(client, data, sent):
-    pids = client.run(os.getpid)
-    killer = Killer(next(iter(pids.values())))
+def test_death_of_a_worker_changes_nothing(cluster, data, sent):
+    killer = Killer(cluster.workers)
     params = dict(n_networks=4, hidden_layer_sizes=(200,), max_iter=6, random_state=0)
-    with joblib.parallel_config(backend="dask"):
+    with joblib.parallel_config(**cluster.config):
         remote = FusedMLPClassifier(**params).set_callbacks(killer).fit(*data)
     assert killer.killed
     assert len(sent["rows"]) > 2  # those that the dead worker held were sent again

@@ -111,7 +111,7 @@ def test_exponential_agrees_exactly_after_log_rounds(n_bits):
 def test_networks_that_nothing_joins_never_agree(topology, rate, rule):
     result = diagnose(topology, 5, rate, rule, random_state=0)
     assert result.rounds == inf
-    assert result.spectral_gap == pytest.approx(0, abs=1e-12)
+    assert 0 <= result.spectral_gap < 1e-12
 
 
 # Brute force

@@ -319,6 +319,11 @@ def test_one_axes_given_is_drawn_on(fitted):
     assert plt.get_fignums() == [figure.number]
 
 
+def test_what_is_no_axes_is_refused(fitted):
+    with pytest.raises(TypeError, match=r"^ax must be None or matplotlib Axes, got 3$"):
+        PartitionDisplay.from_estimator(fitted, NAMES, ax=3)
+
+
 @pytest.mark.parametrize("display", OF_TWO_AXES)
 def test_axes_that_cannot_be_drawn_on_are_refused(fitted, display):
     figure, axes = plt.subplots(1, 3)

@@ -536,6 +536,26 @@ def test_csr_may_have_wide_indices_in_any_order_and_twice():
 # Bounds
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("indptr", [0, 2, 1, 4]),
+        ("indptr", [1, 2, 3, 4]),
+        ("indptr", [0, 2, 3, 5]),
+        ("indptr", [0, 2, 4]),
+        ("indices", [0, 1, 2]),
+        ("data", [1.0, 2.0, 3.0]),
+        ("indices", [0, 1, 2, N_FEATURES]),
+        ("indices", [0, 1, 2, -1]),
+    ],
+)
+def test_csr_that_was_broken_after_it_was_made_is_refused(name, value):
+    X = csr_array((np.ones(4), np.arange(4), np.array([0, 2, 3, 4])), shape=(3, N_FEATURES))
+    setattr(X, name, np.array(value))
+    with pytest.raises(ValueError, match=r"^X must "):
+        outputs(make_network(), make_weights(make_network()), X)
+
+
 @pytest.mark.parametrize("start, stop", [(-1, 3), (3, 2)])
 def test_steps_out_of_order_are_refused(start, stop):
     network = make_network()

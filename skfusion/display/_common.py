@@ -42,6 +42,15 @@ def styled(defaults, kw, artist):
     return defaults | normalize_kwargs(kw, artist)
 
 
+def one_axes(plt, ax):
+    """Return the axes given, or make some in a new figure."""
+    if ax is None:
+        _, ax = plt.subplots(layout="constrained")
+    if not isinstance(ax, plt.Axes):
+        raise TypeError(f"ax must be None or matplotlib Axes, got {ax!r}")
+    return ax
+
+
 def two_axes(plt, ax, figsize, *, sharex=False, **grid):
     """Return the two axes given, or make two in place of the one given or in a new figure."""
     if ax is None:

@@ -12,7 +12,7 @@ from sklearn.utils.multiclass import type_of_target
 
 from skfusion._typing import IntArray
 from skfusion.classifier import FusedMLPClassifier
-from skfusion.display._common import check_estimator, count_in_integers, pyplot, styled
+from skfusion.display._common import check_estimator, count_in_integers, one_axes, pyplot, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -186,8 +186,7 @@ class PartitionDisplay:
         plt = pyplot("PartitionDisplay.plot")
         from matplotlib.collections import PolyCollection
 
-        if ax is None:
-            _, ax = plt.subplots(layout="constrained")
+        ax = one_axes(plt, ax)
         self.ax_, self.figure_ = ax, ax.figure  # type: ignore[assignment]  # or a part of a figure
         colors = plt.get_cmap(cmap, len(self.classes))
         apart = len(self.counts) <= _MOST_SEPARATE_BARS
