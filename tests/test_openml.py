@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from joblib.externals.loky import get_reusable_executor
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.compose import ColumnTransformer, make_column_selector
 from sklearn.ensemble import BaggingClassifier
@@ -253,6 +254,7 @@ def test_probabilities_of_a_search_are_in_the_columns_of_their_labels(cache):
 
 
 def test_probabilities_are_alike_in_other_processes(cache):
+    get_reusable_executor().shutdown()  # whose workers may know of another cache
     one, two = (
         run_on_task(mixed(fused()), replay.CLASSIFICATION, avoid_duplicate_runs=False, n_jobs=n) for n in (1, 2)
     )
