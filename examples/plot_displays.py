@@ -39,27 +39,26 @@ plt.show()
 # round makes of the peers: each row is a peer after the round, as a mixture of the peers before it.  A ring carries
 # knowledge far in one direction only.
 
-TopologyDisplay.from_topology("ring", n_networks=8, fusion_rate=0.5)
+TopologyDisplay.from_topology("ring", n_networks=8, fusion_rate=0.5, rule="simultaneous")
 plt.show()
 
 # %%
-# On a hypercube each peer has something of every other after one round.
+# On a hypercube each peer is the mean of all after one round.
 
-TopologyDisplay.from_topology(HypercubeTopology(each_edge_once=True), n_networks=8, fusion_rate=0.5)
+TopologyDisplay.from_topology(HypercubeTopology(each_edge_once=True), n_networks=8, rule="simultaneous")
 plt.show()
 
 # %%
 # What comes of it
 # ----------------
-# The peers train for thirty epochs and fuse after every fifth.  Between two rounds they drift apart, each towards what
-# it sees itself; a round brings them together.  A callback scores them on test rows after each epoch.
+# The peers train for thirty epochs and fuse along a ring after every fifth.  Between two rounds they drift apart, each
+# towards what it sees itself; a round brings them together.  A callback scores them on test rows after each epoch.
 
 scores = PeerScores(X_test, y_test)
 model = FusedMLPClassifier(
     (32,),
     partitioner=partitioner,
-    topology=HypercubeTopology(each_edge_once=True),
-    fusion_rate=0.5,
+    topology="ring",
     fusion_frequency=5,
     max_iter=30,
     tol=0,

@@ -9,7 +9,8 @@ pipelines and cross-validation.
 # %%
 # Four hospitals
 # --------------
-# Each hospital mostly sees tumours of a certain size, so that the smallest hardly ever meet a malignant one.
+# Each hospital mostly sees tumours of a certain size, so that the one with the smallest hardly ever meets a malignant
+# one.
 
 import warnings
 

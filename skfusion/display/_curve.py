@@ -120,7 +120,7 @@ class FusionCurveDisplay:
 
         Parameters
         ----------
-        estimator : FusedMLPClassifier
+        estimator : FusedMLPClassifier or FusedMLPRegressor
             A fitted estimator.
         scores : list of dict or None, default=None
             The ``history`` of a :class:`skfusion.callback.PeerScores`, to draw scores and the consensus's score in

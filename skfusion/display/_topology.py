@@ -93,7 +93,7 @@ class TopologyDisplay:
 
         Parameters
         ----------
-        estimator : FusedMLPClassifier
+        estimator : FusedMLPClassifier or FusedMLPRegressor
             A fitted estimator.
         fusion_round : int, default=0
             Number of rounds before this one.
@@ -132,7 +132,7 @@ class TopologyDisplay:
         cls,
         topology: TopologyName | BaseTopology,
         n_networks: int,
-        fusion_rate: float = 0.55,
+        fusion_rate: float = 0.5,
         *,
         rule: FusionRule = "sequential",
         fusion_round: int = 0,
@@ -149,7 +149,7 @@ class TopologyDisplay:
             A name, such as "ring", or an instance of a class of :mod:`skfusion.topology`.
         n_networks : int
             How many peers there are.
-        fusion_rate : float in [0, 1], default=0.55
+        fusion_rate : float in [0, 1], default=0.5
             The weight that a peer gives to the other.
         rule : {"sequential", "simultaneous"}, default="sequential"
             See :func:`skfusion.fuse`.
