@@ -37,7 +37,7 @@ from skfusion._typing import (
 from skfusion.network import Network
 from skfusion.partition import BasePartitioner, check_n_networks, check_partition, check_partitioner
 from skfusion.topology import BaseTopology, check_suits, check_topology
-from skfusion.training import Progress, Rounds, Stopping, hold_out, sparsified
+from skfusion.training import Progress, Rounds, Stopping, hold_out
 
 _Method = TypeVar("_Method", bound=Callable)
 # Typed, as scikit-learn's is not: fit would lose its own hints.
@@ -395,14 +395,12 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
     @property
     def coefs_(self) -> list[FloatArray]:
         """Coefficients of the consensus, a list of read-only ndarray of shape (fan_in, fan_out)."""
-        ensemble = self._fitted()
-        return ensemble.network.layers(ensemble.consensus)[0]
+        return self._fitted().consensus_layers()[0]
 
     @property
     def intercepts_(self) -> list[FloatArray]:
         """Intercepts of the consensus, a list of read-only ndarray of shape (fan_out,)."""
-        ensemble = self._fitted()
-        return ensemble.network.layers(ensemble.consensus)[1]
+        return self._fitted().consensus_layers()[1]
 
     @property
     def peers_(self) -> list[MLPClassifier] | list[MLPRegressor]:
@@ -489,8 +487,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         if len(partition) > 1 and self.fusion_rate > 0:
             check_suits(topology, len(partition), progress.fusion_round)
         network = self._network(X.shape[1], targets.n_outputs, targets.output)
-        X, offset = sparsified(X)
-        data = Data(X, targets.values, targets.sample_weight, offset)
+        data = Data(X, targets.values, targets.sample_weight)
         return _Rows(network, data, targets.attributes, partition, kept, partitioner, topology)
 
     def _network(self, n_features, n_outputs, output):
@@ -568,18 +565,16 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
 
     def _epoch(self, run, held_out=None):
         """Run an epoch and record it; returns what training is to minimise."""
-        record = run.rounds.epoch()
-        ensemble = run.ensemble
-        ensemble.history.append(record)
-        loss = record["loss"]
-        ensemble.loss_curve.append(loss)
+        record, ensemble = run.rounds.epoch(), run.ensemble
+        goal = loss = record["loss"]
         message = f"Epoch {record['epoch']}, loss = {loss:.8f}"
-        goal = loss
         if held_out is not None:
             record["validation_scores"], score = self._validation_scores(run, held_out)
-            ensemble.validation_scores.append(score)
             message += f", validation score = {score:.6f}"
             goal = -score
+            ensemble.validation_scores.append(score)
+        ensemble.history.append(record)
+        ensemble.loss_curve.append(loss)
         if self.verbose:
             print(message)
         return goal

@@ -48,14 +48,23 @@ class Ensemble:
         """Copy it, with peers that keep their weights but start anew otherwise."""
         state = PeerState.start(self.weights, progress.seeds.spawn(len(self.weights)), settings)
         state.samples_seen += self.state.samples_seen
-        progress.epoch = self.progress.epoch
-        return Ensemble(self.network, state, progress, history=self.history.copy(), loss_curve=self.loss_curve.copy())
+        # Rounds go on too, since topologies that change over time need several to mix all peers.
+        for name in ("epoch", "step", "fusion_round", "topology_rng"):
+            setattr(progress, name, copy.deepcopy(getattr(self.progress, name)))
+        return self._with_history(state, progress)
 
     def continued(self, settings, progress):
         """Copy it, with peers that go on where they are."""
         state = self.state.copy()
-        state.add_moments(settings)
-        return Ensemble(self.network, state, progress, history=self.history.copy(), loss_curve=self.loss_curve.copy())
+        state.set_solver(settings)
+        if settings.learning_rate == "constant":
+            state.learning_rates[:] = settings.learning_rate_init
+        return self._with_history(state, progress)
+
+    def _with_history(self, state, progress):
+        """Return peers of another state that have come the same way."""
+        curves = self.history.copy(), self.loss_curve.copy(), self.validation_scores.copy()
+        return Ensemble(self.network, state, progress, None, *curves)
 
     @property
     def weights(self):
@@ -65,7 +74,12 @@ class Ensemble:
     def settle(self):
         """Take the mean of the peers' weights as they are now."""
         self.consensus = self.weights.mean(axis=0)
-        self.consensus.flags.writeable = False
+
+    def consensus_layers(self):
+        """Coefficients and intercepts of the consensus, which nobody shall change apart from the peers: read-only."""
+        consensus = self.consensus.view()
+        consensus.flags.writeable = False
+        return self.network.layers(consensus)
 
     def with_weights(self, weights):
         """Return the same peers with other weights; all else about them stays, as when they fuse."""
@@ -75,9 +89,9 @@ class Ensemble:
         return other
 
     def snapshot(self):
-        """Copy what predicts as the peers do now."""
-        other = self.with_weights(self.weights.copy())
-        other.history, other.loss_curve = self.history.copy(), self.loss_curve.copy()
+        """Copy it as it is now."""
+        other = self._with_history(self.state.copy(), copy.deepcopy(self.progress))
+        other.settle()
         return other
 
     def answers(self, X, prediction):

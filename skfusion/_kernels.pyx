@@ -594,6 +594,19 @@ cdef void forward_all(Forward self, const floating *weights, floating *out) noex
         start += n
 
 
+def check_plan(plan, n_networks, n_samples, buffer_rows):
+    """Raise ValueError unless a trainer's plan stays within the networks, the rows of X and the buffers."""
+    lengths = np.diff(plan.ends)
+    if not (len(plan.peers) == len(lengths) == len(plan.batch_sizes) and plan.ends[0] == 0 and
+            plan.ends[-1] == len(plan.rows)):
+        raise ValueError("plan must have an entry of peers and batch_sizes for each part of its rows")
+    for name, values, least, most in (("peers", plan.peers, 0, n_networks - 1), ("rows", plan.rows, 0, n_samples - 1),
+                                      ("batch_sizes", plan.batch_sizes, 1, buffer_rows),
+                                      ("parts", lengths, 0, n_samples)):
+        if len(values) and not least <= values.min() <= values.max() <= most:
+            raise ValueError(f"plan must have {name} from {least} to {most}, got {values}")
+
+
 cdef class Trainer(Forward):
     """Trains networks of one shape, the peers, each on rows of X of its own.
 
@@ -636,6 +649,11 @@ cdef class Trainer(Forward):
         cdef Training *t = &self.training
         cdef Py_ssize_t l, widest = 0, largest = 0
         cdef Layer layer
+        check_plan(plan, len(state.weights), self.n_samples, buffer_rows)
+        if not len(state.n_steps) == len(state.learning_rates) == len(state.losses) == len(state.weights):
+            raise ValueError("state must have an entry for each network")
+        if len(target) != self.n_samples or (sample_weight is not None and len(sample_weight) != self.n_samples):
+            raise ValueError(f"target and sample_weight must have an entry for each of the {self.n_samples} rows of X")
         for l in range(self.network.n_layers):
             layer = self.network.layers[l]
             widest = max(widest, max(layer.fan_in if l else 0, layer.fan_out))
@@ -660,7 +678,7 @@ cdef class Trainer(Forward):
         if offset is not None:
             self.x.offset = self.own(offset)
             self.x.offset_dots = self.own(X @ offset)
-            self.x.offset_square = offset @ offset
+            self.x.offset_square = np.square(offset, dtype=np.float64).sum()  # whose order no BLAS threads change
         if state.weights.shape[1] != self.n_parameters:
             raise ValueError(f"weights must have {self.n_parameters} columns, got {state.weights.shape[1]}")
         if (t.solver != PLAIN_SGD and state.first_moments is None) or (t.solver == ADAM and
@@ -674,13 +692,6 @@ cdef class Trainer(Forward):
         self.second_moments = self.own_matrix(state.second_moments)
         self.n_steps, self.learning_rates, self.losses = state.n_steps, state.learning_rates, state.losses
         self.peers, self.peer_rows, self.ends, self.batch_sizes = plan.peers, plan.rows, plan.ends, plan.batch_sizes
-        lengths = np.diff(plan.ends)
-        if not (len(plan.peers) == len(lengths) == len(plan.batch_sizes) and plan.ends[0] == 0 and lengths.min() >= 0 and
-                plan.ends[-1] == len(plan.rows) and 0 <= plan.peers.min() and plan.peers.max() < len(state.weights) and
-                0 < plan.batch_sizes.min() and plan.batch_sizes.max() <= buffer_rows):
-            raise ValueError("plan must name peers, rows for each of them, and batches that buffer_rows can hold")
-        if not len(state.n_steps) == len(state.learning_rates) == len(state.losses) == len(state.weights):
-            raise ValueError("state must have an entry for each network")
 
     cdef void *own_matrix(self, array) except? NULL:
         self.owned.append(array)
@@ -693,21 +704,21 @@ cdef class Trainer(Forward):
         ``penalties`` is given, its k-th entry becomes the penalty of peers[k], taken while its weights are still in
         the cache.
         """
-        cdef Py_ssize_t k, peer, begin, end
+        cdef Py_ssize_t k, peer, first, last
         if not 0 <= start <= stop:
             raise ValueError(f"start and stop must be steps in their order, got {start} and {stop}")
         if penalties is not None and penalties.shape[0] != self.peers.shape[0]:
             raise ValueError(f"penalties must have {self.peers.shape[0]} entries, got {penalties.shape[0]}")
         for k in range(self.peers.shape[0]):
             peer = self.peers[k]
-            begin = min(self.ends[k] + start * self.batch_sizes[k], self.ends[k + 1])
-            end = min(self.ends[k] + stop * self.batch_sizes[k], self.ends[k + 1])
-            if begin < end:
+            first = min(self.ends[k] + start * self.batch_sizes[k], self.ends[k + 1])
+            last = min(self.ends[k] + stop * self.batch_sizes[k], self.ends[k + 1])
+            if first < last:
                 with nogil:
                     if self.single:
-                        train_one(self, <float *> self.weights, k, begin, end)
+                        train_one(self, <float *> self.weights, k, first, last)
                     else:
-                        train_one(self, <double *> self.weights, k, begin, end)
+                        train_one(self, <double *> self.weights, k, first, last)
             if penalties is not None:
                 penalties[k] = self.penalty(peer)
             PyErr_CheckSignals()
@@ -726,7 +737,7 @@ cdef class Trainer(Forward):
         return total
 
 
-cdef void train_one(Trainer self, floating *weights, Py_ssize_t k, Py_ssize_t begin, Py_ssize_t end) noexcept nogil:
+cdef void train_one(Trainer self, floating *weights, Py_ssize_t k, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
     cdef Py_ssize_t peer = self.peers[k], shift = peer * self.stride
     cdef floating *first_moment = NULL
     cdef floating *second_moment = NULL
@@ -735,7 +746,7 @@ cdef void train_one(Trainer self, floating *weights, Py_ssize_t k, Py_ssize_t be
     if self.second_moments != NULL:
         second_moment = <floating *> self.second_moments + shift
     self.losses[peer] += train_rows(&self.network, &self.training, weights + shift, first_moment, second_moment,
-                                    &self.n_steps[peer], &self.x, &self.peer_rows[begin], end - begin,
+                                    &self.n_steps[peer], &self.x, &self.peer_rows[first], last - first,
                                     self.batch_sizes[k], self.learning_rates[peer])
 
 

@@ -6,7 +6,7 @@ from numbers import Integral, Number, Real
 import numpy as np
 
 from skfusion._peers import Settings
-from skfusion._validation import check_choice, check_flag, check_integer, check_real
+from skfusion._validation import check_choice, check_flag, check_integer, check_real, check_seed
 from skfusion.fusion import RULES
 from skfusion.network import ACTIVATIONS
 
@@ -24,8 +24,9 @@ def check_parameters(estimator):
     check_real("validation_fraction", estimator.validation_fraction, 0, 1, open_minimum=True, open_maximum=True)
     for name in ("early_stopping", "warm_start"):
         check_flag(name, getattr(estimator, name))
-    if not isinstance(estimator.verbose, bool):
+    if not isinstance(estimator.verbose, bool | np.bool_):
         check_integer("verbose", estimator.verbose, 0)
+    check_seed("random_state", estimator.random_state)
     if estimator.n_networks is not None:
         check_integer("n_networks", estimator.n_networks, 1)
     check_hidden_layer_sizes(estimator.hidden_layer_sizes)

@@ -102,16 +102,17 @@ class PeerState:
             losses=np.zeros(len(weights)),
             generators=[np.random.Generator(np.random.SFC64(seed)) for seed in seeds],
         )
-        state.add_moments(settings)
+        state.set_solver(settings)
         return state
 
-    def add_moments(self, settings):
-        """Set up the moments that the solver needs, where there are none."""
-        zeros = np.broadcast_to(self.weights.dtype.type(0), self.weights.shape)
-        if self.first_moments is None and (settings.solver == "adam" or settings.momentum > 0):
-            self.first_moments = aligned(zeros)
-        if self.second_moments is None and settings.solver == "adam":
-            self.second_moments = aligned(zeros)
+    def set_solver(self, settings):
+        """Start over with moments of 0 if the solver needs others than there are: they mean something else to each."""
+        adam = settings.solver == "adam"
+        needed = adam or settings.momentum > 0, adam
+        if needed != (self.first_moments is not None, self.second_moments is not None):
+            zeros = np.broadcast_to(self.weights.dtype.type(0), self.weights.shape)
+            self.first_moments, self.second_moments = (aligned(zeros) if one else None for one in needed)
+            self.n_steps[:] = 0
 
     def copy(self):
         """Copy it, to where it trains fast."""

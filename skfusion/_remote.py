@@ -8,6 +8,7 @@ the share or that the worker that held them died.
 import copy
 import pickle
 import uuid
+from contextlib import suppress
 
 import joblib
 import numpy as np
@@ -21,30 +22,29 @@ _held = {}
 
 def _visit(fit, number, rows, state, segment):
     """In a worker, train a share; returns its new state, or None if its rows must be sent first."""
-    if rows is not None:
-        *problem, state_at_start, peers = pickle.loads(rows)
-        _held[fit, number] = Share(*problem, state_at_start.copy(), peers)
-        for other in {key[0] for key in _held} - {fit}:
-            _release(other)
-    share = _held.get((fit, number))
-    if share is None:
-        return None
-    start, stop, last = segment
     state = pickle.loads(state)
-    share.state.put(share.peers, state)
-    generators = copy.deepcopy(state.generators)
-    share.begin_epoch()
     with one_blas_thread:
-        share.train(start, stop, last)
-    if not last:  # the epoch's next segment draws the same order of rows
+        if rows is not None:
+            _held[fit, number] = Share(*pickle.loads(rows), state.copy(), range(len(state.weights)))
+            for other in {key[0] for key in list(_held)} - {fit}:
+                _release(other)
+        share = _held.get((fit, number))
+        if share is None:
+            return None
+        share.state.put(share.peers, state)
+        generators = copy.deepcopy(state.generators)
+        share.begin_epoch()
+        share.train(*segment)
+    if not segment[-1]:  # the epoch's next segment draws the same order of rows
         share.state.generators = generators
     return share.state
 
 
 def _release(fit):
     """In a worker, drop the rows of a fit."""
-    for key in [key for key in _held if key[0] == fit]:
-        del _held[key]
+    for key in list(_held):  # other threads of this worker may be at it too
+        if key[0] == fit:
+            _held.pop(key, None)
 
 
 class RemoteShares:
@@ -98,21 +98,20 @@ class RemoteShares:
         return self
 
     def __exit__(self, kind, *exception):
-        if kind is None:  # let the workers drop their rows, as far as these tasks reach them
-            self._parallel(joblib.delayed(_release)(self._fit) for _ in self._assignment)
-        self._parallel.__exit__(kind, *exception)
+        try:
+            if kind is None:  # let the workers drop their rows, as far as these tasks reach them
+                with suppress(Exception):  # or the next fit does: a worker that dies now takes nothing away from this one
+                    self._parallel(joblib.delayed(_release)(self._fit) for _ in self._assignment)
+        finally:
+            self._parallel.__exit__(kind, *exception)
 
     def _pack_state(self, number):
         return pickle.dumps(self._state.take(self._assignment[number]))
 
     def _pack_rows(self, number):
-        """Pickle all that a share takes, for its own peers and their rows alone."""
+        """Pickle all that a share takes but its state, for its own peers and their rows alone."""
         network, settings, data, parts = self._problem
-        peers = self._assignment[number]
-        parts = [parts[peer] for peer in peers]
+        parts = [parts[peer] for peer in self._assignment[number]]
         ends = np.cumsum([len(part) for part in parts])
         own_parts = np.split(np.arange(ends[-1], dtype=np.int32), ends[:-1])
-        state = self._state.take(peers)
-        return pickle.dumps(
-            (network, settings, data.take(np.concatenate(parts)), own_parts, state, list(range(len(peers))))
-        )
+        return pickle.dumps((network, settings, data.take(np.concatenate(parts)), own_parts))

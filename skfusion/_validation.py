@@ -39,3 +39,13 @@ def check_flag(name, value):
     if not isinstance(value, bool | np.bool_):
         raise TypeError(f"{name} must be True or False, got {value!r}")
     return bool(value)
+
+
+def check_seed(name, value):
+    """Raise TypeError or ValueError unless ``value`` is what scikit-learn takes for a source of randomness."""
+    if value is None or value is np.random or isinstance(value, np.random.RandomState):
+        return
+    if not isinstance(value, Integral) or isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be None, an integer or a numpy RandomState, got {value!r}")
+    if not 0 <= value < 2**32:
+        raise ValueError(f"{name} must be from 0 to {2**32 - 1}, got {value!r}")

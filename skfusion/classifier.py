@@ -83,6 +83,8 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
         Adam's value for numerical stability.
     alpha : float, default=0.0001
         Strength of the penalty on the coefficients; a batch of b rows adds ``alpha / b`` of it to the mean gradient.
+        On dense float32 rows a plain SGD step rounds what it takes off a coefficient, ``learning_rate * alpha / b`` of
+        it, to a multiple of 6e-8: below half of that, there is no penalty.
     l1_ratio : float, default=0.0
         Share of ``alpha`` that penalises magnitudes rather than squares, by a soft threshold after each step.
     batch_size : int or "auto", default=1
@@ -112,8 +114,8 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
     random_state : int, RandomState instance or None, default=None
         Source of randomness: of the partition, the initial weights, the order of rows and the topology.
     n_jobs : int or None, default=None
-        Number of threads that train peers, through joblib; results do not depend on it.  Work too small to gain
-        from threads runs in one.
+        Number of workers that train peers, through joblib: threads, unless ``joblib.parallel_config`` says otherwise.
+        Results do not depend on it.  Work too small to gain from threads runs in one.
     verbose : bool or int, default=False
         Whether to print the loss of each epoch.
 
@@ -294,7 +296,8 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Weights of the rows.
         groups : array-like of shape (n_samples,) or None, default=None
-            Group labels for the partitioner.
+            Group labels for the partitioner.  It sees each call's rows alone: to keep groups with their peers where a
+            call may lack some, name the peers by a :class:`~skfusion.partition.PredefinedPartitioner`.
 
         Returns
         -------
@@ -364,7 +367,6 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
     def _validate(self, X, y, old):
         X, y = self._validate_rows(X, y, old)
         check_classification_targets(y)
-        y = column_or_1d(y, warn=True)
         if y.dtype.kind in "mM" and np.isnat(y).any():
             raise ValueError("y must have a label for each row, got NaT")
         return X, y

@@ -9,7 +9,7 @@ from sklearn.utils import check_random_state
 
 from skfusion._typing import FusionRule, RandomState, TopologyName
 from skfusion._validation import check_choice, check_integer, check_real
-from skfusion.fusion import RULES, check_pairs, mixing_matrix
+from skfusion.fusion import RULES, check_pairs, count_fusions, mixing_matrix
 from skfusion.topology import BaseTopology, RandomTopology, check_topology
 
 __all__ = ["TopologyDiagnostics", "diagnose"]
@@ -148,7 +148,7 @@ def diagnose(
         steps = [_without_consensus(matrix) for matrix in cycle]
         contraction = _norm(_product(steps)) ** (1 / len(steps))
         late = min(contraction, _second_eigenvalue(_product(cycle)) ** (1 / len(steps)))
-    sent = n_parameters * np.array([_exchanges(pairs, n_networks) for pairs in rounds])
+    sent = n_parameters * np.array([count_fusions(check_pairs(pairs, n_networks), n_networks) for pairs in rounds])
     return TopologyDiagnostics(
         rounds=_rounds_until(share, steps),
         contraction=float(contraction),
@@ -174,12 +174,6 @@ def _cycle(topology, n_networks):
     raise ValueError(
         f"topology must draw from random_state or begin anew after at most {_LONGEST_CYCLE} rounds, got {topology!r}"
     )
-
-
-def _exchanges(pairs, n_networks):
-    """How often each network sends its weights."""
-    pairs = check_pairs(pairs, n_networks)
-    return np.bincount(pairs[pairs[:, 0] != pairs[:, 1]].ravel(), minlength=n_networks)
 
 
 def _without_consensus(matrix):

@@ -28,6 +28,11 @@ def check_pairs(pairs, n_networks):
     return np.ascontiguousarray(array, dtype=np.int32)
 
 
+def count_fusions(pairs, n_networks):
+    """How often each network fuses with another, and so sends its weights."""
+    return np.bincount(pairs[pairs[:, 0] != pairs[:, 1]].ravel(), minlength=n_networks)
+
+
 def fuse(weights: Weights, pairs: ArrayLike, fusion_rate: float, rule: FusionRule = "sequential") -> Weights:
     """Fuse pairs of networks, one pair after another, in place.
 
@@ -44,7 +49,8 @@ def fuse(weights: Weights, pairs: ArrayLike, fusion_rate: float, rule: FusionRul
     fusion_rate : float in [0, 1]
         F, the weight that a network gives to the other.
     rule : {"sequential", "simultaneous"}, default="sequential"
-        Whether B reads the A that is already updated, as the algorithm is printed, or both read the old values.
+        Whether B reads the A that is already updated, as the algorithm is printed, or both read the old values, as
+        the estimators do by default.
 
     Returns
     -------

@@ -57,6 +57,7 @@ def check_partition(parts, n_samples, n_networks=None):
                 f"a partition must consist of 1-D arrays of row indices from 0 to {n_samples - 1}; "
                 f"that of peer {peer} is {part!r}"
             )
+    parts = [part.astype(np.intp) for part in parts]
     counts = np.bincount(np.concatenate(parts), minlength=n_samples) if parts else np.zeros(n_samples, int)
     for wrong, what in ((counts > 1, "given to more than one peer"), (counts == 0, "left out")):
         if wrong.any():
@@ -64,7 +65,7 @@ def check_partition(parts, n_samples, n_networks=None):
                 f"a partition must give each row to exactly one peer; {wrong.sum()} of {n_samples} rows are {what}, "
                 f"the first of them row {wrong.argmax()}"
             )
-    return [part.astype(np.intp) for part in parts]
+    return parts
 
 
 class BasePartitioner(BaseEstimator, ABC):
@@ -270,8 +271,12 @@ class DirichletPartitioner(_AssigningPartitioner):
             peer_of_row = np.empty(len(y), np.intp)
             for code in range(len(classes)):
                 rows = rng.permutation(np.flatnonzero(codes == code))
-                share = np.cumsum(rng.dirichlet(np.full(n_networks, alpha)))[:-1]
-                peer_of_row[rows] = np.searchsorted(share, (np.arange(len(rows)) + 0.5) / len(rows))
+                shares = rng.dirichlet(np.full(n_networks, alpha))
+                if np.isnan(
+                    shares
+                ).any():  # alpha is so small that all of the law's gamma variates are 0: one peer has all
+                    shares = np.eye(n_networks)[rng.randint(n_networks)]
+                peer_of_row[rows] = np.searchsorted(np.cumsum(shares)[:-1], (np.arange(len(rows)) + 0.5) / len(rows))
             if np.bincount(peer_of_row, minlength=n_networks).all():
                 return peer_of_row, n_networks
         empty = np.bincount(peer_of_row, minlength=n_networks).argmin()
@@ -353,7 +358,7 @@ class PredefinedPartitioner(_AssigningPartitioner):
                 f"peer_of_row must name peers below n_networks={n_networks}, got {natural - 1}; set "
                 f"n_networks={natural} or None"
             )
-        return peer_of_row, natural if n_networks is None else n_networks
+        return peer_of_row.astype(np.intp), natural if n_networks is None else n_networks
 
 
 class SplitterPartitioner(BasePartitioner):

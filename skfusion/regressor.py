@@ -67,6 +67,8 @@ class FusedMLPRegressor(MultiOutputMixin, RegressorMixin, BaseFusedMLP):
         Adam's value for numerical stability.
     alpha : float, default=0.0001
         Strength of the penalty on the coefficients; a batch of b rows adds ``alpha / b`` of it to the mean gradient.
+        On dense float32 rows a plain SGD step rounds what it takes off a coefficient, ``learning_rate * alpha / b`` of
+        it, to a multiple of 6e-8: below half of that, there is no penalty.
     l1_ratio : float, default=0.0
         Share of ``alpha`` that penalises magnitudes rather than squares, by a soft threshold after each step.
     batch_size : int or "auto", default=1
@@ -93,8 +95,8 @@ class FusedMLPRegressor(MultiOutputMixin, RegressorMixin, BaseFusedMLP):
     random_state : int, RandomState instance or None, default=None
         Source of randomness: of the partition, the initial weights, the order of rows and the topology.
     n_jobs : int or None, default=None
-        Number of threads that train peers, through joblib; results do not depend on it.  Work too small to gain
-        from threads runs in one.
+        Number of workers that train peers, through joblib: threads, unless ``joblib.parallel_config`` says otherwise.
+        Results do not depend on it.  Work too small to gain from threads runs in one.
     verbose : bool or int, default=False
         Whether to print the loss of each epoch.
 
@@ -190,7 +192,8 @@ class FusedMLPRegressor(MultiOutputMixin, RegressorMixin, BaseFusedMLP):
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Weights of the rows.
         groups : array-like of shape (n_samples,) or None, default=None
-            Group labels for the partitioner.
+            Group labels for the partitioner.  It sees each call's rows alone: to keep groups with their peers where a
+            call may lack some, name the peers by a :class:`~skfusion.partition.PredefinedPartitioner`.
 
         Returns
         -------

@@ -393,7 +393,7 @@ class GraphTopology(BaseTopology):
         n_networks = check_integer("n_networks", n_networks, 1)
         nodes, edges = self._nodes_and_edges()
         for node in nodes:
-            if not isinstance(node, Integral) or not 0 <= int(node) < n_networks:
+            if not isinstance(node, Integral) or isinstance(node, bool | np.bool_) or not 0 <= int(node) < n_networks:
                 raise ValueError(
                     f"graph must have nodes from 0 to {n_networks - 1}, the indices of {n_networks} networks, got the "
                     f"node {node!r}; networkx.convert_node_labels_to_integers numbers the nodes of a graph"

@@ -2,7 +2,7 @@
 
 import time
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import joblib
 import numpy as np
@@ -13,7 +13,7 @@ from skfusion import _kernels
 from skfusion._local import LocalShares
 from skfusion._peers import one_blas_thread
 from skfusion._remote import RemoteShares
-from skfusion.fusion import check_pairs
+from skfusion.fusion import check_pairs, count_fusions
 
 # Rows times parameters below which threads cost more than they gain: in a round, and in all of a fit.
 _PARALLEL_ROUND = 1e7
@@ -27,6 +27,8 @@ _SMALLEST_LEARNING_RATE = 1e-6
 
 def _available_workers(n_jobs):
     """How many workers joblib can run at once, and whether they share this process's memory."""
+    if n_jobs == 1:  # which some backends ignore
+        return 1, True
     parallel = joblib.Parallel(n_jobs=n_jobs, prefer="threads")
     backend, _ = joblib.parallel.get_active_backend(prefer="threads")
     return backend.effective_n_jobs(parallel.n_jobs), getattr(backend, "supports_sharedmem", False)
@@ -139,7 +141,9 @@ class Rounds:
     """
 
     def __init__(self, network, settings, topology, data, parts, state, progress):
-        self.network, self.settings, self.topology, self.data = network, settings, topology, data
+        X, offset = sparsified(data.X)
+        self.network, self.settings, self.topology = network, settings, topology
+        self.data = replace(data, X=X, offset=offset)
         self.parts, self.state, self.progress = [part.astype(np.int32) for part in parts], state, progress
         self.n_networks = len(parts)
         self.n_steps = max(-(-len(part) // min(settings.batch_size, len(part))) for part in parts)
@@ -226,7 +230,7 @@ class Rounds:
         pairs = check_pairs(pairs, self.n_networks)
         self._shares.fuse(pairs, spread)
         self.progress.fusion_round += 1
-        return np.bincount(pairs[pairs[:, 0] != pairs[:, 1]].ravel(), minlength=self.n_networks)
+        return count_fusions(pairs, self.n_networks)
 
     def lower_learning_rates(self):
         """Go on with a fifth of an adaptive learning rate; returns False where there is nothing to lower."""

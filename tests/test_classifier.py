@@ -11,6 +11,7 @@ import threading
 import time
 import warnings
 from concurrent.futures import Future
+from itertools import permutations
 
 import joblib
 import numpy as np
@@ -984,6 +985,71 @@ def test_the_optimiser_may_change_between_partial_fits(later):
     assert fitted.loss_ < loss
 
 
+SOLVERS = {"sgd": {}, "momentum": {"momentum": 0.9}, "adam": {"solver": "adam"}}
+
+
+@pytest.mark.parametrize("before, after", list(permutations(SOLVERS, 2)))
+def test_another_solver_starts_without_moments(before, after):
+    """They mean something else to each: a velocity points downhill, Adam's first moment uphill."""
+    changed = model(shuffle=False, partitioner=parts_of(40, 40, 30, 40), **SOLVERS[before]).fit(X, Y)
+    changed.set_params(**{"solver": "sgd", "momentum": 0.0} | SOLVERS[after])
+    restarted = copy.deepcopy(changed).set_params(warm_start=True, max_iter=1).fit(X, Y)
+    np.testing.assert_array_equal(changed.partial_fit(X, Y).weights_, restarted.weights_)
+
+
+def test_a_constant_learning_rate_may_change_between_partial_fits():
+    slow, fast = (model(learning_rate_init=0.01).fit(X, Y) for _ in range(2))
+    start = slow.weights_.copy()
+    slow.partial_fit(X, Y)
+    fast.set_params(learning_rate_init=1e-9).partial_fit(X, Y)
+    assert np.abs(slow.weights_ - start).max() > 1e-3
+    np.testing.assert_allclose(fast.weights_, fast.weights_.mean(axis=0, keepdims=True).repeat(4, axis=0), atol=1e-6)
+
+
+@pytest.mark.parametrize("topology", ["random", "exponential"])
+def test_short_warm_starts_mix_all_peers(topology):
+    """A topology that changes over time goes on from round to round rather than to start anew with each fit."""
+    params = dict(topology=topology, n_networks=8, warm_start=True, max_iter=1, learning_rate_init=1e-12, alpha=0)
+    fitted = model(**params).fit(X, Y)
+    start = np.random.default_rng(0).normal(size=fitted.weights_.shape)
+    fitted.weights_ = start
+    for _ in range(12):
+        fitted.fit(X, Y)
+    assert fitted.weights_.std(axis=0).max() < 0.2 * start.std(axis=0).min()
+
+
+def test_warm_starts_go_on_counting_steps():
+    step = dict(fusion_unit="step", fusion_frequency=3 * len(Y) // 4, batch_size=1, max_iter=1)
+    fitted = model(warm_start=True, **step).fit(X, Y)
+    for _ in range(5):
+        fitted.fit(X, Y)
+    assert sum(record["fusion_rounds"] for record in fitted.history_) > 0
+
+
+def test_warm_starts_go_on_with_all_curves():
+    fitted = model(warm_start=True, early_stopping=True).fit(X, Y)
+    fitted.fit(X, Y)
+    assert len(fitted.validation_scores_) == len(fitted.loss_curve_) == len(fitted.history_) == 6
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))], ids=["copy", "pickle"])
+def test_the_consensus_is_read_only_after_a_copy_too(copied):
+    fitted = copied(model().fit(X, Y))
+    for array in fitted.coefs_ + fitted.intercepts_:
+        assert not array.flags.writeable
+
+
+@pytest.mark.parametrize(
+    ("random_state", "error"),
+    [(np.random.default_rng(0), TypeError), ("0", TypeError), (-1, ValueError), (True, TypeError)],
+)
+def test_a_random_state_that_is_none_is_refused_before_all_else(random_state, error):
+    fitted = model().fit(X, Y)
+    with pytest.raises(error, match=r"^random_state must be"):
+        fitted.set_params(random_state=random_state).fit(X, Y)
+    assert fitted.predict(X).shape == Y.shape
+
+
 @pytest.mark.parametrize(
     ("params", "match"),
     [
@@ -1342,12 +1408,21 @@ def test_a_signal_in_the_midst_of_training_keeps_what_has_been_learnt(n_jobs):
         while not ended.wait(5):  # an interrupt that meets the garbage collector's callbacks is lost
             os.kill(os.getpid(), signal.SIGINT)
 
-    threading.Thread(target=interrupt_once_begun).start()
-    with pytest.warns(UserWarning, match="interrupted"):
-        fitted = model(max_iter=10**9, n_jobs=n_jobs).set_callbacks(Begun()).fit(X, Y)
-    ended.set()
+    threading.Thread(target=interrupt_once_begun, daemon=True).start()
+    try:
+        with pytest.warns(UserWarning, match="interrupted"):
+            fitted = model(max_iter=10**9, n_jobs=n_jobs).set_callbacks(Begun()).fit(X, Y)
+    finally:
+        ended.set()
     assert np.isfinite(fitted.predict_proba(X)).all()
     np.testing.assert_allclose(fitted.peer_scores(X, Y), [peer.score(X, Y) for peer in fitted.peers_])
+
+
+def test_what_a_callback_keeps_goes_on_from_where_it_was():
+    recorder = Recorder()
+    model(max_iter=3, momentum=0.9).set_callbacks(recorder).fit(X, Y)
+    kept = recorder.estimators[0]
+    assert_same_training(kept.partial_fit(X, Y), model(max_iter=1, momentum=0.9).fit(X, Y).partial_fit(X, Y))
 
 
 def test_callbacks_see_the_peers_as_stock_estimators():
@@ -1514,8 +1589,7 @@ def test_partial_fits_in_parallel_go_as_they_do_alone(backend):
     assert_same_training(parallel, alone)
 
 
-def test_networks_too_large_to_be_sent_as_they_are_train_in_processes():
-    # joblib hands arrays of more than 1 MB to its processes as read-only files.
+def test_large_networks_train_in_processes():
     rows, labels = load_digits(return_X_y=True)
     params = {"n_networks": 2, "max_iter": 1, "batch_size": 64, "solver": "adam"}
 

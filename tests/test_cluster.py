@@ -96,6 +96,12 @@ def test_cluster_trains_the_same_weights_and_rows_travel_once(cluster, data, sen
         assert size < state_arrays * remote.weights_.nbytes / 2 + 4096  # a share has two of the four peers
 
 
+def test_one_job_stays_here(dask, data, sent):
+    with joblib.parallel_config(**dask.config):
+        fitted(data, n_jobs=1, max_iter=1)
+    assert sent == {"rows": [], "state": []}
+
+
 class Killer:
     """Callback that kills a worker a moment into the third epoch."""
 

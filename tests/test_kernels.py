@@ -573,6 +573,8 @@ def test_steps_out_of_order_are_refused(start, stop):
         ([0], [[0]], [9]),
         ([0], [[0], [1]], [1]),
         ([0], [[0]], [1, 1]),
+        ([0], [[5]], [1]),
+        ([0], [[-1]], [1]),
     ],
 )
 def test_plans_out_of_range_are_refused(peers, rows, batch_sizes):

@@ -191,6 +191,15 @@ def test_proportions_of_a_class_follow_the_dirichlet_law(alpha):
     assert np.var(share) == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=0.12)
 
 
+@pytest.mark.parametrize("alpha", [1e-3, 1e-5, 1e-300])
+def test_as_alpha_goes_to_zero_each_class_goes_to_one_peer_whichever(alpha):
+    y = np.repeat(np.arange(300), 3)
+    parts = DirichletPartitioner(alpha).partition(None, y, n_networks=2, random_state=0)
+    classes = [set(y[part]) for part in parts]
+    assert len(classes[0] & classes[1]) <= 3
+    assert len(classes[0]) == pytest.approx(150, abs=5 * np.sqrt(75))
+
+
 def test_proportions_that_leave_a_peer_without_rows_are_drawn_anew():
     y = np.resize([0, 1], 40)
     for seed in range(20):

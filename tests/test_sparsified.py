@@ -33,7 +33,7 @@ def test_standardised_one_hot_columns_are_sparse():
     codes = np.random.default_rng(0).integers(8, size=(500, 3))
     X = StandardScaler().fit_transform(OneHotEncoder(sparse_output=False).fit_transform(codes))
     deviations, offset = sparsified(X)
-    assert deviations.nnz == codes.size  # all but the rare column whose median is its hot value
+    assert deviations.nnz == codes.size  # all but the rare column whose commonest value is its hot one
     np.testing.assert_allclose(deviations.toarray() + offset, X, rtol=1e-12)
 
 
@@ -84,7 +84,7 @@ def test_weights_are_those_of_the_rows_as_they_are(params, batch_size, monkeypat
 
 def test_early_stopping_scores_the_rows_as_they_are():
     X = StandardScaler().fit_transform((DIGITS > 8).astype(float)[:, ::2])
-    assert sparsified(X)[1] is not None or (DIGITS > 8).mean() > 0.3
+    assert sparsified(X)[1] is not None
     model = FusedMLPClassifier(
         (30,), n_networks=2, early_stopping=True, max_iter=4, prediction=0, random_state=0, alpha=0
     )
