@@ -100,7 +100,8 @@ class RemoteShares:
     def __exit__(self, kind, *exception):
         try:
             if kind is None:  # let the workers drop their rows, as far as these tasks reach them
-                with suppress(Exception):  # or the next fit does: a worker that dies now takes nothing away from this one
+                # If one dies now, that must not take away the fit; what is left of the rows the next fit drops.
+                with suppress(Exception):
                     self._parallel(joblib.delayed(_release)(self._fit) for _ in self._assignment)
         finally:
             self._parallel.__exit__(kind, *exception)
