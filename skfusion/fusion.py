@@ -8,6 +8,7 @@ from skfusion._typing import FusionRule, Weights
 from skfusion._validation import check_choice, check_real
 
 RULES = ("sequential", "simultaneous")
+_DTYPES = np.dtype(np.float32), np.dtype(np.float64)
 
 
 def check_pairs(pairs, n_networks):
@@ -19,7 +20,7 @@ def check_pairs(pairs, n_networks):
         raise ValueError(
             f"pairs must be integers of shape (n_pairs, 2), got shape {array.shape} and dtype {array.dtype}"
         )
-    if array.min() < 0 or array.max() >= n_networks:
+    if np.ascontiguousarray(array, np.int64).view(np.uint64).max() >= n_networks:  # where negative ones are large
         bad = array[((array < 0) | (array >= n_networks)).any(axis=1)][0]
         raise ValueError(
             f"pairs must hold indices from 0 to {n_networks - 1}, since there are {n_networks} networks; "
@@ -78,7 +79,7 @@ def fuse(weights: Weights, pairs: ArrayLike, fusion_rate: float, rule: FusionRul
     array([[2., 4.],
            [2., 4.]])
     """
-    if not isinstance(weights, np.ndarray) or weights.dtype not in (np.float32, np.float64):
+    if not isinstance(weights, np.ndarray) or weights.dtype not in _DTYPES:
         got = f"an array of {weights.dtype}" if isinstance(weights, np.ndarray) else type(weights).__name__
         raise TypeError(
             f"weights must be a float32 or float64 ndarray of shape (n_networks, n_parameters), the networks being "

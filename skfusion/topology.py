@@ -204,7 +204,7 @@ class RandomTopology(BaseTopology):
         order = rng.permutation(n_networks)
         if n_networks % 2 and n_networks > 1:
             order = np.append(order, order[rng.randint(n_networks - 1)])
-        return order[: 2 * n_pairs].reshape(n_pairs, 2).astype(np.intp)
+        return order[: 2 * n_pairs].reshape(n_pairs, 2).astype(np.intp, copy=False)
 
 
 class HypercubeTopology(BaseTopology):
