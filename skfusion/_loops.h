@@ -119,6 +119,18 @@ INLINED double tanh_double(double x) {
     case 9: function(9, __VA_ARGS__); break; \
     default: function(BLOCK, __VA_ARGS__); \
     }
+/* Where rows are wider than a page, take `count` of them from `first` at a time, so that memory is read in runs and not
+ * page after page, once for each block of columns. */
+#define PAGE_BYTES 4096
+#define ROWS_AT_ONCE 8
+#define IN_RUNS(n_rows, n, call) \
+    if ((n_rows) > ROWS_AT_ONCE && (n) * (Py_ssize_t)sizeof(REAL) > PAGE_BYTES) { \
+        for (Py_ssize_t first = 0; first < (n_rows); first += ROWS_AT_ONCE) { \
+            Py_ssize_t count = (n_rows) - first < ROWS_AT_ONCE ? (n_rows) - first : ROWS_AT_ONCE; \
+            call; \
+        } \
+        return; \
+    }
 /* Run `call` for blocks of columns from `start`, and what follows the macro for a remainder narrower than a vector. */
 #define FOR_BLOCKS(n, call) \
     Py_ssize_t start = 0; \
@@ -220,6 +232,7 @@ INLINED void FN(dot_rows_block)(
 /* z += sum over k of value[k] * W[index[k], :], or of value[k] * W[k, :] where index is NULL. */
 PER_ISA static void FN(add_rows)(
     Py_ssize_t n_rows, const int32_t *index, const REAL *value, const REAL *W, Py_ssize_t n, REAL *z) {
+    IN_RUNS(n_rows, n, FN(add_rows)(count, index ? index + first : NULL, value + first, index ? W : W + n * first, n, z))
     FOR_BLOCKS(n, BY_NUMBER(FN(add_rows_block), width, n_rows, index, value, W + start, n, z + start)) {
         for (Py_ssize_t k = 0; k < n_rows; k++)
             for (Py_ssize_t j = start; j < n; j++) z[j] += value[k] * W[n * (index ? index[k] : k) + j];
@@ -230,6 +243,8 @@ PER_ISA static void FN(add_rows)(
 PER_ISA static void FN(update_rows)(
     Py_ssize_t n_rows, const int32_t *index, const REAL *value, double decay, double factor, const REAL *delta, Py_ssize_t n,
     REAL *W) {
+    IN_RUNS(n_rows, n, FN(update_rows)(count, index ? index + first : NULL, value + first, decay, factor, delta, n,
+                                       index ? W : W + n * first))
     REAL c = (REAL)decay, f = (REAL)factor;
     FOR_BLOCKS(n, BY_NUMBER(FN(update_rows_block), width, n_rows, index, value, c, f, delta + start, n, W + start)) {
         for (Py_ssize_t k = 0; k < n_rows; k++) {
@@ -241,6 +256,7 @@ PER_ISA static void FN(update_rows)(
 
 /* out[k] = W[k, :] . delta */
 PER_ISA static void FN(dot_rows)(Py_ssize_t n_rows, const REAL *W, Py_ssize_t n, const REAL *delta, REAL *out) {
+    IN_RUNS(n_rows, n, FN(dot_rows)(count, W + n * first, n, delta, out + first))
     memset(out, 0, n_rows * sizeof(REAL));
     FOR_BLOCKS(n, BY_NUMBER(FN(dot_rows_block), width, n_rows, W + start, n, delta + start, out)) {
         for (Py_ssize_t k = 0; k < n_rows; k++)

@@ -220,6 +220,24 @@ def test_each_peer_trains_on_rows_of_its_own(container):
     assert state.n_steps.tolist() == [1, 0, 3]
 
 
+@pytest.mark.parametrize("optimizer", [{}, {"momentum": 0.9}], ids=["sgd", "momentum"])
+@pytest.mark.parametrize("container", CONTAINERS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_row_alone_trains_wide_layers_as_a_batch_of_copies_does(dtype, container, optimizer):
+    """Row by row, layers wider than a page are taken some rows at a time; batches of dense rows are for BLAS."""
+    network = Network((21, 1100, 1029, 3), "tanh", "softmax")
+    rng = np.random.default_rng(0)
+    X = (rng.normal(size=(1, 21)) * (rng.random((1, 21)) < 0.9)).astype(dtype)
+    weights = (0.05 * rng.normal(size=network.n_parameters)).astype(dtype)
+    copies = np.repeat(X, 4, axis=0)
+    kwargs = {"rate": 0.1, "l2": 0.01} | optimizer
+    row, loss = train(network, weights, container(X), np.zeros(1, np.int32), batch_size=1, **kwargs)
+    batch, losses = train(network, weights, copies, np.zeros(4, np.int32), batch_size=4, **kwargs | {"l2": 0.04})
+    assert losses == pytest.approx(4 * loss, rel=100 * eps(dtype))
+    assert np.abs(row - weights).max() > 0.01
+    assert_allclose(row, batch, rtol=0, atol=50 * eps(dtype))
+
+
 # Every number here is a sum of few powers of two, so that the dense step is exact.
 @pytest.mark.parametrize("container", CONTAINERS)
 @pytest.mark.parametrize("dtype", DTYPES)
