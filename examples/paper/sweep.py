@@ -96,7 +96,7 @@ def _percent(error):
 
 
 def draw(cells, without, parameter, xlabel, paper):
-    """Draw the peers' mean error against the parameter, a panel for each data set; bands run over the peers."""
+    """Draw the peers' mean error against the parameter, a panel for each data set."""
     names = list(cells["data"].unique())
     n_columns = min(2, len(names))
     n_rows = -(-len(names) // n_columns)
@@ -107,8 +107,6 @@ def draw(cells, without, parameter, xlabel, paper):
             here = cells[(cells["data"] == name) & (cells["topology"] == topology)].groupby(parameter)
             style = LINES[topology] | {"markersize": 3.5, "markevery": 10, "linewidth": 1.1, "label": topology}
             panel.plot(100 * here["peers_mean"].mean(), **style)
-            low, high = 100 * here["peers_min"].mean(), 100 * here["peers_max"].mean()
-            panel.fill_between(low.index, low, high, color=style["color"], alpha=0.15, linewidth=0)
         for setting, label in (("all", "one network, all rows"), ("eighth", "never fused")):
             error = without.loc[(without["data"] == name) & (without["setting"] == setting), "peers_mean"].mean()
             panel.axhline(100 * error, **LINES[setting] | {"label": label, "linewidth": 1})
