@@ -104,7 +104,8 @@ def figure(rows):
         panel.grid(alpha=0.3)
     figure.supxlabel("batch size")
     figure.supylabel("time per row (µs)")
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False)
+    handles_labels, n_columns = axes[0, 0].get_legend_handles_labels(), min(4, 2 * len(networks))
+    figure.legend(*handles_labels, loc="outside upper center", ncols=n_columns, frameon=False)
     return figure
 
 
