@@ -1,6 +1,6 @@
 """Table I: eight networks on random eighths that fuse once an epoch, against one network with all rows.
 
-CIFAR-10, which takes hours, is a command of its own: python table1.py --data CIFAR_10 --seed 0 1.
+CIFAR-10, which takes hours, is a command of its own: python table1.py --data CIFAR_10 --seed 0 1 2 3.
 """
 
 import matplotlib.pyplot as plt
