@@ -272,9 +272,8 @@ class DirichletPartitioner(_AssigningPartitioner):
             for code in range(len(classes)):
                 rows = rng.permutation(np.flatnonzero(codes == code))
                 shares = rng.dirichlet(np.full(n_networks, alpha))
-                if np.isnan(
-                    shares
-                ).any():  # alpha is so small that all of the law's gamma variates are 0: one peer has all
+                # alpha may be so small that all of the law's gamma variates are 0; in the limit one peer has all.
+                if np.isnan(shares).any():
                     shares = np.eye(n_networks)[rng.randint(n_networks)]
                 peer_of_row[rows] = np.searchsorted(np.cumsum(shares)[:-1], (np.arange(len(rows)) + 0.5) / len(rows))
             if np.bincount(peer_of_row, minlength=n_networks).all():

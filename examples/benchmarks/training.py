@@ -114,6 +114,8 @@ def main():
     networks = dict.fromkeys(case.network for case in all_cases())
     arguments.add_argument("--network", choices=networks, help="measure this one alone; results go to training_NETWORK")
     options = arguments.parse_args()
+    if options.quick and options.network:
+        arguments.error("--quick measures digits alone, so that --network cannot go with it")
     if not HAS_TORCH:
         print("PyTorch is not installed and is left out.")
     chosen = [case for case in all_cases() if options.network in (None, case.network)]
