@@ -1,12 +1,12 @@
 """Checks of the parameters that the classifier and the regressor share."""
 
 from collections.abc import Sequence
-from numbers import Integral, Number, Real
+from numbers import Number, Real
 
 import numpy as np
 
 from skfusion._peers import Settings
-from skfusion._validation import check_choice, check_flag, check_integer, check_real, check_seed
+from skfusion._validation import check_choice, check_flag, check_integer, check_real, check_seed, is_integer
 from skfusion.fusion import RULES
 from skfusion.network import ACTIVATIONS
 
@@ -87,7 +87,7 @@ def check_prediction(prediction, n_networks=None):
     """Return what to predict by, or raise ValueError; ``n_networks`` is None as long as it is not known."""
     if isinstance(prediction, str) and prediction in ("consensus", "vote"):
         return prediction
-    if not isinstance(prediction, Integral) or isinstance(prediction, bool):
+    if not is_integer(prediction):
         raise ValueError(f"prediction must be 'consensus', 'vote' or the index of a peer, got {prediction!r}")
     if prediction < 0 or (n_networks is not None and prediction >= n_networks):
         limit = "" if n_networks is None else f" to {n_networks - 1}"

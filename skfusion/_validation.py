@@ -5,9 +5,14 @@ from numbers import Integral, Real
 import numpy as np
 
 
+def is_integer(value):
+    """Whether ``value`` is an integer of any type, and not a truth value."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
 def check_integer(name, value, minimum):
     """Return ``value`` as an int, at least ``minimum``, or raise TypeError or ValueError."""
-    if not isinstance(value, Integral) or isinstance(value, bool | np.bool_):
+    if not is_integer(value):
         limit = "" if minimum == -np.inf else f" of at least {minimum}"
         raise TypeError(f"{name} must be an integer{limit}, got {value!r}")
     if value < minimum:
@@ -45,7 +50,7 @@ def check_seed(name, value):
     """Raise TypeError or ValueError unless ``value`` is what scikit-learn takes for a source of randomness."""
     if value is None or value is np.random or isinstance(value, np.random.RandomState):
         return
-    if not isinstance(value, Integral) or isinstance(value, bool | np.bool_):
+    if not is_integer(value):
         raise TypeError(f"{name} must be None, an integer or a numpy RandomState, got {value!r}")
     if not 0 <= value < 2**32:
         raise ValueError(f"{name} must be from 0 to {2**32 - 1}, got {value!r}")

@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 from math import isqrt
-from numbers import Integral
 from typing import Literal
 
 import numpy as np
@@ -11,7 +10,7 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.utils import check_random_state
 
 from skfusion._typing import FusionRule, Graph, IntArray, RandomState, TopologyName, Weights
-from skfusion._validation import check_choice, check_flag, check_integer
+from skfusion._validation import check_choice, check_flag, check_integer, is_integer
 from skfusion.fusion import check_pairs, fuse, mixing_matrix
 
 __all__ = [
@@ -393,7 +392,7 @@ class GraphTopology(BaseTopology):
         n_networks = check_integer("n_networks", n_networks, 1)
         nodes, edges = self._nodes_and_edges()
         for node in nodes:
-            if not isinstance(node, Integral) or isinstance(node, bool | np.bool_) or not 0 <= int(node) < n_networks:
+            if not is_integer(node) or not 0 <= int(node) < n_networks:
                 raise ValueError(
                     f"graph must have nodes from 0 to {n_networks - 1}, the indices of {n_networks} networks, got the "
                     f"node {node!r}; networkx.convert_node_labels_to_integers numbers the nodes of a graph"
