@@ -598,7 +598,7 @@ def check_plan(plan, n_networks, n_samples, buffer_rows):
     """Raise ValueError unless a trainer's plan stays within the networks, the rows of X and the buffers."""
     lengths = np.diff(plan.ends)
     if not (len(plan.peers) == len(lengths) == len(plan.batch_sizes) and plan.ends[0] == 0 and
-            plan.ends[-1] == len(plan.rows)):
+            lengths.sum() == len(plan.rows)):
         raise ValueError("plan must have an entry of peers and batch_sizes for each part of its rows")
     for name, values, least, most in (("peers", plan.peers, 0, n_networks - 1), ("rows", plan.rows, 0, n_samples - 1),
                                       ("batch_sizes", plan.batch_sizes, 1, buffer_rows),
