@@ -4,13 +4,12 @@ import copy
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from os import PathLike
 from typing import Literal, Self, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.sparse import csr_array
 from sklearn.base import BaseEstimator, is_classifier
 from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.exceptions import ConvergenceWarning
@@ -19,10 +18,14 @@ from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skfusion import _weights_file
-from skfusion._ensemble import Ensemble
-from skfusion._inputs import check_groups, check_sample_weight, check_weights
-from skfusion._parameters import check_hidden_layer_sizes, check_parameters, check_prediction
-from skfusion._peers import Data
+from skfusion._inputs import Rows, check_groups, check_sample_weight, check_weights
+from skfusion._parameters import check_parameters, check_prediction
+from skfusion._training.engine import engine_for
+from skfusion._training.ensemble import Ensemble, Progress
+from skfusion._training.network import Network
+from skfusion._training.problem import Data, Problem
+from skfusion._training.stopping import HeldOut, hold_out
+from skfusion._training.training import Training
 from skfusion._typing import (
     FloatArray,
     FusionRule,
@@ -34,10 +37,8 @@ from skfusion._typing import (
     Splitter,
     TopologyName,
 )
-from skfusion.network import Network
 from skfusion.partition import BasePartitioner, check_n_networks, check_partition, check_partitioner
-from skfusion.topology import BaseTopology, check_suits, check_topology
-from skfusion.training import Progress, Rounds, Stopping, hold_out
+from skfusion.topology import BaseTopology, check_suits
 
 _Method = TypeVar("_Method", bound=Callable)
 # Typed, as scikit-learn's is not: fit would lose its own hints.
@@ -149,8 +150,8 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         """Return the classes of targets; None in regression."""
 
     @abstractmethod
-    def _encode(self, y, sample_weight, dtype, classes):
-        """Return Targets of rows that train, for the ``classes``, None in regression."""
+    def _encode(self, rows):
+        """Return the Targets of Rows."""
 
     @abstractmethod
     def _output_layer(self, contents):
@@ -168,19 +169,16 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
     def _validation_score(self, target, answers, sample_weight):
         """Return the score of answers to encoded targets."""
 
-    def _hold_out(self, rows, rng):
-        """Split each peer's rows into those to train on and those to validate on."""
-        train, held_out = hold_out(rows.partition, self.validation_fraction, rng)
-        weight = rows.data.sample_weight
-        if weight is not None and not weight[np.concatenate(held_out)].any():
+    def _check_held_out(self, data, fraction):
+        """Check that the rows that are held out for early stopping can be scored."""
+        if data.sample_weight is not None and not data.sample_weight.any():
             raise ValueError(
                 f"early_stopping needs held-out rows that class_weight gives a weight, but those that "
-                f"validation_fraction={self.validation_fraction:g} takes have none; set it higher"
+                f"validation_fraction={fraction:g} takes have none; set it higher"
             )
-        return train, held_out
 
     def _check_parameters(self):
-        """Check all parameters, and return those of training and fusion."""
+        """Check all parameters, and return those that the estimators share."""
         return check_parameters(self)
 
     # Fit
@@ -212,46 +210,42 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         TypeError, ValueError
             If a parameter or the input is not as described, a peer would have no rows, or training diverges.
         """
-        settings = self._check_parameters()
-        old = self._ensemble if self.warm_start and self.__sklearn_is_fitted__() else None
+        parameters = self._check_parameters()
+        old = self._ensemble if parameters.warm_start and self.__sklearn_is_fitted__() else None
         if old is None:
             self._forget()  # so that a fit that fails leaves no model behind
         given = X  # callbacks get it as it came, with its feature names
         X, y = self._validate(X, y, old)
-        progress = Progress.start(self.random_state)
-        known = None if old is None else getattr(self, "classes_", None)
-        rows = self._prepare(X, y, sample_weight, groups, progress, known)
-        train, held_out = rows.partition, None
-        if self.early_stopping:
-            train, parts = self._hold_out(rows, progress.partition_rng)
-            held_out = _HeldOut(parts, X[rows.kept[np.concatenate(parts)]])
+        rows = self._rows(X, y, sample_weight, groups, None if old is None else old.classes)
+        progress = Progress.start(parameters.random_state)
+        problem, data, held_out, attributes = self._divide(parameters, rows, progress)
         if old is None:
-            ensemble = self._start(rows, settings, progress)
+            ensemble = _start(problem, rows, progress)
         else:
-            self._check_unchanged(old, rows)
-            ensemble = old.restarted(settings, progress)
-        rounds = Rounds(rows.network, settings, rows.topology, rows.data, train, ensemble.state, progress)
-        self._train(_Run(ensemble, rounds, rows), held_out, {"X": given, "y": y, "metadata": _metadata(sample_weight)})
+            _check_unchanged(old, problem)
+            ensemble = old.restarted(problem.settings, progress)
+        engine = engine_for(problem, data, ensemble.state, problem.settings.max_iter)
+        training = Training(ensemble, problem, engine, held_out)
+        self._train(training, attributes, {"X": given, "y": y, "metadata": _metadata(sample_weight)})
         return self
 
     def _partial_fit(self, X, y, sample_weight, groups, classes=None):
         """Train the peers for one epoch on further rows."""
-        settings = self._check_parameters()
-        if self.early_stopping:
+        parameters = self._check_parameters()
+        if parameters.settings.early_stopping:
             raise ValueError("early_stopping must be False for partial_fit, which sees some of the rows only; got True")
         old = self._ensemble if self.__sklearn_is_fitted__() else None
-        X, y = self._validate(X, y, old)
-        progress = Progress.start(self.random_state) if old is None else copy.deepcopy(old.progress)
-        rows = self._prepare(X, y, sample_weight, groups, progress, classes)
+        rows = self._rows(*self._validate(X, y, old), sample_weight, groups, classes)
+        progress = Progress.start(parameters.random_state) if old is None else copy.deepcopy(old.progress)
+        problem, data, _, attributes = self._divide(parameters, rows, progress)
         if old is None:
-            ensemble = self._start(rows, settings, progress)
+            ensemble = _start(problem, rows, progress)
         else:
-            self._check_unchanged(old, rows)
-            ensemble = old.continued(settings, progress)
-        rounds = Rounds(rows.network, settings, rows.topology, rows.data, rows.partition, ensemble.state, progress)
-        with rounds.workers(self.n_jobs, max_iter=1):
-            self._epoch(_Run(ensemble, rounds, rows))
-        self._publish(ensemble, rows, n_iter=1)
+            _check_unchanged(old, problem)
+            ensemble = old.continued(problem.settings, progress)
+        training = Training(ensemble, problem, engine_for(problem, data, ensemble.state, n_epochs=1))
+        training.one_epoch()
+        self._publish(training, attributes)
         return self
 
     def _forget(self):
@@ -377,7 +371,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
             self._ensemble = ensemble
         else:
             self._forget()  # such as the feature names of a fit that failed
-            self._publish_network(ensemble, {} if contents.classes is None else {"classes_": contents.classes})
+            self._set(_fitted_attributes(ensemble, n_iter=0))
             if contents.feature_names is not None:
                 self.feature_names_in_ = contents.feature_names.astype(object)
         return self
@@ -412,13 +406,13 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         """The consensus as a fitted MLPClassifier, or in regression MLPRegressor, a copy."""
         return self._as_mlp("consensus")
 
-    def _as_mlp(self, which):
+    def _as_mlp(self, prediction):
         names = (
             "solver learning_rate learning_rate_init power_t momentum nesterovs_momentum beta_1 beta_2 epsilon alpha "
             "batch_size max_iter tol n_iter_no_change shuffle random_state"
         )
         params = {name: getattr(self, name) for name in names.split()}
-        mlp = self._fitted().as_mlp(which, getattr(self, "classes_", None), params)
+        mlp = self._fitted().as_mlp(prediction, params)
         mlp.n_iter_ = self.n_iter_
         if hasattr(self, "feature_names_in_"):
             mlp.feature_names_in_ = self.feature_names_in_
@@ -439,17 +433,17 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
 
     def _contents(self):
         ensemble, names = self._fitted(), getattr(self, "feature_names_in_", None)
-        return _weights_file.Contents(ensemble.network, ensemble.weights, getattr(self, "classes_", None), names)
+        return _weights_file.Contents(ensemble.network, ensemble.weights, ensemble.classes, names)
 
     def _start_as(self, contents):
         """Peers before their first epoch, for the features and classes or outputs of a file."""
-        settings, n_networks = self._check_parameters(), self.n_networks or len(contents.weights)
+        parameters = self._check_parameters()
+        n_networks = parameters.n_networks or len(contents.weights)
         check_prediction(self.prediction, n_networks)
-        network = self._network(contents.network.layer_sizes[0], *self._output_layer(contents))
-        shape = n_networks, contents.weights.dtype
-        return Ensemble.start(
-            network, settings, Progress.start(self.random_state), *shape, shared=self.init == "shared"
-        )
+        network = _network(parameters, contents.network.layer_sizes[0], *self._output_layer(contents))
+        progress = Progress.start(parameters.random_state)
+        dtype = contents.weights.dtype
+        return Ensemble.start(network, parameters.settings, contents.classes, progress, n_networks, dtype)
 
     def __sklearn_is_fitted__(self):
         return "_ensemble" in vars(self)
@@ -466,185 +460,161 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         options = dict(accept_sparse="csr", dtype=dtype, order="C", reset=old is None)
         return validate_data(self, X, y, **options, **y_options)
 
-    def _prepare(self, X, y, sample_weight, groups, progress, classes):
-        """Check what goes with the rows, drop those of weight 0, and divide the others among the peers."""
+    def _rows(self, X, y, sample_weight, groups, classes):
+        """Check what goes with the rows, and drop those of weight 0."""
         groups, weight = check_groups(groups, len(y)), check_sample_weight(sample_weight, len(y))
-        partitioner = check_partitioner(self.partitioner, groups, labelled=is_classifier(self))
-        topology = check_topology(self.topology)
         if classes is None:
             classes = self._classes_of(y, weight)
-        kept = np.arange(len(y)) if weight is None else np.flatnonzero(weight)
-        if len(kept) < len(y):
-            X, y, weight = X[kept], y[kept], weight[kept]
-            groups = None if groups is None else groups[kept]
-        targets = self._encode(y, weight, X.dtype, classes)
-        check_n_networks(self.n_networks, len(y))
-        partition = partitioner.partition(
-            X, y, groups=groups, n_networks=self.n_networks, random_state=progress.partition_rng
-        )
-        partition = check_partition(partition, len(y), self.n_networks)
-        check_prediction(self.prediction, len(partition))
-        if len(partition) > 1 and self.fusion_rate > 0:
+        return Rows.of_weight(X, y, weight, groups, classes)
+
+    def _divide(self, parameters, rows, progress):
+        """Divide the rows among the peers.
+
+        Returns
+        -------
+        problem : Problem
+        data : Data
+            To train on.
+        held_out : HeldOut or None
+        attributes : dict
+            Fitted attributes that tell of the partition.
+        """
+        targets, settings, topology = self._encode(rows), parameters.settings, parameters.topology
+        partition, partitioner = self._partition(parameters, rows, progress)
+        if len(partition) > 1 and settings.fusion_rate > 0:
             check_suits(topology, len(partition), progress.fusion_round)
-        network = self._network(X.shape[1], targets.n_outputs, targets.output)
-        data = Data(X, targets.values, targets.sample_weight)
-        return _Rows(network, data, targets.attributes, partition, kept, partitioner, topology)
+        data = Data(rows.X, targets.values, targets.sample_weight, partition)
+        held_out = None
+        if settings.early_stopping:
+            data, held_out = self._hold_out(data, settings.validation_fraction, progress.partition_rng)
+        problem = Problem(
+            _network(parameters, rows.X.shape[1], targets.n_outputs, targets.output),
+            settings,
+            topology,
+            np.array([len(part) for part in data.parts]),
+        )
+        attributes = {
+            "partition_": [rows.trained[part] for part in partition],
+            "partitioner_": partitioner,
+            "topology_": topology,
+        }
+        return problem, data.sparsified(), held_out, attributes
 
-    def _network(self, n_features, n_outputs, output):
-        sizes = n_features, *check_hidden_layer_sizes(self.hidden_layer_sizes), n_outputs
-        return Network(sizes, self.activation, output)
+    def _partition(self, parameters, rows, progress):
+        """Return the rows of each peer, and the partitioner that tells."""
+        partitioner = check_partitioner(parameters.partitioner, rows.groups, labelled=is_classifier(self))
+        n_networks = check_n_networks(parameters.n_networks, len(rows.y))
+        parts = partitioner.partition(
+            rows.X, rows.y, groups=rows.groups, n_networks=n_networks, random_state=progress.partition_rng
+        )
+        parts = check_partition(parts, len(rows.y), n_networks)
+        check_prediction(parameters.settings.prediction, len(parts))
+        return parts, partitioner
 
-    def _check_unchanged(self, old, rows):
-        """Check that peers whose weights are kept fit the parameters and the rows of today."""
-        kept = "since the peers' weights are kept"
-        sizes, new_sizes = old.network.layer_sizes, rows.network.layer_sizes
-        if sizes != new_sizes:
-            raise ValueError(f"hidden_layer_sizes must stay as it was, {sizes[1:-1]}, {kept}; got {new_sizes[1:-1]}")
-        for parameter, was, is_now in (
-            ("activation", old.network.activation, rows.network.activation),
-            ("loss", old.network.output, rows.network.output),
-        ):
-            if was != is_now:
-                raise ValueError(f"{parameter} must stay as it was, {kept}; that would turn {was!r} into {is_now!r}")
-        if len(old.weights) != len(rows.partition):
-            raise ValueError(
-                f"n_networks must stay {len(old.weights)}, {kept}; the rows were divided among {len(rows.partition)}"
-            )
+    def _hold_out(self, data, fraction, rng):
+        """Split each peer's rows into those to train on and those to validate on."""
+        parts, held_out = hold_out(data.parts, fraction, rng)
+        own = replace(data, parts=held_out).of_peers(range(len(held_out)))
+        self._check_held_out(own, fraction)
+        return replace(data, parts=parts), HeldOut(own, self._validation_score)
 
     # Training
 
-    def _start(self, rows, settings, progress):
-        shape = len(rows.partition), rows.data.X.dtype
-        return Ensemble.start(rows.network, settings, progress, *shape, shared=self.init == "shared")
-
-    def _train(self, run, held_out, data):
-        """Run epochs until training converges, a callback asks to stop, or ``max_iter`` is reached."""
-        task = self._init_callback_context(task_name="fit", max_subtasks=self.max_iter)
-        task.call_on_fit_task_begin(estimator=self, **data)
-        n_before, weights = len(run.ensemble.history), run.ensemble.weights
-        try:
-            with run.rounds.workers(self.n_jobs, self.max_iter):
-                converged = self._run_epochs(run, held_out, data, task)
-        except KeyboardInterrupt:
-            if len(run.ensemble.history) == n_before:
-                raise
+    def _train(self, training, attributes, given):
+        """Train to the end, with callbacks, and set the fitted attributes."""
+        max_iter = training.problem.settings.max_iter
+        task = self._init_callback_context(task_name="fit", max_subtasks=max_iter)
+        task.call_on_fit_task_begin(estimator=self, **given)
+        epochs = _Epochs(self, training, attributes, task, given)
+        outcome = training.run(epochs.begin, epochs.end)
+        self._publish(training, attributes)
+        if outcome == "interrupted":
             warnings.warn("Training interrupted by user; the peers keep what they have learned.", stacklevel=4)
-            converged = True
-        if run.best is not None:
-            weights[:] = run.best
-        self._publish(run.ensemble, run.rows, len(run.ensemble.history) - n_before)
-        if not converged:
+        if outcome == "max_iter":
             warnings.warn(
-                f"Maximum number of epochs (max_iter={self.max_iter}) reached and training has not converged yet.",
+                f"Maximum number of epochs (max_iter={max_iter}) reached and training has not converged yet.",
                 ConvergenceWarning,
                 stacklevel=4,
             )
-        task.call_on_fit_task_end(estimator=self, reconstruction_attributes={}, **data)
+        task.call_on_fit_task_end(estimator=self, reconstruction_attributes={}, **given)
 
-    def _run_epochs(self, run, held_out, data, task):
-        """Return whether training came to an end before ``max_iter``."""
-        stopping = Stopping(self.tol, self.n_iter_no_change)
-        n_before = len(run.ensemble.history)
-
-        def snapshot():
-            ensemble = run.ensemble.snapshot()
-            n_iter = len(ensemble.history) - n_before
-            return {"_ensemble": ensemble, "history_": ensemble.history, "n_iter_": n_iter} | run.rows.attributes
-
-        for _ in range(self.max_iter):
-            subtask = task.subcontext(task_name="epoch")
-            subtask.call_on_fit_task_begin(estimator=self, reconstruction_attributes=snapshot, **data)
-            if stopping.update(self._epoch(run, held_out)) and held_out is not None:
-                run.best = run.ensemble.weights.copy()
-            asked = subtask.call_on_fit_task_end(estimator=self, reconstruction_attributes=snapshot, **data)
-            if asked or (stopping.due and not run.rounds.lower_learning_rates()):
-                return True
-            if stopping.due:
-                stopping.start_over()
-        return False
-
-    def _epoch(self, run, held_out=None):
-        """Run an epoch and record it; returns what training is to minimise."""
-        record, ensemble = run.rounds.epoch(), run.ensemble
-        goal = loss = record["loss"]
-        message = f"Epoch {record['epoch']}, loss = {loss:.8f}"
-        if held_out is not None:
-            record["validation_scores"], score = self._validation_scores(run, held_out)
-            message += f", validation score = {score:.6f}"
-            goal = -score
-            ensemble.validation_scores.append(score)
-        ensemble.history.append(record)
-        ensemble.loss_curve.append(loss)
-        if self.verbose:
-            print(message)
-        return goal
-
-    def _validation_scores(self, run, held_out):
-        """Scores on what each peer held out, and on all of it."""
-        rows, data = np.concatenate(held_out.parts), run.rows.data
-        run.ensemble.settle()
-        answers = run.ensemble.answers(held_out.X, self.prediction)
-
-        def score(some):
-            weight = None if data.sample_weight is None else data.sample_weight[rows[some]]
-            return float(self._validation_score(data.target[rows[some]], answers[some], weight))
-
-        peers = np.split(np.arange(len(rows)), np.cumsum([len(part) for part in held_out.parts])[:-1])
-        return [score(peer) for peer in peers], score(slice(None))
-
-    def _publish(self, ensemble, rows, n_iter):
+    def _publish(self, training, attributes):
         """Set the fitted attributes."""
-        ensemble.settle()
-        self._publish_network(ensemble, rows.attributes, n_iter)
-        self.partitioner_, self.topology_ = rows.partitioner, rows.topology
-        self.partition_ = [rows.kept[part] for part in rows.partition]
-        self.loss_, self.best_loss_ = self.loss_curve_[-1], min(self.loss_curve_)
-        if ensemble.validation_scores:
-            self.validation_scores_ = ensemble.validation_scores
-            self.best_validation_score_ = max(self.validation_scores_)
-        else:
-            vars(self).pop("validation_scores_", None)
-            vars(self).pop("best_validation_score_", None)
+        training.ensemble.update_consensus()
+        for name in ("validation_scores_", "best_validation_score_"):
+            vars(self).pop(name, None)
+        self._set(_fitted_attributes(training.ensemble, training.n_epochs) | attributes)
 
-    def _publish_network(self, ensemble, attributes, n_iter=0):
-        """Set those of the fitted attributes that exist before the first epoch."""
+    def _set(self, attributes):
         vars(self).update(attributes)
-        self._ensemble, self.n_iter_ = ensemble, n_iter
-        self.history_, self.loss_curve_ = ensemble.history, ensemble.loss_curve
-        network = ensemble.network
-        self.n_features_in_, self.n_layers_ = network.layer_sizes[0], len(network.layer_sizes)
-        self.n_outputs_, self.out_activation_ = network.layer_sizes[-1], network.output
 
 
-@dataclass
-class _Rows:
-    """The rows that one call of fit trains on: what is known of them, and which peer has which."""
+class _Epochs:
+    """Tells callbacks of each epoch, as if training had ended there."""
 
-    network: Network
-    data: Data
-    attributes: dict  # those fitted attributes that the targets make
-    partition: list
-    kept: np.ndarray  # which of the rows passed to fit they are
-    partitioner: BasePartitioner
-    topology: BaseTopology
+    def __init__(self, estimator, training, attributes, task, given):
+        self._training, self._attributes, self._task = training, attributes, task
+        self._told = given | {"estimator": estimator, "reconstruction_attributes": self._snapshot}
 
+    def begin(self):
+        self._epoch = self._task.subcontext(task_name="epoch")
+        self._epoch.call_on_fit_task_begin(**self._told)
 
-@dataclass
-class _HeldOut:
-    """The rows that peers hold out for early stopping: which of the data's each does, and those of all."""
+    def end(self):
+        """Return whether a callback asks to stop."""
+        return self._epoch.call_on_fit_task_end(**self._told)
 
-    parts: list
-    X: np.ndarray | csr_array
+    def _snapshot(self):
+        return _fitted_attributes(self._training.ensemble.snapshot(), self._training.n_epochs) | self._attributes
 
 
-@dataclass
-class _Run:
-    """One call of fit: the peers, their rounds and their rows, and the weights to return to."""
+def _network(parameters, n_features, n_outputs, output):
+    return Network((n_features, *parameters.hidden_layer_sizes, n_outputs), parameters.activation, output)
 
-    ensemble: Ensemble
-    rounds: Rounds
-    rows: _Rows
-    best: np.ndarray | None = None
+
+def _start(problem, rows, progress):
+    n_networks, dtype = problem.n_networks, rows.X.dtype
+    return Ensemble.start(problem.network, problem.settings, rows.classes, progress, n_networks, dtype)
+
+
+def _check_unchanged(old, problem):
+    """Check that peers whose weights are kept fit the parameters and the rows of today."""
+    kept = "since the peers' weights are kept"
+    sizes, new_sizes = old.network.layer_sizes, problem.network.layer_sizes
+    if sizes != new_sizes:
+        raise ValueError(f"hidden_layer_sizes must stay as it was, {sizes[1:-1]}, {kept}; got {new_sizes[1:-1]}")
+    for parameter, was, is_now in (
+        ("activation", old.network.activation, problem.network.activation),
+        ("loss", old.network.output, problem.network.output),
+    ):
+        if was != is_now:
+            raise ValueError(f"{parameter} must stay as it was, {kept}; that would turn {was!r} into {is_now!r}")
+    if len(old.weights) != problem.n_networks:
+        raise ValueError(
+            f"n_networks must stay {len(old.weights)}, {kept}; the rows were divided among {problem.n_networks}"
+        )
+
+
+def _fitted_attributes(ensemble, n_iter):
+    """Return the fitted attributes but for those that tell of the partition."""
+    network, losses, scores = ensemble.network, ensemble.curve("loss"), ensemble.curve("validation_score")
+    attributes = {
+        "_ensemble": ensemble,
+        "n_iter_": n_iter,
+        "history_": ensemble.history,
+        "loss_curve_": losses,
+        "n_features_in_": network.layer_sizes[0],
+        "n_layers_": len(network.layer_sizes),
+        "n_outputs_": network.layer_sizes[-1],
+        "out_activation_": network.output,
+    }
+    if ensemble.classes is not None:
+        attributes["classes_"] = ensemble.classes
+    if losses:
+        attributes |= {"loss_": losses[-1], "best_loss_": min(losses)}
+    if scores:
+        attributes |= {"validation_scores_": scores, "best_validation_score_": max(scores)}
+    return attributes
 
 
 def _metadata(sample_weight):

@@ -4,11 +4,12 @@ from dataclasses import dataclass
 from numbers import Number
 
 import numpy as np
-from scipy.sparse import issparse
+from scipy.sparse import csr_array, issparse
 from sklearn.utils import check_array
 from sklearn.utils.class_weight import compute_class_weight
 
-from skfusion._validation import check_real
+from skfusion._checks import check_real
+from skfusion._typing import FloatArray
 
 
 @dataclass(frozen=True)
@@ -24,15 +25,45 @@ class Targets:
     n_outputs : int
     output : str
         Output function of the network.
-    attributes : dict
-        Those fitted attributes of the estimator that the targets make.
     """
 
     values: np.ndarray
     sample_weight: np.ndarray | None
     n_outputs: int
     output: str
-    attributes: dict
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What was passed to fit, once checked, without the rows of weight 0.
+
+    Attributes
+    ----------
+    X : {ndarray, CSR} of shape (n_samples, n_features)
+    y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+    sample_weight : float64 ndarray of shape (n_samples,) or None
+    groups : ndarray of shape (n_samples,) or None
+    classes : ndarray of shape (n_classes,) or None
+        Those of all rows; None in regression.
+    trained : int ndarray of shape (n_samples,)
+        Which of the rows that were passed these are.
+    """
+
+    X: FloatArray | csr_array
+    y: np.ndarray
+    sample_weight: np.ndarray | None
+    groups: np.ndarray | None
+    classes: np.ndarray | None
+    trained: np.ndarray
+
+    @classmethod
+    def of_weight(cls, X, y, sample_weight, groups, classes):
+        """Drop the rows of weight 0."""
+        if sample_weight is None or sample_weight.all():
+            return cls(X, y, sample_weight, groups, classes, np.arange(len(y)))
+        trained = np.flatnonzero(sample_weight)
+        groups = None if groups is None else groups[trained]
+        return cls(X[trained], y[trained], sample_weight[trained], groups, classes, trained)
 
 
 def check_classes(name, classes):

@@ -1,65 +1,107 @@
 """Checks of the parameters that the classifier and the regressor share."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from numbers import Number, Real
 
 import numpy as np
 
-from skfusion._peers import Settings
-from skfusion._validation import check_choice, check_flag, check_integer, check_real, check_seed, is_integer
+from skfusion._checks import check_choice, check_flag, check_integer, check_real, check_seed, is_integer
+from skfusion._training.network import ACTIVATIONS
+from skfusion._training.problem import Settings
+from skfusion._typing import RandomState
 from skfusion.fusion import RULES
-from skfusion.network import ACTIVATIONS
+from skfusion.topology import BaseTopology, check_topology
 
 _AUTO_BATCH_SIZE = 200  # MLPClassifier's
 
 
+@dataclass(frozen=True)
+class Parameters:
+    """The parameters that the estimators share, checked; each as there, those of training in ``settings``."""
+
+    settings: Settings
+    hidden_layer_sizes: tuple
+    activation: str
+    n_networks: int | None
+    partitioner: object  # as given, since what None stands for depends on the rows
+    topology: BaseTopology
+    warm_start: bool
+    random_state: RandomState
+
+
 def check_parameters(estimator):
-    """Check all parameters, and return those of training and fusion."""
-    check_choice("activation", estimator.activation, ACTIVATIONS)
-    check_choice("init", estimator.init, ("shared", "independent"))
-    check_integer("max_iter", estimator.max_iter, 1)
-    if not (isinstance(estimator.n_iter_no_change, Real) and estimator.n_iter_no_change == np.inf):
-        check_integer("n_iter_no_change", estimator.n_iter_no_change, 1)
-    check_real("tol", estimator.tol, open_maximum=True)
-    check_real("validation_fraction", estimator.validation_fraction, 0, 1, open_minimum=True, open_maximum=True)
-    for name in ("early_stopping", "warm_start"):
-        check_flag(name, getattr(estimator, name))
-    if not isinstance(estimator.verbose, bool | np.bool_):
-        check_integer("verbose", estimator.verbose, 0)
-    check_seed("random_state", estimator.random_state)
-    if estimator.n_networks is not None:
-        check_integer("n_networks", estimator.n_networks, 1)
-    check_hidden_layer_sizes(estimator.hidden_layer_sizes)
-    check_prediction(estimator.prediction)
-    if estimator.n_jobs is not None and check_integer("n_jobs", estimator.n_jobs, -np.inf) == 0:
-        raise ValueError("n_jobs must be None or an integer other than 0, got 0")
-    return _settings(estimator)
+    """Return all parameters as Parameters, or raise TypeError or ValueError."""
+    return Parameters(
+        settings=_settings(estimator),
+        hidden_layer_sizes=_hidden_layer_sizes(estimator.hidden_layer_sizes),
+        activation=check_choice("activation", estimator.activation, ACTIVATIONS),
+        n_networks=None if estimator.n_networks is None else check_integer("n_networks", estimator.n_networks, 1),
+        partitioner=estimator.partitioner,
+        topology=check_topology(estimator.topology),
+        warm_start=check_flag("warm_start", estimator.warm_start),
+        random_state=check_seed("random_state", estimator.random_state),
+    )
 
 
 def _settings(estimator):
     alpha = check_real("alpha", estimator.alpha, open_maximum=True)
     l1_ratio = check_real("l1_ratio", estimator.l1_ratio, 0, 1)
     return Settings(
-        solver=check_choice("solver", estimator.solver, ("sgd", "adam")),
-        momentum=check_real("momentum", estimator.momentum, 0, 1),
-        nesterovs_momentum=check_flag("nesterovs_momentum", estimator.nesterovs_momentum),
-        beta_1=check_real("beta_1", estimator.beta_1, 0, 1, open_maximum=True),
-        beta_2=check_real("beta_2", estimator.beta_2, 0, 1, open_maximum=True),
-        epsilon=check_real("epsilon", estimator.epsilon, open_minimum=True, open_maximum=True),
+        init=check_choice("init", estimator.init, ("shared", "independent")),
+        **_solver(estimator),
         l1=alpha * l1_ratio,
         l2=alpha * (1 - l1_ratio),
-        learning_rate=check_choice("learning_rate", estimator.learning_rate, ("constant", "invscaling", "adaptive")),
-        learning_rate_init=check_real(
-            "learning_rate_init", estimator.learning_rate_init, open_minimum=True, open_maximum=True
-        ),
-        power_t=check_real("power_t", estimator.power_t, open_maximum=True),
         batch_size=_batch_size(estimator.batch_size),
         shuffle=check_flag("shuffle", estimator.shuffle),
         fusion_rate=check_real("fusion_rate", estimator.fusion_rate, 0, 1),
         fusion_frequency=check_integer("fusion_frequency", estimator.fusion_frequency, 1),
         fusion_unit=check_choice("fusion_unit", estimator.fusion_unit, ("epoch", "step")),
         fusion_rule=check_choice("fusion_rule", estimator.fusion_rule, RULES),
+        **_stopping(estimator),
+        prediction=check_prediction(estimator.prediction),
+        n_jobs=_n_jobs(estimator.n_jobs),
+        verbose=_verbose(estimator.verbose),
     )
+
+
+def _solver(estimator):
+    return dict(
+        solver=check_choice("solver", estimator.solver, ("sgd", "adam")),
+        momentum=check_real("momentum", estimator.momentum, 0, 1),
+        nesterovs_momentum=check_flag("nesterovs_momentum", estimator.nesterovs_momentum),
+        beta_1=check_real("beta_1", estimator.beta_1, 0, 1, open_maximum=True),
+        beta_2=check_real("beta_2", estimator.beta_2, 0, 1, open_maximum=True),
+        epsilon=check_real("epsilon", estimator.epsilon, open_minimum=True, open_maximum=True),
+        learning_rate=check_choice("learning_rate", estimator.learning_rate, ("constant", "invscaling", "adaptive")),
+        learning_rate_init=check_real(
+            "learning_rate_init", estimator.learning_rate_init, open_minimum=True, open_maximum=True
+        ),
+        power_t=check_real("power_t", estimator.power_t, open_maximum=True),
+    )
+
+
+def _stopping(estimator):
+    fraction, patience = estimator.validation_fraction, estimator.n_iter_no_change
+    if not (isinstance(patience, Real) and patience == np.inf):
+        patience = check_integer("n_iter_no_change", patience, 1)
+    return dict(
+        max_iter=check_integer("max_iter", estimator.max_iter, 1),
+        tol=check_real("tol", estimator.tol, open_maximum=True),
+        n_iter_no_change=patience,
+        early_stopping=check_flag("early_stopping", estimator.early_stopping),
+        validation_fraction=check_real("validation_fraction", fraction, 0, 1, open_minimum=True, open_maximum=True),
+    )
+
+
+def _n_jobs(n_jobs):
+    if n_jobs is not None and check_integer("n_jobs", n_jobs, -np.inf) == 0:
+        raise ValueError("n_jobs must be None or an integer other than 0, got 0")
+    return n_jobs
+
+
+def _verbose(verbose):
+    return verbose if isinstance(verbose, bool | np.bool_) else check_integer("verbose", verbose, 0)
 
 
 def _batch_size(batch_size):
@@ -70,7 +112,7 @@ def _batch_size(batch_size):
     return _AUTO_BATCH_SIZE
 
 
-def check_hidden_layer_sizes(hidden_layer_sizes):
+def _hidden_layer_sizes(hidden_layer_sizes):
     """Return the sizes as a tuple of int, or raise TypeError or ValueError."""
     one = isinstance(hidden_layer_sizes, Number)
     several = isinstance(hidden_layer_sizes, Sequence | np.ndarray) and not isinstance(hidden_layer_sizes, str | bytes)

@@ -8,8 +8,8 @@ from uuid import uuid4
 
 import numpy as np
 
-from skfusion._validation import check_choice
-from skfusion.network import ACTIVATIONS, OUTPUTS, Network
+from skfusion._checks import check_choice
+from skfusion._training.network import ACTIVATIONS, OUTPUTS, Network
 
 FORMAT_VERSION = 1
 

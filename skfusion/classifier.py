@@ -12,6 +12,7 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import check_classification_targets, unique_labels
 
 from skfusion._base import BaseFusedMLP
+from skfusion._checks import check_choice
 from skfusion._inputs import Targets, check_classes, encode, relative_weight
 from skfusion._typing import (
     FloatArray,
@@ -23,7 +24,6 @@ from skfusion._typing import (
     Splitter,
     TopologyName,
 )
-from skfusion._validation import check_choice
 from skfusion.partition import BasePartitioner
 from skfusion.topology import BaseTopology
 
@@ -376,10 +376,10 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
         check_classes("y, apart from rows of sample_weight 0,", unique_labels(training))
         return unique_labels(y)
 
-    def _encode(self, y, sample_weight, dtype, classes):
-        codes = encode(y, classes)
-        weight = relative_weight(sample_weight, self.class_weight, y, classes, dtype)
-        return Targets(codes, weight, *self._outputs_for(classes), {"classes_": classes})
+    def _encode(self, rows):
+        codes = encode(rows.y, rows.classes)
+        weight = relative_weight(rows.sample_weight, self.class_weight, rows.y, rows.classes, rows.X.dtype)
+        return Targets(codes, weight, *self._outputs_for(rows.classes))
 
     def _output_layer(self, contents):
         return self._outputs_for(contents.classes)

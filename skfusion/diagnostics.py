@@ -7,8 +7,8 @@ from math import inf
 import numpy as np
 from sklearn.utils import check_random_state
 
+from skfusion._checks import check_choice, check_integer, check_real
 from skfusion._typing import FusionRule, RandomState, TopologyName
-from skfusion._validation import check_choice, check_integer, check_real
 from skfusion.fusion import RULES, check_pairs, count_fusions, mixing_matrix
 from skfusion.topology import BaseTopology, RandomTopology, check_topology
 

@@ -4,8 +4,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from skfusion import _kernels
+from skfusion._checks import check_choice, check_real
 from skfusion._typing import FusionRule, Weights
-from skfusion._validation import check_choice, check_real
 
 RULES = ("sequential", "simultaneous")
 _DTYPES = np.dtype(np.float32), np.dtype(np.float64)

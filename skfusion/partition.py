@@ -8,9 +8,9 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils import check_consistent_length, check_random_state, column_or_1d
 
+from skfusion._checks import check_choice, check_integer, check_real
 from skfusion._inputs import check_groups
 from skfusion._typing import IntArray, MatrixLike, RandomState
-from skfusion._validation import check_choice, check_integer, check_real
 
 __all__ = [
     "BasePartitioner",
@@ -66,6 +66,16 @@ def check_partition(parts, n_samples, n_networks=None):
                 f"the first of them row {wrong.argmax()}"
             )
     return parts
+
+
+def largest_first(sizes: ArrayLike, n_bins: int) -> IntArray:
+    """Spread items over bins, the largest first and each into the bin that holds least; return the bin of each."""
+    sizes = np.asarray(sizes)
+    bins, loads = np.empty(len(sizes), np.intp), np.zeros(n_bins, np.intp)
+    for item in np.argsort(-sizes, kind="stable"):
+        bins[item] = loads.argmin()
+        loads[bins[item]] += sizes[item]
+    return bins
 
 
 class BasePartitioner(BaseEstimator, ABC):
@@ -310,11 +320,7 @@ class GroupPartitioner(_AssigningPartitioner):
                 f"peer {len(names)} of {n_networks} would be empty, as there are {len(names)} groups; set "
                 f"n_networks=None for one peer per group, or at most {len(names)}"
             )
-        peer_of_group, load = np.empty(len(names), np.intp), np.zeros(n_networks, np.intp)
-        for group in np.argsort(-sizes, kind="stable"):
-            peer_of_group[group] = load.argmin()
-            load[peer_of_group[group]] += sizes[group]
-        return peer_of_group[codes], n_networks
+        return largest_first(sizes, n_networks)[codes], n_networks
 
 
 class PredefinedPartitioner(_AssigningPartitioner):

@@ -222,10 +222,10 @@ class FusedMLPRegressor(MultiOutputMixin, RegressorMixin, BaseFusedMLP):
     def _classes_of(self, y, sample_weight):
         return None
 
-    def _encode(self, y, sample_weight, dtype, classes):
-        values = np.ascontiguousarray(y.reshape(len(y), -1))
-        weight = relative_weight(sample_weight, None, y, classes, dtype)
-        return Targets(values, weight, values.shape[1], "identity", {})
+    def _encode(self, rows):
+        values = np.ascontiguousarray(rows.y.reshape(len(rows.y), -1))
+        weight = relative_weight(rows.sample_weight, None, rows.y, None, rows.X.dtype)
+        return Targets(values, weight, values.shape[1], "identity")
 
     def _output_layer(self, contents):
         return contents.network.layer_sizes[-1], "identity"
@@ -236,15 +236,13 @@ class FusedMLPRegressor(MultiOutputMixin, RegressorMixin, BaseFusedMLP):
     def _metric(self, y, predicted, sample_weight):
         return r2_score(y, predicted, sample_weight=sample_weight)
 
-    def _hold_out(self, rows, rng):
-        train, held_out = super()._hold_out(rows, rng)
-        n_held_out = sum(len(part) for part in held_out)
-        if n_held_out < 2:
+    def _check_held_out(self, data, fraction):
+        super()._check_held_out(data, fraction)
+        if len(data.target) < 2:
             raise ValueError(
-                f"early_stopping needs at least 2 held-out rows for R², but validation_fraction="
-                f"{self.validation_fraction:g} takes {n_held_out}; set it higher"
+                f"early_stopping needs at least 2 held-out rows for R², but validation_fraction={fraction:g} takes "
+                f"{len(data.target)}; set it higher"
             )
-        return train, held_out
 
     def _validation_score(self, target, answers, sample_weight):
         if len(target) < 2:

@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils import check_random_state
 
+from skfusion._checks import check_choice, check_flag, check_integer, is_integer
 from skfusion._typing import FusionRule, Graph, IntArray, RandomState, TopologyName, Weights
-from skfusion._validation import check_choice, check_flag, check_integer, is_integer
 from skfusion.fusion import check_pairs, fuse, mixing_matrix
 
 __all__ = [

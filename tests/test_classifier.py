@@ -32,8 +32,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-import skfusion.training
 from skfusion import FusedMLPClassifier, fuse
+from skfusion._training import engine
 from skfusion.partition import DirichletPartitioner, GroupPartitioner, PredefinedPartitioner
 from skfusion.topology import BaseTopology, GraphTopology, HypercubeTopology, RandomTopology, RingTopology
 
@@ -1504,8 +1504,8 @@ SHAPE = (13, 7)  # so that the number of parameters is no multiple of a vector's
 @pytest.fixture
 def parallel_always(monkeypatch):
     """Threads however small the data, which would otherwise be too little work for them."""
-    monkeypatch.setattr(skfusion.training, "_PARALLEL_ROUND", 0)
-    monkeypatch.setattr(skfusion.training, "_PARALLEL_FIT", 0)
+    monkeypatch.setattr(engine, "_PARALLEL_ROUND", 0)
+    monkeypatch.setattr(engine, "_PARALLEL_FIT", 0)
 
 
 def without_deadlock(function):

@@ -12,7 +12,7 @@ import pytest
 from sklearn.datasets import make_classification
 
 from skfusion import FusedMLPClassifier
-from skfusion._remote import RemoteShares
+from skfusion._training.remote_engine import RemoteEngine
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
@@ -54,7 +54,7 @@ def cluster(request):
 def sent(monkeypatch):
     """Sizes of what is sent to workers: rows by share, and the state in each visit."""
     sizes = {"rows": [], "state": []}
-    pack_rows, pack_state = RemoteShares._pack_rows, RemoteShares._pack_state
+    pack_rows, pack_state = RemoteEngine._pack_rows, RemoteEngine._pack_state
 
     def counted(pack, kind):
         def counting(self, number):
@@ -64,8 +64,8 @@ def sent(monkeypatch):
 
         return counting
 
-    monkeypatch.setattr(RemoteShares, "_pack_rows", counted(pack_rows, "rows"))
-    monkeypatch.setattr(RemoteShares, "_pack_state", counted(pack_state, "state"))
+    monkeypatch.setattr(RemoteEngine, "_pack_rows", counted(pack_rows, "rows"))
+    monkeypatch.setattr(RemoteEngine, "_pack_state", counted(pack_state, "state"))
     return sizes
 
 

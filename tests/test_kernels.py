@@ -10,7 +10,7 @@ from scipy.sparse import csr_array
 from scipy.special import expit, log_expit, log_softmax, softmax
 
 from skfusion import _kernels, fuse
-from skfusion.network import Network
+from skfusion._training.network import Network
 
 ACTIVATIONS = {"identity": lambda z: z, "tanh": np.tanh, "logistic": expit, "relu": lambda z: np.maximum(z, 0)}
 OUTPUTS = {"softmax": lambda z: softmax(z, axis=1), "logistic": expit, "tanh": np.tanh}

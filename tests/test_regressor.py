@@ -35,9 +35,9 @@ from test_parity import (
     make_pair,
 )
 
-import skfusion.training
 from skfusion import FusedMLPClassifier, FusedMLPRegressor
-from skfusion.network import Network
+from skfusion._training import engine
+from skfusion._training.network import Network
 from skfusion.partition import (
     ClassPartitioner,
     DirichletPartitioner,
@@ -591,8 +591,8 @@ PARALLEL = [
 @pytest.fixture
 def parallel_always(monkeypatch):
     """Threads however small the data, which would otherwise be too little work for them."""
-    monkeypatch.setattr(skfusion.training, "_PARALLEL_ROUND", 0)
-    monkeypatch.setattr(skfusion.training, "_PARALLEL_FIT", 0)
+    monkeypatch.setattr(engine, "_PARALLEL_ROUND", 0)
+    monkeypatch.setattr(engine, "_PARALLEL_FIT", 0)
 
 
 @pytest.mark.usefixtures("parallel_always")

@@ -6,8 +6,9 @@ from scipy.sparse import csr_array
 from sklearn.datasets import load_digits
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from skfusion import FusedMLPClassifier, training
-from skfusion.training import sparsified
+from skfusion import FusedMLPClassifier
+from skfusion._training import sparsify
+from skfusion._training.sparsify import sparsified
 
 DIGITS, LABELS = load_digits(return_X_y=True)
 
@@ -75,7 +76,7 @@ def test_weights_are_those_of_the_rows_as_they_are(params, batch_size, monkeypat
     model.set_params(**params)
     with pytest.warns(UserWarning, match="Maximum"):
         sparse = model.fit(X, y).weights_.copy()
-    monkeypatch.setattr(training, "_SPARSE_DENSITY", 0)
+    monkeypatch.setattr(sparsify, "_SPARSE_DENSITY", 0)
     with pytest.warns(UserWarning, match="Maximum"):
         dense = model.fit(X, y).weights_
     np.testing.assert_allclose(sparse, dense, rtol=0, atol=1e-13)

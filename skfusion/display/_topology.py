@@ -115,11 +115,12 @@ class TopologyDisplay:
             If the estimator is not fitted, or has no ``topology_``.
         """
         check_estimator(estimator, "topology_")
+        of_fit = estimator._ensemble.settings  # which the parameters of today need not be
         return cls.from_topology(
             estimator.topology_,
             len(estimator.weights_),
-            estimator.fusion_rate,
-            rule=estimator.fusion_rule,
+            of_fit.fusion_rate,
+            rule=of_fit.fusion_rule,
             fusion_round=fusion_round,
             random_state=random_state,
             ax=ax,

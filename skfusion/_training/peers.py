@@ -1,12 +1,9 @@
-"""Peers: what they train on, what changes as they train, and a share of them that one worker trains."""
+"""Peers: all that changes as they train, and a bundle of them that one worker trains."""
 
 import copy
-import threading
 from dataclasses import dataclass, fields, replace
-from functools import cache
 
 import numpy as np
-from threadpoolctl import ThreadpoolController  # scikit-learn depends on it
 
 from skfusion import _kernels
 
@@ -33,47 +30,6 @@ def aligned(weights):
     copy = memory[start : start + n_networks * stride].reshape(n_networks, stride)[:, :n_parameters]
     copy[...] = weights
     return copy
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How peers train and fuse; each field as the parameter of the estimators, l1 and l2 made of alpha."""
-
-    solver: str
-    momentum: float
-    nesterovs_momentum: bool
-    beta_1: float
-    beta_2: float
-    epsilon: float
-    l1: float
-    l2: float
-    learning_rate: str
-    learning_rate_init: float
-    power_t: float
-    batch_size: int
-    shuffle: bool
-    fusion_rate: float
-    fusion_frequency: int
-    fusion_unit: str
-    fusion_rule: str
-
-
-@dataclass(frozen=True)
-class Data:
-    """Rows that peers train on: X in C order or CSR, targets, weights or None, and the offset of a CSR X.
-
-    The targets are class indices, or numbers of X's dtype and shape (n_samples, n_outputs).
-    """
-
-    X: object
-    target: np.ndarray
-    sample_weight: np.ndarray | None
-    offset: np.ndarray | None = None
-
-    def take(self, rows):
-        """Return the given rows alone."""
-        weight = None if self.sample_weight is None else self.sample_weight[rows]
-        return Data(self.X[rows], self.target[rows], weight, self.offset)
 
 
 @dataclass
@@ -144,20 +100,19 @@ class PeerState:
                     mine[peer] = value
 
 
-class Share:
+class Bundle:
     """Some peers, and what one worker needs to train them.
 
     Parameters
     ----------
-    network : Network
-    settings : Settings
+    problem : Problem
+        Of all peers.
     data : Data
-    parts : list of int32 ndarray
-        Each peer's rows of data.
+        The same.
     state : PeerState
-        Changed in place.
-    peers : list of int
-        The peers of this share, as indices into parts and state.
+        The same; changed in place.
+    peers : sequence of int
+        The peers of this bundle.
 
     Attributes
     ----------
@@ -165,20 +120,20 @@ class Share:
         What its trainer is to do: the k-th of the peers trains on rows[ends[k]:ends[k + 1]].
     """
 
-    def __init__(self, network, settings, data, parts, state, peers):
-        self.settings, self.state = settings, state
+    def __init__(self, problem, data, state, peers):
+        self.settings, self.state = problem.settings, state
         self.peers = np.array(peers, np.int64)
-        self._parts = [parts[peer] for peer in peers]
-        self._lengths = np.array([len(part) for part in self._parts], np.int64)
+        self._parts = [data.parts[peer].astype(np.int32) for peer in peers]
+        self._lengths, self._n_steps = problem.lengths[self.peers], problem.n_steps[self.peers]
         self.ends = np.append(0, self._lengths.cumsum())
         self.rows = np.concatenate(self._parts)
-        self.batch_sizes = np.minimum(settings.batch_size, self._lengths)
+        self.batch_sizes = problem.batch_sizes[self.peers]
         self._trainer = _kernels.Trainer(
-            network,
+            problem.network,
             data.X,
             data.target,
             data.sample_weight,
-            settings,
+            problem.settings,
             state,
             self,
             offset=data.offset,
@@ -206,39 +161,8 @@ class Share:
     def _end_epoch(self, penalties):
         """Turn summed losses into means with the penalties, and set the learning rates of the next epoch."""
         peers, state = self.peers, self.state
-        n_steps = -(-self._lengths // self.batch_sizes)
-        state.losses[peers] = (state.losses[peers] + penalties * n_steps) / self._lengths
+        state.losses[peers] = (state.losses[peers] + penalties * self._n_steps) / self._lengths
         state.samples_seen[peers] += self._lengths
         if self.settings.learning_rate == "invscaling" and self.settings.solver == "sgd":
             seen = state.samples_seen[peers] + 1.0
             state.learning_rates[peers] = self.settings.learning_rate_init / seen**self.settings.power_t
-
-
-class _OneBlasThread:
-    """Keeps BLAS to one thread while any with statement runs in it.
-
-    The limit holds for the whole process; the first of several fits in threads sets it and the last one lifts it.
-    """
-
-    def __init__(self):
-        self._lock, self._n_entered = threading.Lock(), 0
-
-    def __enter__(self):
-        with self._lock:
-            if self._n_entered == 0:
-                self._limit = _thread_pools().limit(limits=1, user_api="blas")
-            self._n_entered += 1
-
-    def __exit__(self, *exception):
-        with self._lock:
-            self._n_entered -= 1
-            if self._n_entered == 0:
-                self._limit.restore_original_limits()
-
-
-@cache
-def _thread_pools():
-    return ThreadpoolController()
-
-
-one_blas_thread = _OneBlasThread()

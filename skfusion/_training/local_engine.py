@@ -3,9 +3,11 @@
 import threading
 
 import joblib
+import numpy as np
 
 from skfusion import _kernels
-from skfusion._peers import Share
+from skfusion._training.peers import Bundle
+from skfusion.partition import largest_first
 
 
 class ThreadTeam:
@@ -67,49 +69,48 @@ class Alone:
         """Do nothing."""
 
 
-class LocalShares:
-    """All peers' shares in this process's memory, one per thread.
+class LocalEngine:
+    """Trains peers in this process's memory, each thread a bundle of them; an :class:`~.engine.Engine`.
 
     Parameters
     ----------
-    network : Network
-    settings : Settings
+    problem : Problem
     data : Data
-    parts : list of int32 ndarray
-        Each peer's rows of data.
     state : PeerState
         Changed in place.
-    assignment : list of list of int
-        For each thread its peers.
+    n_threads : int
+        At most the number of peers.
     """
 
-    def __init__(self, network, settings, data, parts, state, assignment):
-        self._shares = [Share(network, settings, data, parts, state, peers) for peers in assignment]
-        self._weights, self._settings = state.weights, settings
-        self._team = ThreadTeam(len(assignment)) if len(assignment) > 1 else Alone()
+    def __init__(self, problem, data, state, n_threads):
+        self._problem, self._data, self._state, self._n_threads = problem, data, state, n_threads
+
+    def __enter__(self):
+        bins = largest_first(self._problem.lengths, self._n_threads)
+        peers = [np.flatnonzero(bins == thread) for thread in range(self._n_threads)]
+        self._bundles = [Bundle(self._problem, self._data, self._state, some) for some in peers]
+        self._team = ThreadTeam(self._n_threads) if self._n_threads > 1 else Alone()
+        return self
+
+    def __exit__(self, *exception):
+        self._team.close()
 
     def train(self, start, stop, last):
         """Train all peers for some steps of an epoch."""
 
         def task(worker):
-            share = self._shares[worker]
+            bundle = self._bundles[worker]
             if start == 0:
-                share.begin_epoch()
-            share.train(start, stop, last)
+                bundle.begin_epoch()
+            bundle.train(start, stop, last)
 
         self._team.run(task)
 
     def fuse(self, pairs, spread=None):
         """Fuse pairs, each thread some of the columns: what becomes of a column depends on no other."""
-        rate, simultaneous = self._settings.fusion_rate, self._settings.fusion_rule == "simultaneous"
+        rate, simultaneous = self._problem.settings.fusion_rate, self._problem.settings.fusion_rule == "simultaneous"
 
         def task(worker):
-            _kernels.fuse(self._weights, pairs, rate, simultaneous, worker, len(self._shares), spread)
+            _kernels.fuse(self._state.weights, pairs, rate, simultaneous, worker, len(self._bundles), spread)
 
         self._team.run(task)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exception):
-        self._team.close()

@@ -47,10 +47,11 @@ def check_flag(name, value):
 
 
 def check_seed(name, value):
-    """Raise TypeError or ValueError unless ``value`` is what scikit-learn takes for a source of randomness."""
+    """Return ``value`` if scikit-learn takes it for a source of randomness, or raise TypeError or ValueError."""
     if value is None or value is np.random or isinstance(value, np.random.RandomState):
-        return
+        return value
     if not is_integer(value):
         raise TypeError(f"{name} must be None, an integer or a numpy RandomState, got {value!r}")
     if not 0 <= value < 2**32:
         raise ValueError(f"{name} must be from 0 to {2**32 - 1}, got {value!r}")
+    return value

@@ -1,48 +1,73 @@
-"""The peers of one estimator: their network, their state, and how they came to be."""
+"""The peers of one estimator: their network, their state, and how they came by it."""
 
 import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from sklearn.neural_network import MLPClassifier, MLPRegressor
+from sklearn.utils import check_random_state
 
-from skfusion._peers import PeerState
-from skfusion.network import Network
-from skfusion.training import Progress
+from skfusion._training.network import Network
+from skfusion._training.peers import PeerState
+from skfusion._training.problem import Settings
+
+
+@dataclass
+class Progress:
+    """Where training stands, and its sources of randomness; ``partial_fit`` goes on from there."""
+
+    seeds: np.random.SeedSequence
+    partition_rng: np.random.RandomState
+    topology_rng: np.random.RandomState
+    epoch: int = 0
+    step: int = 0  # of the peer with most steps
+    fusion_round: int = 0
+
+    @classmethod
+    def start(cls, random_state):
+        """Before the first epoch; ``random_state`` is as scikit-learn's."""
+        entropy = check_random_state(random_state).randint(np.iinfo(np.int32).max, size=4)
+        seeds = np.random.SeedSequence(entropy.tolist())
+        return cls(seeds, *(np.random.RandomState(np.random.MT19937(seed)) for seed in seeds.spawn(2)))
 
 
 @dataclass
 class Ensemble:
-    """All that an estimator learns, but for the names of classes and features.
+    """All that an estimator learns, but for the names of features.
 
     Attributes
     ----------
     network : Network
+    settings : Settings
+        Of the latest training.
+    classes : ndarray of shape (n_classes,) or None
+        None in regression.
     state : PeerState
     progress : Progress
     consensus : ndarray of shape (n_parameters,)
-        The mean of the peers' weights, as of the last call of ``settle``.
+        The mean of the peers' weights, as of the last call of ``update_consensus``.
     history : list of dict
-    loss_curve, validation_scores : list of float
+        A record for each epoch.
     """
 
     network: Network
+    settings: Settings
+    classes: np.ndarray | None
     state: PeerState
     progress: Progress
     consensus: np.ndarray | None = None
     history: list = field(default_factory=list)
-    loss_curve: list = field(default_factory=list)
-    validation_scores: list = field(default_factory=list)
 
     @classmethod
-    def start(cls, network, settings, progress, n_networks, dtype, *, shared):
+    def start(cls, network, settings, classes, progress, n_networks, dtype):
         """Peers before their first epoch, which start from the same weights or from weights of their own."""
+        n_starts = 1 if settings.init == "shared" else n_networks
         starts = [
-            network.initial_weights(np.random.default_rng(seed), dtype)
-            for seed in progress.seeds.spawn(1 if shared else n_networks)
+            network.initial_weights(np.random.default_rng(seed), dtype) for seed in progress.seeds.spawn(n_starts)
         ]
         weights = np.broadcast_to(starts, (n_networks, network.n_parameters))
-        return cls(network, PeerState.start(weights, progress.seeds.spawn(n_networks), settings), progress)
+        state = PeerState.start(weights, progress.seeds.spawn(n_networks), settings)
+        return cls(network, settings, classes, state, progress)
 
     def restarted(self, settings, progress):
         """Copy it, with peers that keep their weights but start anew otherwise."""
@@ -51,7 +76,7 @@ class Ensemble:
         # Rounds go on too, since topologies that change over time need several to mix all peers.
         for name in ("epoch", "step", "fusion_round", "topology_rng"):
             setattr(progress, name, copy.deepcopy(getattr(self.progress, name)))
-        return self._with_history(state, progress)
+        return self._copy(settings, state, progress)
 
     def continued(self, settings, progress):
         """Copy it, with peers that go on where they are."""
@@ -59,19 +84,23 @@ class Ensemble:
         state.set_solver(settings)
         if settings.learning_rate == "constant":
             state.learning_rates[:] = settings.learning_rate_init
-        return self._with_history(state, progress)
+        return self._copy(settings, state, progress)
 
-    def _with_history(self, state, progress):
+    def _copy(self, settings, state, progress):
         """Return peers of another state that have come the same way."""
-        curves = self.history.copy(), self.loss_curve.copy(), self.validation_scores.copy()
-        return Ensemble(self.network, state, progress, None, *curves)
+        others = {"settings": settings, "state": state, "progress": progress}
+        return replace(self, **others, consensus=None, history=self.history.copy())
+
+    def curve(self, name):
+        """Return the values of that name in the history, one for each epoch that has one."""
+        return [record[name] for record in self.history if name in record]
 
     @property
     def weights(self):
         """Each peer's weights, of shape (n_networks, n_parameters)."""
         return self.state.weights
 
-    def settle(self):
+    def update_consensus(self):
         """Take the mean of the peers' weights as they are now."""
         self.consensus = self.weights.mean(axis=0)
 
@@ -85,13 +114,13 @@ class Ensemble:
         """Return the same peers with other weights; all else about them stays, as when they fuse."""
         other = copy.copy(self)
         other.state = self.state.with_weights(weights)
-        other.settle()
+        other.update_consensus()
         return other
 
     def snapshot(self):
         """Copy it as it is now."""
-        other = self._with_history(self.state.copy(), copy.deepcopy(self.progress))
-        other.settle()
+        other = self._copy(self.settings, self.state.copy(), copy.deepcopy(self.progress))
+        other.update_consensus()
         return other
 
     def answers(self, X, prediction):
@@ -113,15 +142,13 @@ class Ensemble:
             return sum(answers(weights, X) for weights in self.weights) / len(self.weights)
         return answers(self.weights[prediction], X)
 
-    def as_mlp(self, which, classes, params):
+    def as_mlp(self, prediction, params):
         """One network as a fitted MLPClassifier or MLPRegressor.
 
         Parameters
         ----------
-        which : "consensus" or int
+        prediction : "consensus" or int
             The consensus, or the peer of that index.
-        classes : ndarray of shape (n_classes,) or None
-            None in regression.
         params : dict
             Parameters of MLPClassifier and MLPRegressor, except for those that the network itself tells.
 
@@ -129,29 +156,29 @@ class Ensemble:
         -------
         MLPClassifier or MLPRegressor
         """
-        mlp = self._blank_mlp(classes, params["solver"])
+        mlp = self._blank_mlp(params["solver"])
         mlp.set_params(**params)
-        if which == "consensus":
-            weights, losses, n_rows_seen = self.consensus, self.loss_curve, self.state.samples_seen.sum()
+        if prediction == "consensus":
+            weights, losses, n_rows_seen = self.consensus, self.curve("loss"), self.state.samples_seen.sum()
         else:
-            weights, losses = self.weights[which], [record["losses"][which] for record in self.history]
-            n_rows_seen = self.state.samples_seen[which]
+            weights, losses = self.weights[prediction], [losses[prediction] for losses in self.curve("losses")]
+            n_rows_seen = self.state.samples_seen[prediction]
         mlp.coefs_, mlp.intercepts_ = self.network.layers(weights.copy())
         mlp.out_activation_, mlp.t_ = self.network.output, int(n_rows_seen)
-        mlp.loss_curve_ = list(losses)
+        mlp.loss_curve_ = losses
         mlp.loss_, mlp.best_loss_ = losses[-1] if losses else np.inf, min(losses, default=np.inf)
         return mlp
 
-    def _blank_mlp(self, classes, solver):
+    def _blank_mlp(self, solver):
         """Return an MLP of the network's shape that has set up what it keeps to itself."""
         n_features, *hidden, n_outputs = self.network.layer_sizes
         params = dict(hidden_layer_sizes=tuple(hidden), activation=self.network.activation, solver=solver)
         params |= dict(alpha=0, random_state=0)
-        if classes is None:
+        if self.classes is None:
             blank = np.zeros((1, n_features), self.weights.dtype)
             mlp = MLPRegressor(**params).partial_fit(blank, np.zeros((1, n_outputs) if n_outputs > 1 else 1))
         else:
-            blank = np.zeros((len(classes), n_features), self.weights.dtype)
-            mlp = MLPClassifier(**params).partial_fit(blank, classes, classes=classes)
+            blank = np.zeros((len(self.classes), n_features), self.weights.dtype)
+            mlp = MLPClassifier(**params).partial_fit(blank, self.classes, classes=self.classes)
         del mlp._optimizer  # with the moments of that step
         return mlp

@@ -1,0 +1,125 @@
+"""What training never changes: the settings, the rows and whose they are, and the problem that they make."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from skfusion._training.network import Network
+from skfusion._training.sparsify import sparsified
+from skfusion._typing import FloatArray, FusionRule, IntArray
+from skfusion.topology import BaseTopology
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How peers train and fuse; each field as the parameter of the estimators, l1 and l2 made of alpha."""
+
+    init: str
+    solver: str
+    momentum: float
+    nesterovs_momentum: bool
+    beta_1: float
+    beta_2: float
+    epsilon: float
+    l1: float
+    l2: float
+    learning_rate: str
+    learning_rate_init: float
+    power_t: float
+    batch_size: int
+    shuffle: bool
+    fusion_rate: float
+    fusion_frequency: int
+    fusion_unit: str
+    fusion_rule: FusionRule
+    max_iter: int
+    tol: float
+    n_iter_no_change: float
+    early_stopping: bool
+    validation_fraction: float
+    prediction: int | str
+    n_jobs: int | None
+    verbose: int
+
+
+@dataclass(frozen=True)
+class Data:
+    """Rows, and which peer has which.
+
+    Attributes
+    ----------
+    X : {ndarray in C order, CSR} of shape (n_samples, n_features)
+    target : ndarray
+        Class indices, or numbers of X's dtype and of shape (n_samples, n_outputs).
+    sample_weight : ndarray of shape (n_samples,) or None
+    parts : list of int ndarray
+        For each peer the indices of its rows.
+    offset : ndarray of shape (n_features,) or None
+        What is to be added to each row of a CSR X.
+    """
+
+    X: FloatArray | csr_array
+    target: np.ndarray
+    sample_weight: FloatArray | None
+    parts: list[IntArray]
+    offset: FloatArray | None = None
+
+    def of_peers(self, peers: Sequence[int]) -> "Data":
+        """Copy the rows of some peers alone, peer after peer."""
+        parts = [self.parts[peer] for peer in peers]
+        rows, ends = np.concatenate(parts), np.cumsum([len(part) for part in parts])
+        weight = None if self.sample_weight is None else self.sample_weight[rows]
+        own_parts = np.split(np.arange(ends[-1], dtype=np.int32), ends[:-1])
+        return Data(self.X[rows], self.target[rows], weight, own_parts, self.offset)
+
+    def sparsified(self) -> "Data":
+        """Return the same rows as sparse deviations from a background row, where that trains faster."""
+        X, offset = sparsified(self.X)
+        return replace(self, X=X, offset=offset)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is to be trained and how, as far as it can be known without the rows.
+
+    Attributes
+    ----------
+    network : Network
+    settings : Settings
+    topology : BaseTopology
+    lengths : int64 ndarray of shape (n_networks,)
+        For each peer how many rows it trains on.
+    """
+
+    network: Network
+    settings: Settings
+    topology: BaseTopology
+    lengths: IntArray
+
+    @property
+    def n_networks(self) -> int:
+        """Number of peers."""
+        return len(self.lengths)
+
+    @cached_property
+    def batch_sizes(self) -> IntArray:
+        """For each peer how many rows an optimiser step takes."""
+        return np.minimum(self.settings.batch_size, self.lengths)
+
+    @cached_property
+    def n_steps(self) -> IntArray:
+        """For each peer how many steps an epoch has."""
+        return -(-self.lengths // self.batch_sizes)
+
+    @property
+    def n_rounds(self) -> float:
+        """How often peers stop for one another in an epoch, on average and once at least."""
+        by_step = self.settings.fusion_unit == "step"
+        return max(1.0, self.n_steps.max() / self.settings.fusion_frequency) if by_step else 1.0
+
+    def of_peers(self, peers: Sequence[int]) -> "Problem":
+        """Return the problem of some peers alone."""
+        return replace(self, lengths=self.lengths[list(peers)])

@@ -1,0 +1,114 @@
+"""Training in other processes, on this machine or others, through joblib's backends that share no memory.
+
+A bundle's rows go to a worker once and stay there; in each round the peers' state goes there and back.  Which worker
+a task meets is for the backend to say: one that does not hold the rows asks for them, be it that the backend moved
+the bundle or that the worker that held them died.
+"""
+
+import copy
+import pickle
+import uuid
+from contextlib import suppress
+
+import joblib
+import numpy as np
+
+from skfusion import _kernels
+from skfusion._training.blas import one_blas_thread
+from skfusion._training.peers import Bundle
+from skfusion.partition import largest_first
+
+# In a worker: the bundles of the fit that sent rows last, by fit and number.
+_held = {}
+
+
+def _train_bundle(fit, number, rows, state, segment):
+    """In a worker, train the bundle of that number; returns its new state, or None if its rows must be sent first."""
+    state = pickle.loads(state)
+    with one_blas_thread:
+        if rows is not None:
+            _held[fit, number] = Bundle(*pickle.loads(rows), state.copy(), range(len(state.weights)))
+            for other in {key[0] for key in list(_held)} - {fit}:
+                _release(other)
+        bundle = _held.get((fit, number))
+        if bundle is None:
+            return None
+        bundle.state.put(bundle.peers, state)
+        generators = copy.deepcopy(state.generators)
+        bundle.begin_epoch()
+        bundle.train(*segment)
+    if not segment[-1]:  # the epoch's next segment draws the same order of rows
+        bundle.state.generators = generators
+    return bundle.state
+
+
+def _release(fit):
+    """In a worker, drop the rows of a fit."""
+    for key in list(_held):  # other threads of this worker may be at it too
+        if key[0] == fit:
+            _held.pop(key, None)
+
+
+class RemoteEngine:
+    """Trains bundles of peers by whichever worker the backend gives them to; an :class:`~.engine.Engine`.
+
+    Parameters
+    ----------
+    problem : Problem
+    data : Data
+    state : PeerState
+        Changed in place.
+    n_bundles : int
+        At most the number of peers.
+    """
+
+    def __init__(self, problem, data, state, n_bundles):
+        self._problem, self._data, self._state = problem, data, state
+        bins = largest_first(problem.lengths, n_bundles)
+        self._bundles = [np.flatnonzero(bins == number) for number in range(n_bundles)]
+        self._fit = uuid.uuid4().hex
+
+    def __enter__(self):
+        # Entered, since some backends otherwise start their workers anew in each round.
+        self._parallel = joblib.Parallel(n_jobs=self._problem.settings.n_jobs, prefer="threads").__enter__()
+        return self
+
+    def __exit__(self, kind, *exception):
+        try:
+            if kind is None:  # let the workers drop their rows, as far as these tasks reach them
+                # If one dies now, that must not take away the fit; what is left of the rows the next fit drops.
+                with suppress(Exception):
+                    self._parallel(joblib.delayed(_release)(self._fit) for _ in self._bundles)
+        finally:
+            self._parallel.__exit__(kind, *exception)
+
+    def train(self, start, stop, last):
+        """Train all peers for some steps of an epoch."""
+        numbers = range(len(self._bundles))
+        # What is sent is bytes, since a backend may keep arrays on one worker only, to be lost with it.
+        states = [self._pack_state(number) for number in numbers]
+        rows = dict.fromkeys(numbers)
+        while numbers:
+            answers = self._parallel(
+                joblib.delayed(_train_bundle)(self._fit, number, rows[number], states[number], (start, stop, last))
+                for number in numbers
+            )
+            for number, answer in zip(numbers, answers, strict=True):
+                if answer is not None:
+                    self._state.put(self._bundles[number], answer)
+            numbers = [number for number, answer in zip(numbers, answers, strict=True) if answer is None]
+            rows = {number: self._pack_rows(number) for number in numbers}
+
+    def fuse(self, pairs, spread=None):
+        """Fuse pairs, here."""
+        settings = self._problem.settings
+        simultaneous = settings.fusion_rule == "simultaneous"
+        _kernels.fuse(self._state.weights, pairs, settings.fusion_rate, simultaneous, spread=spread)
+
+    def _pack_state(self, number):
+        return pickle.dumps(self._state.take(self._bundles[number]))
+
+    def _pack_rows(self, number):
+        """Pickle all that a bundle takes but its state, for its own peers and their rows alone."""
+        peers = self._bundles[number]
+        return pickle.dumps((self._problem.of_peers(peers), self._data.of_peers(peers)))

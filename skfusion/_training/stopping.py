@@ -1,0 +1,108 @@
+"""When training ends: held-out rows, their scores, patience, and the best weights to return to."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from skfusion._training.problem import Data
+
+# At which an adaptive learning rate is not lowered any more, as MLPClassifier's.
+_SMALLEST_LEARNING_RATE = 1e-6
+
+
+def hold_out(parts, fraction, rng):
+    """Split each peer's rows into those to train on and those to validate on, at random.
+
+    Raises
+    ------
+    ValueError
+        If a peer has too few rows.
+    """
+    train, held_out = [], []
+    for peer, part in enumerate(parts):
+        n_held_out = int(np.ceil(fraction * len(part)))
+        if n_held_out >= len(part):
+            raise ValueError(
+                f"early_stopping needs rows to train on beside those held out, but peer {peer} has {len(part)} in "
+                f"all and validation_fraction={fraction:g} takes {n_held_out}; lower it, or set n_networks lower"
+            )
+        shuffled = rng.permutation(part)
+        held_out.append(np.sort(shuffled[:n_held_out]))
+        train.append(np.sort(shuffled[n_held_out:]))
+    return train, held_out
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The rows that peers hold out, and how they are scored.
+
+    Attributes
+    ----------
+    data : Data
+        Peer after peer.
+    score : callable
+        ``score(target, answers, sample_weight)``: the score of answers to encoded targets.
+    """
+
+    data: Data
+    score: Callable
+
+    def scores(self, ensemble, prediction):
+        """Return the score on what each peer held out, and that on all of it."""
+        answers, weight = ensemble.answers(self.data.X, prediction), self.data.sample_weight
+
+        def score(rows):
+            return float(self.score(self.data.target[rows], answers[rows], None if weight is None else weight[rows]))
+
+        return [score(part) for part in self.data.parts], score(slice(None))
+
+
+class Stopping:
+    """Tells when a loss, or the score on held-out rows, has ceased to improve, as MLPClassifier does.
+
+    Parameters
+    ----------
+    settings : Settings
+    held_out : HeldOut or None, default=None
+
+    Attributes
+    ----------
+    best_weights : ndarray of shape (n_networks, n_parameters) or None
+        Those of the epoch with the best score on the held-out rows.
+    """
+
+    def __init__(self, settings, held_out=None):
+        self._settings, self._held_out = settings, held_out
+        self._best, self._n_without = np.inf, 0
+        self.best_weights = None
+
+    def examine(self, ensemble, record):
+        """Take in an epoch, and add the scores on held-out rows to its record."""
+        goal = record["loss"]
+        if self._held_out is not None:
+            ensemble.update_consensus()
+            scores, score = self._held_out.scores(ensemble, self._settings.prediction)
+            record |= {"validation_scores": scores, "validation_score": score}
+            goal = -score
+        self._n_without = self._n_without + 1 if goal > self._best - self._settings.tol else 0
+        if goal < self._best and self._held_out is not None:
+            self.best_weights = ensemble.weights.copy()
+        self._best = min(goal, self._best)
+
+    def is_due(self, state):
+        """Whether training is to stop; an adaptive learning rate is lowered instead as long as that is possible."""
+        if self._n_without <= self._settings.n_iter_no_change:
+            return False
+        if not self._lower(state.learning_rates):
+            return True
+        self._n_without = 0
+        return False
+
+    def _lower(self, learning_rates):
+        """Go on with a fifth of an adaptive learning rate; returns False where there is nothing to lower."""
+        adaptive = self._settings.solver == "sgd" and self._settings.learning_rate == "adaptive"
+        if not adaptive or learning_rates[0] <= _SMALLEST_LEARNING_RATE:
+            return False
+        learning_rates /= 5
+        return True

@@ -1,0 +1,160 @@
+"""Training: epochs in which peers pass over their rows and fuse at intervals, until it is time to stop."""
+
+import time
+from contextlib import contextmanager, nullcontext
+
+import numpy as np
+
+from skfusion import _kernels
+from skfusion._training.blas import one_blas_thread
+from skfusion._training.stopping import Stopping
+from skfusion.fusion import check_pairs, count_fusions
+
+
+class Training:
+    """One call of fit or partial_fit.
+
+    Parameters
+    ----------
+    ensemble : Ensemble
+        Changed in place.
+    problem : Problem
+    engine : Engine
+        Of the same problem and the ensemble's state.
+    held_out : HeldOut or None, default=None
+        For early stopping.
+    """
+
+    def __init__(self, ensemble, problem, engine, held_out=None):
+        self.ensemble, self.problem, self._engine = ensemble, problem, engine
+        self._stopping = Stopping(problem.settings, held_out)
+        self._n_before = len(ensemble.history)
+
+    @property
+    def n_epochs(self):
+        """How many epochs there have been."""
+        return len(self.ensemble.history) - self._n_before
+
+    def one_epoch(self):
+        """Train for one epoch."""
+        with self._at_work():
+            self._epoch()
+
+    def run(self, epoch_begins, epoch_ends):
+        """Train until training converges or is asked to stop, or for ``max_iter`` epochs.
+
+        Parameters
+        ----------
+        epoch_begins, epoch_ends : callable
+            Called without arguments around each epoch; training stops if the latter returns True.
+
+        Returns
+        -------
+        {"converged", "interrupted", "max_iter"}
+            Why training ended.  An interrupt after the first epoch leaves what has been learned until then.
+        """
+        try:
+            with self._at_work():
+                reason = self._run_epochs(epoch_begins, epoch_ends)
+        except KeyboardInterrupt:
+            if not self.n_epochs:
+                raise
+            reason = "interrupted"
+        if self._stopping.best_weights is not None:
+            self.ensemble.weights[:] = self._stopping.best_weights
+        return reason
+
+    @contextmanager
+    def _at_work(self):
+        # Whatever n_jobs is, so that sums are taken in the same order.
+        several = self.problem.n_networks > 1 and self.problem.settings.batch_size > 1
+        with one_blas_thread if several else nullcontext(), self._engine:
+            yield
+
+    def _run_epochs(self, epoch_begins, epoch_ends):
+        for _ in range(self.problem.settings.max_iter):
+            epoch_begins()
+            self._epoch()
+            if epoch_ends() or self._stopping.is_due(self.ensemble.state):
+                return "converged"
+        return "max_iter"
+
+    def _epoch(self):
+        """Train and fuse for one epoch, and record it."""
+        began = time.perf_counter()
+        state, progress = self.ensemble.state, self.ensemble.progress
+        segments = self._segments()
+        n_fusions, (before, after) = self._train_and_fuse(segments)
+        progress.epoch += 1
+        progress.step += int(self.problem.n_steps.max())
+        record = {
+            "epoch": progress.epoch,
+            "losses": state.losses.tolist(),
+            "loss": float(np.average(state.losses, weights=self.problem.lengths)),
+            "fusion_rounds": sum(fuses for _, _, fuses in segments),
+            "disagreement_before_fusion": before,
+            "disagreement_after_fusion": after,
+            "numbers_sent": (n_fusions * self.problem.network.n_parameters).tolist(),
+            "seconds": time.perf_counter() - began,
+        }
+        self._stopping.examine(self.ensemble, record)
+        self.ensemble.history.append(record)
+        if self.problem.settings.verbose:
+            score = f", validation score = {record['validation_score']:.6f}" if "validation_score" in record else ""
+            print(f"Epoch {record['epoch']}, loss = {record['loss']:.8f}{score}")
+
+    def _train_and_fuse(self, segments):
+        """Return how often each peer fused, and the disagreement before and after the last round.
+
+        Raises
+        ------
+        ValueError
+            If a peer's weights or loss are not finite.
+        """
+        state, n_networks = self.ensemble.state, self.problem.n_networks
+        n_fusions = np.zeros(n_networks, np.int64)
+        last_round = max((k for k, (_, _, fuses) in enumerate(segments) if fuses), default=None)
+        spread = np.empty((_kernels.n_blocks(state.weights), 2))
+        state.losses[:] = 0
+        for k, (start, stop, fuses) in enumerate(segments):
+            self._engine.train(start, stop, k == len(segments) - 1)
+            self._check_finite(state.losses)
+            if fuses:
+                n_fusions += self._fuse(spread if k == last_round else None)
+        if last_round is None:
+            return n_fusions, [_kernels.disagreement(state.weights)] * 2
+        return n_fusions, np.sqrt(spread.sum(axis=0) / n_networks).tolist()
+
+    def _segments(self):
+        """Return the steps between fusion rounds: (start, stop, whether a round follows)."""
+        settings, progress, n_steps = self.problem.settings, self.ensemble.progress, int(self.problem.n_steps.max())
+        frequency = settings.fusion_frequency
+        if self.problem.n_networks == 1 or settings.fusion_rate == 0:
+            return [(0, n_steps, False)]
+        if settings.fusion_unit == "epoch":
+            return [(0, n_steps, (progress.epoch + 1) % frequency == 0)]
+        first = frequency - progress.step % frequency
+        stops = list(range(first, n_steps + 1, frequency))
+        fused = [(start, stop, True) for start, stop in zip([0, *stops], stops, strict=False)]
+        end = stops[-1] if stops else 0
+        return fused if end == n_steps else [*fused, (end, n_steps, False)]
+
+    def _fuse(self, spread):
+        """One fusion round, which measures the spread of the weights where asked to; returns how often each fused."""
+        progress, n_networks = self.ensemble.progress, self.problem.n_networks
+        pairs = self.problem.topology.pairs(n_networks, progress.fusion_round, progress.topology_rng)
+        pairs = check_pairs(pairs, n_networks)
+        self._engine.fuse(pairs, spread)
+        progress.fusion_round += 1
+        return count_fusions(pairs, n_networks)
+
+    def _check_finite(self, losses):
+        if np.isfinite(losses).all():
+            return
+        peer = int(np.flatnonzero(~np.isfinite(losses))[0])
+        unscaled = "X or y" if self.problem.network.output == "identity" else "the input"
+        raise ValueError(
+            f"the weights of peer {peer} left the finite numbers in epoch {self.ensemble.progress.epoch + 1}; most "
+            f"likely learning_rate_init={self.problem.settings.learning_rate_init:g} is too high, or alpha, or "
+            f"{unscaled} is not scaled"
+        )
