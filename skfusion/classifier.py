@@ -148,7 +148,7 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
         "disagreement_before_fusion" and "disagreement_after_fusion", the root mean square distance of the peers'
         weights from the consensus around the epoch's last fusion round; "numbers_sent", by each peer;
         "seconds"; and with ``early_stopping`` "validation_scores", for each peer the accuracy on what it held out,
-        NaN where ``class_weight`` gives none of that a weight.
+        NaN where ``class_weight`` gives none of that a weight, and "validation_score", that on all of it.
     loss_, best_loss_ : float
         Mean of the peers' losses in the last epoch, each counted by its number of rows, and the lowest such mean.
     loss_curve_ : list of float

@@ -127,7 +127,7 @@ class FusedMLPRegressor(MultiOutputMixin, RegressorMixin, BaseFusedMLP):
         "disagreement_before_fusion" and "disagreement_after_fusion", the root mean square distance of the peers'
         weights from the consensus around the epoch's last fusion round; "numbers_sent", by each peer;
         "seconds"; and with ``early_stopping`` "validation_scores", for each peer R² on what it held out, NaN for a
-        single row.
+        single row, and "validation_score", that on all of it.
     loss_, best_loss_ : float
         Mean of the peers' losses in the last epoch, each counted by its number of rows, and the lowest such mean.  A
         loss is half the mean over rows and outputs of the squared error, plus the penalty.

@@ -507,6 +507,8 @@ def test_history_is_plain_data_with_an_entry_per_epoch(params, dtype):
         assert {type(number) for number in record["numbers_sent"]} == {int}
         assert record["seconds"] >= 0
         assert ("validation_scores" in record) == ("early_stopping" in params)
+    scores = [record["validation_score"] for record in fitted.history_ if "early_stopping" in params]
+    assert getattr(fitted, "validation_scores_", []) == scores
     n_rows = np.array([len(part) for part in fitted.partition_])
     n_rows = n_rows - np.ceil(0.1 * n_rows) if "early_stopping" in params else n_rows
     means = [np.average(record["losses"], weights=n_rows) for record in fitted.history_]

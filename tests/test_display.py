@@ -184,9 +184,10 @@ def test_graph_and_matrix_are_of_the_same_draw():
     assert sorted(map(sorted, display.pairs.tolist())) == joined
 
 
-def test_the_topology_of_an_estimator_is_drawn_with_its_rate_and_rule():
+def test_the_topology_of_an_estimator_is_drawn_with_the_rate_and_rule_of_its_fit():
     params = {"topology": "ring", "fusion_rate": 0.2, "fusion_rule": "simultaneous"}
     estimator = FusedMLPClassifier((4,), **PARAMS, **params).fit(X, Y)
+    estimator.set_params(topology="hypercube", fusion_rate=0.4, fusion_rule="sequential")
     display = TopologyDisplay.from_estimator(estimator)
     np.testing.assert_array_equal(display.mixing_matrix, estimator.topology_.mixing_matrix(3, 0.2, "simultaneous"))
     assert display.pairs.tolist() == [[0, 1], [1, 2], [2, 0]]

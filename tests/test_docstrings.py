@@ -5,8 +5,10 @@ import importlib
 import pkgutil
 
 import pytest
+from numpydoc.docscrape import ClassDoc
 
 import skfusion
+from skfusion import FusedMLPClassifier, FusedMLPRegressor
 
 MODULES = [module.name for module in pkgutil.walk_packages(skfusion.__path__, "skfusion.")]
 
@@ -15,3 +17,29 @@ MODULES = [module.name for module in pkgutil.walk_packages(skfusion.__path__, "s
 @pytest.mark.parametrize("name", MODULES)
 def test_examples_print_what_they_say(name):
     assert doctest.testmod(importlib.import_module(name)).failed == 0
+
+
+# Where the two estimators differ in what they do.
+OWN_TEXT = {
+    "consensus_",
+    "early_stopping",
+    "history_",
+    "init",
+    "learning_rate",
+    "loss_, best_loss_",
+    "n_layers_, n_outputs_, out_activation_",
+    "n_networks",
+    "partitioner",
+    "peers_",
+    "prediction",
+    "validation_scores_, best_validation_score_",
+}
+
+
+def test_the_estimators_describe_what_they_share_in_the_same_words():
+    classifier, regressor = (
+        {entry.name: entry.desc for section in ("Parameters", "Attributes") for entry in ClassDoc(estimator)[section]}
+        for estimator in (FusedMLPClassifier, FusedMLPRegressor)
+    )
+    shared = classifier.keys() & regressor.keys()
+    assert {name for name in shared if classifier[name] != regressor[name]} == OWN_TEXT

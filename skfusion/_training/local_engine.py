@@ -59,7 +59,7 @@ class ThreadTeam:
 
 
 class Alone:
-    """The same for one worker, in the calling thread."""
+    """A team of one: the calling thread."""
 
     def run(self, task):
         """Call ``task(0)``."""

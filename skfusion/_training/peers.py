@@ -106,11 +106,9 @@ class Bundle:
     Parameters
     ----------
     problem : Problem
-        Of all peers.
     data : Data
-        The same.
     state : PeerState
-        The same; changed in place.
+        These three are of all peers; the state is changed in place.
     peers : sequence of int
         The peers of this bundle.
 
