@@ -19,6 +19,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skfusion import _weights_file
 from skfusion._inputs import Rows, check_groups, check_sample_weight, check_weights
+from skfusion._ownership import Ownership, Peers
 from skfusion._parameters import check_parameters, check_prediction
 from skfusion._training.engine import engine_for
 from skfusion._training.ensemble import Ensemble, Progress
@@ -37,7 +38,7 @@ from skfusion._typing import (
     Splitter,
     TopologyName,
 )
-from skfusion.partition import BasePartitioner, check_n_networks, check_partition, check_partitioner
+from skfusion.partition import BasePartitioner, check_partitioner, divide
 from skfusion.topology import BaseTopology, check_suits
 
 _Method = TypeVar("_Method", bound=Callable)
@@ -54,6 +55,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
     n_features_in_: int
     feature_names_in_: np.ndarray
     partition_: list[IntArray]
+    ownership_: Ownership | None
     partitioner_: BasePartitioner
     topology_: BaseTopology
     history_: Records
@@ -218,7 +220,8 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         X, y = self._validate(X, y, old)
         rows = self._rows(X, y, sample_weight, groups, None if old is None else old.classes)
         progress = Progress.start(parameters.random_state)
-        problem, data, held_out, attributes = self._divide(parameters, rows, progress)
+        peers = self._peers(parameters, rows, old, complete=old is None)
+        problem, data, held_out, attributes = self._divide(parameters, rows, peers, progress)
         if old is None:
             ensemble = _start(problem, rows, progress)
         else:
@@ -237,7 +240,10 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         old = self._ensemble if self.__sklearn_is_fitted__() else None
         rows = self._rows(*self._validate(X, y, old), sample_weight, groups, classes)
         progress = Progress.start(parameters.random_state) if old is None else copy.deepcopy(old.progress)
-        problem, data, _, attributes = self._divide(parameters, rows, progress)
+        peers = self._peers(parameters, rows, old, complete=False)
+        if old is not None:
+            peers = replace(peers, n_seen=old.state.samples_seen)
+        problem, data, _, attributes = self._divide(parameters, rows, peers, progress)
         if old is None:
             ensemble = _start(problem, rows, progress)
         else:
@@ -467,7 +473,18 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
             classes = self._classes_of(y, weight)
         return Rows.of_weight(X, y, weight, groups, classes)
 
-    def _divide(self, parameters, rows, progress):
+    def _peers(self, parameters, rows, old, complete):
+        """Return what is known of the peers, of the ensemble that goes on or None, before rows are divided."""
+        if old is None:
+            return Peers(parameters.n_networks, complete, classes=None if complete else rows.classes)
+        n_networks = len(old.weights)
+        if parameters.n_networks not in (None, n_networks):
+            raise ValueError(
+                f"n_networks must stay {n_networks}, since the peers' weights are kept; got {parameters.n_networks}"
+            )
+        return Peers(n_networks, complete, classes=rows.classes, ownership=getattr(self, "ownership_", None))
+
+    def _divide(self, parameters, rows, peers, progress):
         """Divide the rows among the peers.
 
         Returns
@@ -480,7 +497,9 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
             Fitted attributes that tell of the partition.
         """
         targets, settings, topology = self._encode(rows), parameters.settings, parameters.topology
-        partition, partitioner = self._partition(parameters, rows, progress)
+        partitioner = check_partitioner(parameters.partitioner, rows.groups, peers, labelled=is_classifier(self))
+        partition, ownership = divide(partitioner, rows.X, rows.y, rows.groups, peers, progress.partition_rng)
+        check_prediction(settings.prediction, len(partition))
         if len(partition) > 1 and settings.fusion_rate > 0:
             check_suits(topology, len(partition), progress.fusion_round)
         data = Data(rows.X, targets.values, targets.sample_weight, partition)
@@ -495,21 +514,11 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         )
         attributes = {
             "partition_": [rows.trained[part] for part in partition],
+            "ownership_": ownership or peers.ownership,
             "partitioner_": partitioner,
             "topology_": topology,
         }
         return problem, data.sparsified(), held_out, attributes
-
-    def _partition(self, parameters, rows, progress):
-        """Return the rows of each peer, and the partitioner that tells."""
-        partitioner = check_partitioner(parameters.partitioner, rows.groups, labelled=is_classifier(self))
-        n_networks = check_n_networks(parameters.n_networks, len(rows.y))
-        parts = partitioner.partition(
-            rows.X, rows.y, groups=rows.groups, n_networks=n_networks, random_state=progress.partition_rng
-        )
-        parts = check_partition(parts, len(rows.y), n_networks)
-        check_prediction(parameters.settings.prediction, len(parts))
-        return parts, partitioner
 
     def _hold_out(self, data, fraction, rng):
         """Split each peer's rows into those to train on and those to validate on."""

@@ -395,6 +395,6 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
         return accuracy_score(column_or_1d(y), predicted, sample_weight=sample_weight)
 
     def _validation_score(self, target, answers, sample_weight):
-        if sample_weight is not None and not sample_weight.any():
+        if not len(target) or (sample_weight is not None and not sample_weight.any()):
             return np.nan
         return np.average(answers.argmax(axis=1) == target, weights=sample_weight)

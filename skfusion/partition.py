@@ -1,5 +1,6 @@
 """Partitioners: which rows each peer sees."""
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
@@ -7,9 +8,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils import check_consistent_length, check_random_state, column_or_1d
+from sklearn.utils.metadata_routing import get_routing_for_object
 
 from skfusion._checks import check_choice, check_integer, check_real
 from skfusion._inputs import check_groups
+from skfusion._ownership import Ownership, Peers, apportion, nothing_owned, peer_of_row, with_entries, with_labels
 from skfusion._typing import IntArray, MatrixLike, RandomState
 
 __all__ = [
@@ -17,6 +20,7 @@ __all__ = [
     "ClassPartitioner",
     "DirichletPartitioner",
     "GroupPartitioner",
+    "Ownership",
     "PredefinedPartitioner",
     "RandomPartitioner",
     "StratifiedPartitioner",
@@ -25,13 +29,18 @@ __all__ = [
 # How often Dirichlet proportions that leave a peer without rows are drawn anew.
 _DIRICHLET_DRAWS = 100
 
+_HOW_TO_PASS_GROUPS = (
+    "fit(X, y, groups=...), in a pipeline fit(X, y, STEP__groups=...), and in a search or cross-validation metadata "
+    "routing pass them on; the guide's page 'Sites as groups' (docs/guide/sites.md) shows each"
+)
 
-def check_n_networks(n_networks, n_samples):
+
+def check_n_networks(peers, n_samples):
     """Return a number of peers that there are rows for as an int, or raise TypeError or ValueError; None stays None."""
-    if n_networks is None:
+    if peers.n_networks is None:
         return None
-    n_networks = check_integer("n_networks", n_networks, 1)
-    if n_networks > n_samples:
+    n_networks = check_integer("n_networks", peers.n_networks, 1)
+    if peers.complete and n_networks > n_samples:
         raise ValueError(
             f"n_networks must be at most the number of rows, n_samples = {n_samples}, so that no peer is empty; got "
             f"{n_networks}"
@@ -39,14 +48,18 @@ def check_n_networks(n_networks, n_samples):
     return n_networks
 
 
-def check_partition(parts, n_samples, n_networks=None):
-    """Return ``parts`` as int arrays if they are disjoint, cover all rows and leave no peer without, or raise."""
+def check_partition(parts, n_samples, n_networks=None, *, complete=True):
+    """Return ``parts`` as int arrays if they are disjoint and cover all rows, or raise.
+
+    With ``complete`` no peer may be left without rows.
+    """
     parts = [np.asarray(part) for part in parts]
     if n_networks is not None and len(parts) != n_networks:
-        raise ValueError(
-            f"the partitioner made {len(parts)} parts but n_networks={n_networks}; set n_networks={len(parts)} or None"
-        )
+        right = f"set n_networks={len(parts)} or None" if complete else "a peer without rows needs an empty part"
+        raise ValueError(f"the partitioner made {len(parts)} parts but n_networks={n_networks}; {right}")
     for peer, part in enumerate(parts):
+        if part.size == 0 and not complete:
+            continue
         if part.size == 0:
             raise ValueError(
                 f"peer {peer} of {len(parts)} would be empty, without a single one of the {n_samples} rows; set "
@@ -57,7 +70,7 @@ def check_partition(parts, n_samples, n_networks=None):
                 f"a partition must consist of 1-D arrays of row indices from 0 to {n_samples - 1}; "
                 f"that of peer {peer} is {part!r}"
             )
-    parts = [part.astype(np.intp) for part in parts]
+    parts = [part.ravel().astype(np.intp) for part in parts]
     counts = np.bincount(np.concatenate(parts), minlength=n_samples) if parts else np.zeros(n_samples, int)
     for wrong, what in ((counts > 1, "given to more than one peer"), (counts == 0, "left out")):
         if wrong.any():
@@ -66,16 +79,6 @@ def check_partition(parts, n_samples, n_networks=None):
                 f"the first of them row {wrong.argmax()}"
             )
     return parts
-
-
-def largest_first(sizes: ArrayLike, n_bins: int) -> IntArray:
-    """Spread items over bins, the largest first and each into the bin that holds least; return the bin of each."""
-    sizes = np.asarray(sizes)
-    bins, loads = np.empty(len(sizes), np.intp), np.zeros(n_bins, np.intp)
-    for item in np.argsort(-sizes, kind="stable"):
-        bins[item] = loads.argmin()
-        loads[bins[item]] += sizes[item]
-    return bins
 
 
 class BasePartitioner(BaseEstimator, ABC):
@@ -110,7 +113,8 @@ class BasePartitioner(BaseEstimator, ABC):
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             The rows' class labels, or in regression their targets.
         groups : array-like of shape (n_samples,) or None, default=None
-            The rows' group labels, such as the site that each comes from.
+            The rows' group labels, such as the site that each comes from.  A partitioner that makes no use of them
+            should refuse them.
         n_networks : int or None, default=None
             Number of peers; None for the partitioner's natural number, such as one per group.
         random_state : int, RandomState instance or None, default=None
@@ -119,7 +123,9 @@ class BasePartitioner(BaseEstimator, ABC):
         Returns
         -------
         list of int ndarray
-            For each peer the indices of its rows.  They are disjoint, cover all rows, and none is empty.
+            For each peer the indices of its rows.  They are disjoint and cover all rows, and in a first ``fit`` none
+            is empty.  In further portions of ``partial_fit`` and in a warm start some may be, while ``n_networks`` is
+            the number of peers that there are.
 
         Raises
         ------
@@ -132,10 +138,11 @@ class _AssigningPartitioner(BasePartitioner):
     """A partitioner that names a peer for each row."""
 
     _by_class = False  # whether y must hold class labels
+    _by_group = False  # whether it makes use of groups
 
     @abstractmethod
-    def _assign(self, y, groups, n_networks, rng):
-        """Return the peer of each row, as an int array, and the number of peers."""
+    def _assign(self, y, groups, peers, rng):
+        """Return the peer of each row, as an int array, the number of peers, and their Ownership or None."""
 
     def partition(
         self,
@@ -145,15 +152,22 @@ class _AssigningPartitioner(BasePartitioner):
         n_networks: int | None = None,
         random_state: RandomState = None,
     ) -> list[IntArray]:
+        return self._divide(X, y, groups, Peers(n_networks), random_state)[0]
+
+    def _divide(self, X, y, groups, peers, random_state):
+        """Return the rows of each of the Peers, and their Ownership, None where rows go by no labels."""
         targets = column_or_1d(y) if self._by_class else np.asarray(y)
         if X is not None:
             check_consistent_length(X, targets)
         labels = check_groups(groups, len(targets))
-        n_networks = check_n_networks(n_networks, len(targets))
-        peer_of_row, n_networks = self._assign(targets, labels, n_networks, check_random_state(random_state))
-        order = np.argsort(peer_of_row, kind="stable")
-        ends = np.cumsum(np.bincount(peer_of_row, minlength=n_networks))
-        return check_partition(np.split(order, ends[:-1]), len(targets), n_networks)
+        check_n_networks(peers, len(targets))
+        if labels is not None and not self._by_group:
+            raise ValueError(_unused_groups(self))
+        assigned, n_networks, ownership = self._assign(targets, labels, peers, check_random_state(random_state))
+        order = np.argsort(assigned, kind="stable")
+        ends = np.cumsum(np.bincount(assigned, minlength=n_networks))
+        parts = check_partition(np.split(order, ends[:-1]), len(targets), n_networks, complete=peers.complete)
+        return parts, ownership
 
     def _require_number(self, n_networks):
         if n_networks is None:
@@ -171,9 +185,9 @@ class RandomPartitioner(_AssigningPartitioner):
     [array([0, 1, 4]), array([2, 3])]
     """
 
-    def _assign(self, y, groups, n_networks, rng):
-        n_networks = self._require_number(n_networks)
-        return rng.permutation(np.arange(len(y)) % n_networks), n_networks
+    def _assign(self, y, groups, peers, rng):
+        n_networks = self._require_number(peers.n_networks)
+        return rng.permutation(peers.in_turn(len(y), n_networks)), n_networks, None
 
 
 class StratifiedPartitioner(_AssigningPartitioner):
@@ -188,13 +202,13 @@ class StratifiedPartitioner(_AssigningPartitioner):
 
     _by_class = True
 
-    def _assign(self, y, groups, n_networks, rng):
-        n_networks = self._require_number(n_networks)
+    def _assign(self, y, groups, peers, rng):
+        n_networks = self._require_number(peers.n_networks)
         shuffled = rng.permutation(len(y))
         dealt = shuffled[np.argsort(y[shuffled], kind="stable")]
         peer_of_row = np.empty(len(y), np.intp)
-        peer_of_row[dealt] = np.arange(len(y)) % n_networks
-        return peer_of_row, n_networks
+        peer_of_row[dealt] = peers.in_turn(len(y), n_networks)
+        return peer_of_row, n_networks, None
 
 
 class ClassPartitioner(_AssigningPartitioner):
@@ -212,6 +226,9 @@ class ClassPartitioner(_AssigningPartitioner):
     -----
     The natural number of networks is one per class.
 
+    In ``partial_fit`` the classes are all that it was told of, and peers whose classes a portion lacks sit it out.
+    Peers keep their classes from call to call.
+
     Examples
     --------
     >>> from skfusion.partition import ClassPartitioner
@@ -224,31 +241,40 @@ class ClassPartitioner(_AssigningPartitioner):
     def __init__(self, classes_per_network: int = 1):
         self.classes_per_network = classes_per_network
 
-    def _assign(self, y, groups, n_networks, rng):
-        classes, codes = np.unique(y, return_inverse=True)
+    def _assign(self, y, groups, peers, rng):
+        if peers.own("classes"):
+            owned = with_labels(peers.ownership, y, peers.seen(peers.n_networks))
+            return peer_of_row(owned, y, rng), owned.n_networks, owned
+        classes = np.unique(y) if peers.classes is None else peers.classes
+        n_networks = len(classes) if peers.n_networks is None else peers.n_networks
+        assigned, owned = np.empty(len(y), np.intp), nothing_owned("classes", n_networks)
+        for code, holders in enumerate(self._holders(len(classes), n_networks)):
+            rows = rng.permutation(np.flatnonzero(y == classes[code]))
+            assigned[rows] = np.resize(holders, len(rows))
+            owned = with_entries(owned, np.repeat(classes[[code]], len(holders)), holders, 1 / len(holders))
+        return assigned, n_networks, owned
+
+    def _holders(self, n_classes, n_networks):
+        """Return the peers of each class, a list of lists."""
         per_network = check_integer("classes_per_network", self.classes_per_network, 1)
-        n_networks = len(classes) if n_networks is None else n_networks
-        if per_network > len(classes):
-            raise ValueError(f"classes_per_network must be at most {len(classes)}, the classes, got {per_network}")
-        if n_networks * per_network < len(classes):
+        if per_network > n_classes:
+            raise ValueError(f"classes_per_network must be at most {n_classes}, the classes, got {per_network}")
+        if n_networks * per_network < n_classes:
             raise ValueError(
                 f"n_networks={n_networks} peers with classes_per_network={per_network} leave some of the "
-                f"{len(classes)} classes out; their product must be at least {len(classes)}"
+                f"{n_classes} classes out; their product must be at least {n_classes}"
             )
-        holders = [[] for _ in classes]
+        holders = [[] for _ in range(n_classes)]
         for slot in range(n_networks * per_network):
-            holders[slot % len(classes)].append(slot // per_network)
-        peer_of_row = np.empty(len(y), np.intp)
-        for code, peers in enumerate(holders):
-            rows = rng.permutation(np.flatnonzero(codes == code))
-            peer_of_row[rows] = np.resize(peers, len(rows))
-        return peer_of_row, n_networks
+            holders[slot % n_classes].append(slot // per_network)
+        return holders
 
 
 class DirichletPartitioner(_AssigningPartitioner):
     """Shares with skewed classes: those of each class go to the peers in proportions drawn from a Dirichlet law.
 
-    Proportions that leave a peer without rows are drawn anew, up to a hundred times.
+    Proportions that leave a peer without rows are drawn anew, up to a hundred times.  The peers keep them from call to
+    call of ``partial_fit``, where some may have no rows; those of a class that is new are drawn.
 
     Parameters
     ----------
@@ -273,26 +299,35 @@ class DirichletPartitioner(_AssigningPartitioner):
     def __init__(self, alpha: float = 0.5):
         self.alpha = alpha
 
-    def _assign(self, y, groups, n_networks, rng):
-        n_networks = self._require_number(n_networks)
+    def _assign(self, y, groups, peers, rng):
+        n_networks = self._require_number(peers.n_networks)
         alpha = check_real("alpha", self.alpha, 0, open_minimum=True, open_maximum=True)
-        classes, codes = np.unique(y, return_inverse=True)
+        owned = peers.owned("classes", n_networks)
         for _ in range(_DIRICHLET_DRAWS):
-            peer_of_row = np.empty(len(y), np.intp)
-            for code in range(len(classes)):
-                rows = rng.permutation(np.flatnonzero(codes == code))
-                shares = rng.dirichlet(np.full(n_networks, alpha))
-                # alpha may be so small that all of the law's gamma variates are 0; in the limit one peer has all.
-                if np.isnan(shares).any():
-                    shares = np.eye(n_networks)[rng.randint(n_networks)]
-                peer_of_row[rows] = np.searchsorted(np.cumsum(shares)[:-1], (np.arange(len(rows)) + 0.5) / len(rows))
-            if np.bincount(peer_of_row, minlength=n_networks).all():
-                return peer_of_row, n_networks
-        empty = np.bincount(peer_of_row, minlength=n_networks).argmin()
+            assigned, drawn = _draw_proportions(y, owned, alpha, rng)
+            empty = np.bincount(assigned, minlength=n_networks) == 0
+            if not (peers.complete and empty.any()):
+                return assigned, n_networks, drawn
         raise ValueError(
-            f"peer {empty} of {n_networks} would be empty in each of {_DIRICHLET_DRAWS} draws with alpha={alpha:g}; "
-            "set alpha higher or n_networks lower"
+            f"peer {empty.argmax()} of {n_networks} would be empty in each of {_DIRICHLET_DRAWS} draws with "
+            f"alpha={alpha:g}; set alpha higher or n_networks lower"
         )
+
+
+def _draw_proportions(y, owned, alpha, rng):
+    """Draw the proportions of classes that an Ownership lacks; returns the peer of each row, and all proportions."""
+    assigned, new = np.empty(len(y), np.intp), ~np.isin(y, owned.labels)
+    assigned[~new] = peer_of_row(owned, y[~new], rng)
+    for name in np.unique(y[new]):
+        rows = rng.permutation(np.flatnonzero(y == name))
+        shares = rng.dirichlet(np.full(owned.n_networks, alpha))
+        # alpha may be so small that all of the law's gamma variates are 0; in the limit one peer has all.
+        if np.isnan(shares).any():
+            shares = np.eye(owned.n_networks)[rng.randint(owned.n_networks)]
+        assigned[rows] = apportion(shares, len(rows), 0.5)
+        holders = np.flatnonzero(shares)
+        owned = with_entries(owned, np.repeat(y[rows[:1]], len(holders)), holders, shares[holders])
+    return assigned, owned
 
 
 class GroupPartitioner(_AssigningPartitioner):
@@ -300,7 +335,12 @@ class GroupPartitioner(_AssigningPartitioner):
 
     Notes
     -----
-    The natural number of networks is one per group, in the groups' sorted order.
+    The natural number of networks is one per group, in the groups' sorted order.  More groups than peers are announced
+    by a UserWarning.
+
+    In further calls of ``partial_fit``, and in a warm start, a group that is known keeps its peer.  A new one gets a
+    peer that has no group yet, in sorted order, or joins the one that has trained on the fewest rows.  Peers whose
+    groups a call lacks sit it out.
 
     Examples
     --------
@@ -309,18 +349,20 @@ class GroupPartitioner(_AssigningPartitioner):
     [array([1, 3]), array([0, 2])]
     """
 
-    def _assign(self, y, groups, n_networks, rng):
+    _by_group = True
+
+    def _assign(self, y, groups, peers, rng):
         if groups is None:
-            raise ValueError("groups must be given to GroupPartitioner, got None; pass fit(X, y, groups=...)")
-        names, codes, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-        if n_networks is None or n_networks == len(names):
-            return codes, len(names)
-        if n_networks > len(names):
+            raise ValueError(f"no groups reached GroupPartitioner: {_HOW_TO_PASS_GROUPS}")
+        n_groups = len(np.unique(groups))
+        n_networks = n_groups if peers.n_networks is None else peers.n_networks
+        if peers.complete and n_networks > n_groups:
             raise ValueError(
-                f"peer {len(names)} of {n_networks} would be empty, as there are {len(names)} groups; set "
-                f"n_networks=None for one peer per group, or at most {len(names)}"
+                f"peer {n_groups} of {n_networks} would be empty, as there are {n_groups} groups; set "
+                f"n_networks=None for one peer per group, or at most {n_groups}"
             )
-        return largest_first(sizes, n_networks)[codes], n_networks
+        owned = with_labels(peers.owned("groups", n_networks), groups, peers.seen(n_networks))
+        return peer_of_row(owned, groups, rng), n_networks, owned
 
 
 class PredefinedPartitioner(_AssigningPartitioner):
@@ -329,11 +371,14 @@ class PredefinedPartitioner(_AssigningPartitioner):
     Parameters
     ----------
     peer_of_row : array-like of int of shape (n_samples,)
-        For each row the index of its peer, from 0; each peer occurs.
+        For each row the index of its peer, from 0; each peer occurs in a first ``fit``.
 
     Notes
     -----
     The natural number of networks is the largest index plus 1.
+
+    ``peer_of_row`` tells of the rows of one call.  Before another portion for ``partial_fit``, set it anew; a peer that
+    does not occur then sits the call out.
 
     Examples
     --------
@@ -345,7 +390,8 @@ class PredefinedPartitioner(_AssigningPartitioner):
     def __init__(self, peer_of_row: ArrayLike):
         self.peer_of_row = peer_of_row
 
-    def _assign(self, y, groups, n_networks, rng):
+    def _assign(self, y, groups, peers, rng):
+        n_networks = peers.n_networks
         peer_of_row = np.asarray(self.peer_of_row)
         if peer_of_row.shape != (len(y),) or peer_of_row.dtype.kind not in "iu" or peer_of_row.min() < 0:
             raise ValueError(
@@ -353,17 +399,15 @@ class PredefinedPartitioner(_AssigningPartitioner):
                 f"of sample_weight 0; got {peer_of_row!r}"
             )
         natural = int(peer_of_row.max()) + 1
-        if natural > len(y):
+        if n_networks is None and natural > len(y):
             raise ValueError(
                 f"peer_of_row must name peers from 0 to {len(y) - 1}, so that each has one of the {len(y)} rows; got "
                 f"{natural - 1}"
             )
         if n_networks is not None and n_networks < natural:
-            raise ValueError(
-                f"peer_of_row must name peers below n_networks={n_networks}, got {natural - 1}; set "
-                f"n_networks={natural} or None"
-            )
-        return peer_of_row.astype(np.intp), natural if n_networks is None else n_networks
+            right = f"; set n_networks={natural} or None" if peers.complete else ""
+            raise ValueError(f"peer_of_row must name peers below n_networks={n_networks}, got {natural - 1}{right}")
+        return peer_of_row.astype(np.intp), natural if n_networks is None else n_networks, None
 
 
 class SplitterPartitioner(BasePartitioner):
@@ -376,15 +420,104 @@ class SplitterPartitioner(BasePartitioner):
 
     Notes
     -----
-    The natural number of networks is the splitter's number of folds.
+    The natural number of networks is the splitter's number of folds.  A further portion for ``partial_fit`` that is too
+    short for one of scikit-learn's splitters is dealt to the peers as by :class:`RandomPartitioner`, or where there are
+    groups as by :class:`GroupPartitioner`.
     """
 
     def __init__(self, splitter):
         self.splitter = splitter
 
     def partition(self, X, y, groups=None, n_networks=None, random_state=None):
-        folds = [test for _, test in self.splitter.split(X, y, groups)]
-        return check_partition(folds, len(y), n_networks)
+        return self._divide(X, y, groups, Peers(n_networks), random_state)[0]
+
+    def _divide(self, X, y, groups, peers, random_state):
+        """Return the rows of each of the Peers, and their Ownership, None where rows go by no labels."""
+        self._check_groups(groups)
+        try:
+            folds = [test for _, test in self.splitter.split(X, y, groups)]
+        except ValueError:
+            if peers.complete or not self._may_lack_rows(y, groups, peers.n_networks):
+                raise
+            stand_in = RandomPartitioner() if groups is None else GroupPartitioner()
+            return stand_in._divide(X, y, groups, peers, random_state)
+        parts = check_partition(folds, len(y), peers.n_networks, complete=peers.complete)
+        return parts, _ownership_of(self.splitter, parts, groups)
+
+    def _check_groups(self, groups):
+        """Raise ValueError where scikit-learn's splitter lacks groups or ignores them; others know for themselves."""
+        if self._is_scikit_learns():
+            uses_groups = bool(get_routing_for_object(self.splitter).consumes("split", ["groups"]))
+            if uses_groups and groups is None:
+                raise ValueError(f"no groups reached {self.splitter!r}: {_HOW_TO_PASS_GROUPS}")
+            if groups is not None and not uses_groups:
+                raise ValueError(_unused_groups(self.splitter))
+
+    def _may_lack_rows(self, y, groups, n_networks):
+        """Whether the splitter may have refused rows for being few: fewer than folds, or so of each class or group."""
+        if n_networks is None or not self._is_scikit_learns():
+            return False
+        few_groups = groups is not None and len(np.unique(groups)) < n_networks
+        return few_groups or np.unique(y, axis=0, return_counts=True)[1].max() < n_networks
+
+    def _is_scikit_learns(self):
+        return type(self.splitter).__module__.startswith("sklearn.")
+
+
+def divide(partitioner, X, y, groups, peers, rng):
+    """Divide rows among peers that may have trained before, so that each keeps its groups or classes.
+
+    Parameters
+    ----------
+    partitioner : object
+        With the method ``partition``.
+    X, y, groups
+        As of ``partition``.
+    peers : Peers
+    rng : RandomState
+
+    Returns
+    -------
+    parts : list of int ndarray
+    ownership : Ownership or None
+        None where rows go by no labels.
+    """
+    if groups is not None and peers.own("groups") and not isinstance(partitioner, _AssigningPartitioner):
+        partitioner = GroupPartitioner()
+    # A subclass that overrides the method is a third party's.
+    if type(partitioner).partition in (_AssigningPartitioner.partition, SplitterPartitioner.partition):
+        return partitioner._divide(X, y, groups, peers, rng)
+    n_networks = check_n_networks(peers, len(y))
+    parts = partitioner.partition(X, y, groups=groups, n_networks=n_networks, random_state=rng)
+    parts = check_partition(parts, len(y), n_networks, complete=peers.complete)
+    return parts, _ownership_of(partitioner, parts, groups)
+
+
+def _ownership_of(partitioner, parts, groups):
+    """Return which groups the peers have, None if rows have none; warns where a group is spread over peers."""
+    if groups is None:
+        return None
+    names, codes = np.unique(groups, return_inverse=True)
+    owner = np.empty(len(names), np.intp)
+    for peer, part in enumerate(parts):
+        owner[codes[part]] = peer
+    for peer, part in enumerate(parts):
+        elsewhere = codes[part][owner[codes[part]] != peer]
+        if len(elsewhere):
+            warnings.warn(
+                f"{partitioner!r} got groups, yet spreads the rows of {names.tolist()[elsewhere[0]]!r} over several "
+                f"peers, such as {peer} and {owner[elsewhere[0]]}; partitioner='group' keeps groups whole",
+                stacklevel=2,
+            )
+            return None
+    return with_entries(nothing_owned("groups", len(parts)), names, owner)
+
+
+def _unused_groups(partitioner):
+    return (
+        f"{type(partitioner).__name__} makes no use of groups, but got some; choose partitioner=None or 'group' to "
+        "keep each group with one peer, or pass none"
+    )
 
 
 PARTITIONERS = {
@@ -396,13 +529,13 @@ PARTITIONERS = {
 }
 
 
-def check_partitioner(partitioner, groups=None, *, labelled=True):
+def check_partitioner(partitioner, groups, peers, *, labelled=True):
     """Return a partitioner of one's own from None, a name, an instance or a splitter, or raise ValueError or TypeError.
 
     None stands for "group" where there are groups, else for "random".  Without class labels in y (``labelled``)
     partitioners that go by them are refused.
     """
-    own = _own_partitioner(partitioner, groups)
+    own = _own_partitioner(partitioner, groups, peers)
     if not labelled and getattr(own, "_by_class", False):
         raise ValueError(
             "partitioner must not go by class labels, as the targets are numbers: 'random', 'group', a "
@@ -411,8 +544,10 @@ def check_partitioner(partitioner, groups=None, *, labelled=True):
     return own
 
 
-def _own_partitioner(partitioner, groups):
+def _own_partitioner(partitioner, groups, peers):
     if partitioner is None:
+        if groups is None:
+            _check_needs_no_groups(peers)
         partitioner = "random" if groups is None else "group"
     if isinstance(partitioner, str):
         return PARTITIONERS[check_choice("partitioner", partitioner, PARTITIONERS)]()
@@ -425,3 +560,16 @@ def _own_partitioner(partitioner, groups):
         f"partitioner must be None, one of {', '.join(map(repr, PARTITIONERS))}, a BasePartitioner instance or a "
         f"scikit-learn splitter, got {partitioner!r}"
     )
+
+
+def _check_needs_no_groups(peers):
+    """Raise ValueError where rows without groups cannot be spread at random."""
+    if peers.own("groups"):
+        raise ValueError(
+            "groups must be given as in the calls before, since each peer has groups of its own (see ownership_) and "
+            f"rows of unknown groups would mix them, got None: {_HOW_TO_PASS_GROUPS}"
+        )
+    if peers.n_networks is None:
+        raise ValueError(
+            f"no groups reached fit, and n_networks=None means one peer for each of them: {_HOW_TO_PASS_GROUPS}"
+        )

@@ -162,6 +162,7 @@ class Ensemble:
             weights, losses, n_rows_seen = self.consensus, self.curve("loss"), self.state.samples_seen.sum()
         else:
             weights, losses = self.weights[prediction], [losses[prediction] for losses in self.curve("losses")]
+            losses = [loss for loss in losses if not np.isnan(loss)]  # it sat out the others
             n_rows_seen = self.state.samples_seen[prediction]
         mlp.coefs_, mlp.intercepts_ = self.network.layers(weights.copy())
         mlp.out_activation_, mlp.t_ = self.network.output, int(n_rows_seen)

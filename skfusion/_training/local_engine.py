@@ -6,8 +6,8 @@ import joblib
 import numpy as np
 
 from skfusion import _kernels
+from skfusion._ownership import largest_first
 from skfusion._training.peers import Bundle
-from skfusion.partition import largest_first
 
 
 class ThreadTeam:
@@ -86,7 +86,7 @@ class LocalEngine:
         self._problem, self._data, self._state, self._n_threads = problem, data, state, n_threads
 
     def __enter__(self):
-        bins = largest_first(self._problem.lengths, self._n_threads)
+        bins = largest_first(self._problem.lengths, np.zeros(self._n_threads))
         peers = [np.flatnonzero(bins == thread) for thread in range(self._n_threads)]
         self._bundles = [Bundle(self._problem, self._data, self._state, some) for some in peers]
         self._team = ThreadTeam(self._n_threads) if self._n_threads > 1 else Alone()

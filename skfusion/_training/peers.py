@@ -159,7 +159,8 @@ class Bundle:
     def _end_epoch(self, penalties):
         """Turn summed losses into means with the penalties, and set the learning rates of the next epoch."""
         peers, state = self.peers, self.state
-        state.losses[peers] = (state.losses[peers] + penalties * self._n_steps) / self._lengths
+        n_rows = np.maximum(self._lengths, 1)  # a peer without rows has no loss either
+        state.losses[peers] = (state.losses[peers] + penalties * self._n_steps) / n_rows
         state.samples_seen[peers] += self._lengths
         if self.settings.learning_rate == "invscaling" and self.settings.solver == "sgd":
             seen = state.samples_seen[peers] + 1.0

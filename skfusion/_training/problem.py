@@ -91,7 +91,7 @@ class Problem:
     settings : Settings
     topology : BaseTopology
     lengths : int64 ndarray of shape (n_networks,)
-        For each peer how many rows it trains on.
+        For each peer how many rows it trains on; one that has none sits out, but fuses.
     """
 
     network: Network
@@ -106,8 +106,8 @@ class Problem:
 
     @cached_property
     def batch_sizes(self) -> IntArray:
-        """For each peer how many rows an optimiser step takes."""
-        return np.minimum(self.settings.batch_size, self.lengths)
+        """For each peer how many rows an optimiser step takes, at least 1."""
+        return np.clip(self.lengths, 1, self.settings.batch_size)
 
     @cached_property
     def n_steps(self) -> IntArray:

@@ -14,9 +14,9 @@ import joblib
 import numpy as np
 
 from skfusion import _kernels
+from skfusion._ownership import largest_first
 from skfusion._training.blas import one_blas_thread
 from skfusion._training.peers import Bundle
-from skfusion.partition import largest_first
 
 # In a worker: the bundles of the fit that sent rows last, by fit and number.
 _held = {}
@@ -64,7 +64,7 @@ class RemoteEngine:
 
     def __init__(self, problem, data, state, n_bundles):
         self._problem, self._data, self._state = problem, data, state
-        bins = largest_first(problem.lengths, n_bundles)
+        bins = largest_first(problem.lengths, np.zeros(n_bundles))
         self._bundles = [np.flatnonzero(bins == number) for number in range(n_bundles)]
         self._fit = uuid.uuid4().hex
 

@@ -17,12 +17,12 @@ def hold_out(parts, fraction, rng):
     Raises
     ------
     ValueError
-        If a peer has too few rows.
+        If a peer has too few rows, though some.
     """
     train, held_out = [], []
     for peer, part in enumerate(parts):
         n_held_out = int(np.ceil(fraction * len(part)))
-        if n_held_out >= len(part):
+        if n_held_out >= len(part) > 0:
             raise ValueError(
                 f"early_stopping needs rows to train on beside those held out, but peer {peer} has {len(part)} in "
                 f"all and validation_fraction={fraction:g} takes {n_held_out}; lower it, or set n_networks lower"

@@ -89,7 +89,7 @@ class Training:
         progress.step += int(self.problem.n_steps.max())
         record = {
             "epoch": progress.epoch,
-            "losses": state.losses.tolist(),
+            "losses": np.where(self.problem.lengths > 0, state.losses, np.nan).tolist(),
             "loss": float(np.average(state.losses, weights=self.problem.lengths)),
             "fusion_rounds": sum(fuses for _, _, fuses in segments),
             "disagreement_before_fusion": before,
