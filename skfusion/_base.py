@@ -200,7 +200,8 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Weights of the rows.
         groups : array-like of shape (n_samples,) or None, default=None
-            Group labels for the partitioner, such as the site that each row comes from.
+            Group labels for the partitioner, such as the site that each row comes from.  A partitioner that makes no
+            use of them refuses them.  In a warm start a known group keeps its peer, as ``ownership_`` tells.
 
         Returns
         -------
@@ -210,7 +211,8 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         Raises
         ------
         TypeError, ValueError
-            If a parameter or the input is not as described, a peer would have no rows, or training diverges.
+            If a parameter or the input is not as described, a peer would have no rows (which it may in a warm start),
+            no groups reach ``fit`` where they are needed, or training diverges.
         """
         parameters = self._check_parameters()
         old = self._ensemble if parameters.warm_start and self.__sklearn_is_fitted__() else None

@@ -118,16 +118,23 @@ class FusedMLPRegressor(MultiOutputMixin, RegressorMixin, BaseFusedMLP):
     consensus_ : MLPRegressor
         The consensus as a fitted MLPRegressor, whose losses are ``loss_curve_``.
     partition_ : list of int ndarray
-        For each peer the indices of its rows in the X passed to ``fit``, held-out ones included.
+        For each peer the indices of its rows in the X of the last call, held-out ones included; empty for one that sat
+        the call out.
+    ownership_ : Ownership or None
+        Which groups each peer has, a
+        :class:`skfusion.partition.Ownership`: ``ownership_.by_peer`` lists them.  They stay with it in further calls of
+        ``partial_fit`` and in a warm start; a new group gets a peer that has none yet, or joins the one that has
+        trained on the fewest rows.  None where rows went by no group.
     partitioner_, topology_ : object
         The partitioner and the topology in use.
     history_ : list of dict
-        For each epoch: "epoch", counted from 1; "losses", each peer's mean training loss with penalty; "loss", their
-        mean, each counted by its number of rows; "fusion_rounds", how many there were in the epoch;
+        For each epoch: "epoch", counted from 1; "losses", each peer's mean training loss with penalty, NaN for one
+        that sat out; "loss", the mean of the others', each counted by its number of rows; "fusion_rounds", how many
+        there were in the epoch;
         "disagreement_before_fusion" and "disagreement_after_fusion", the root mean square distance of the peers'
         weights from the consensus around the epoch's last fusion round; "numbers_sent", by each peer;
         "seconds"; and with ``early_stopping`` "validation_scores", for each peer R² on what it held out, NaN for a
-        single row, and "validation_score", that on all of it.
+        single row or none, and "validation_score", that on all of it.
     loss_, best_loss_ : float
         Mean of the peers' losses in the last epoch, each counted by its number of rows, and the lowest such mean.  A
         loss is half the mean over rows and outputs of the squared error, plus the penalty.
@@ -181,7 +188,11 @@ class FusedMLPRegressor(MultiOutputMixin, RegressorMixin, BaseFusedMLP):
     def partial_fit(
         self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None, groups: ArrayLike | None = None
     ) -> Self:
-        """Train the peers for one epoch on further rows, which are partitioned for themselves.
+        """Train the peers for one epoch on further rows.
+
+        A group that is known goes to the peer that has it (``ownership_``); other rows are partitioned for themselves.
+        Peers without rows sit the call out: they do not train, but fuse with the others.  A single row will do, in the
+        first call too if ``n_networks`` is a number.
 
         Parameters
         ----------
@@ -192,8 +203,8 @@ class FusedMLPRegressor(MultiOutputMixin, RegressorMixin, BaseFusedMLP):
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Weights of the rows.
         groups : array-like of shape (n_samples,) or None, default=None
-            Group labels for the partitioner.  It sees each call's rows alone: to keep groups with their peers where a
-            call may lack some, name the peers by a :class:`~skfusion.partition.PredefinedPartitioner`.
+            Group labels.  Where more groups will come than the first call has, set ``n_networks`` to the number of all
+            of them, and peers that have none yet wait for them.
 
         Returns
         -------

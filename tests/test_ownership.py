@@ -281,6 +281,20 @@ def test_who_sits_out_still_fuses():
     np.testing.assert_allclose(*model.weights_)
 
 
+def test_the_curve_of_who_sits_out_is_drawn_through_its_own_epochs():
+    plt = pytest.importorskip("matplotlib.pyplot")
+    from skfusion.display import FusionCurveDisplay
+
+    model = classifier(n_networks=2)
+    for groups in (["a", "b"], ["a"], ["a", "b"], ["b"]):
+        learn(model, groups)
+    lines = FusionCurveDisplay.from_estimator(model).peer_lines_
+    plt.close()
+    assert [line.get_xdata().tolist() for line in lines] == [[1, 2, 3], [1, 3, 4]]
+    for peer, line in zip(model.peers_, lines, strict=True):
+        assert line.get_ydata().tolist() == peer.loss_curve_
+
+
 @pytest.mark.parametrize("backend", ["threading", "loky"])
 def test_who_sits_out_does_so_in_other_workers(backend):
     import joblib

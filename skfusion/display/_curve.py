@@ -2,6 +2,7 @@
 
 from __future__ import annotations  # the names of matplotlib's classes are there for type checkers alone
 
+from itertools import chain
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -247,7 +248,10 @@ class FusionCurveDisplay:
         n_networks = self.peer_scores.shape[1]
         faint = {"color": "tab:blue", "linewidth": 0.8, "alpha": np.clip(8 / n_networks, 0.04, 0.7)}
         marker = {"marker": "o"} if len(self.epochs) == 1 else {}
-        self.peer_lines_ = ax.plot(self.epochs, self.peer_scores, **styled(faint | marker, peer_kw, artist))
+        # Across the epochs that a peer sat out, or its lonely ones would not be seen.
+        has_score = ~np.isnan(self.peer_scores).T
+        lines = [(self.epochs[has], of_peer[has]) for has, of_peer in zip(has_score, self.peer_scores.T, strict=True)]
+        self.peer_lines_ = ax.plot(*chain.from_iterable(lines), **styled(faint | marker, peer_kw, artist))
         self.peer_lines_[0].set_label(f"{n_networks} peers" if n_networks > 1 else "1 peer")
         strong = {"color": "black", "linewidth": 2, "label": self.summary_name}
         (self.summary_line_,) = ax.plot(self.epochs, self.summary_scores, **styled(strong | marker, line_kw, artist))
