@@ -14,7 +14,7 @@ from skfusion._typing import FloatArray, IntArray
 class Ownership:
     """Which groups, or classes, each peer has: a table with an entry for each peer of each group or class.
 
-    Attributes
+    Parameters
     ----------
     kind : {"groups", "classes"}
         What the labels are.
