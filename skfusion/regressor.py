@@ -121,10 +121,10 @@ class FusedMLPRegressor(MultiOutputMixin, RegressorMixin, BaseFusedMLP):
         For each peer the indices of its rows in the X of the last call, held-out ones included; empty for one that sat
         the call out.
     ownership_ : Ownership or None
-        Which groups each peer has, a
+        Which groups each peer has, or which classes where the partitioner goes by them, as a
         :class:`skfusion.partition.Ownership`: ``ownership_.by_peer`` lists them.  They stay with it in further calls of
-        ``partial_fit`` and in a warm start; a new group gets a peer that has none yet, or joins the one that has
-        trained on the fewest rows.  None where rows went by no group.
+        ``partial_fit`` and in a warm start; a new one gets a peer that has none yet, or joins the one that has trained
+        on the fewest rows.  None where rows go by neither.
     partitioner_, topology_ : object
         The partitioner and the topology in use.
     history_ : list of dict
