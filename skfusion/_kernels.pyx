@@ -34,6 +34,9 @@ cdef extern from "_loops.h" nogil:
     double sum_of_squares(...)
     double sum_of_absolutes(...)
     void fuse_pair(...)
+    bint has_zero(...)
+    void add_share(...)
+    void mix_rest(...)
     double squared_spread(...)
 
 cdef enum Output:
@@ -765,11 +768,12 @@ cdef double penalty_of(const Network *network, const Training *t, const floating
 
 
 cdef void fuse_columns(floating *weights, Py_ssize_t stride, Py_ssize_t n, const int32_t *pairs, Py_ssize_t n_pairs,
-                       double rate, bint simultaneous) noexcept nogil:
+                       double rate, bint simultaneous, bint zero_rule) noexcept nogil:
     cdef Py_ssize_t k
     for k in range(n_pairs):
         if pairs[2 * k] != pairs[2 * k + 1]:
-            fuse_pair(n, rate, simultaneous, weights + pairs[2 * k] * stride, weights + pairs[2 * k + 1] * stride)
+            fuse_pair(n, rate, simultaneous, zero_rule, weights + pairs[2 * k] * stride,
+                      weights + pairs[2 * k + 1] * stride)
 
 
 cdef Py_ssize_t block_width(Py_ssize_t n_networks, bint single) noexcept:
@@ -785,11 +789,12 @@ def n_blocks(weights):
 
 
 def fuse(weights, const int32_t[:, ::1] pairs, double rate, bint simultaneous, Py_ssize_t part=0, Py_ssize_t n_parts=1,
-         double[:, ::1] spread=None):
+         double[:, ::1] spread=None, bint zero_rule=True):
     """Algorithm 1 on one of ``n_parts`` parts of the columns of ``weights``, pair after pair, in place.
 
     Parts consist of whole blocks, so that the rounding of a column does not depend on their number.  Where ``spread``,
-    of shape (n_blocks(weights), 2), is given, its rows become the blocks' squared spread before and after.
+    of shape (n_blocks(weights), 2), is given, its rows become the blocks' squared spread before and after.  Without
+    ``zero_rule``, zeros are averaged as any other weights.
     """
     cdef Py_ssize_t n_networks = weights.shape[0], n_parameters = weights.shape[1], n_pairs = pairs.shape[0]
     cdef bint single = weights.dtype == np.float32, once = spread is None and 2 * n_pairs <= n_networks + 1
@@ -807,9 +812,84 @@ def fuse(weights, const int32_t[:, ::1] pairs, double rate, bint simultaneous, P
             if spread is not None:
                 spread[block, 0] = spread_of(w, single, start, n, n_networks, stride)
             if single:
-                fuse_columns(<float *> w + start, stride, n, first_pair, n_pairs, rate, simultaneous)
+                fuse_columns(<float *> w + start, stride, n, first_pair, n_pairs, rate, simultaneous, zero_rule)
             else:
-                fuse_columns(<double *> w + start, stride, n, first_pair, n_pairs, rate, simultaneous)
+                fuse_columns(<double *> w + start, stride, n, first_pair, n_pairs, rate, simultaneous, zero_rule)
+            if spread is not None:
+                spread[block, 1] = spread_of(w, single, start, n, n_networks, stride)
+
+
+cdef void mix_columns(floating *weights, Py_ssize_t stride, Py_ssize_t n, Py_ssize_t n_networks,
+                      const int32_t[::1] starts, const int32_t[::1] networks, const double[::1] shares, double rate,
+                      bint zero_rule, floating *old) noexcept nogil:
+    """Mix n columns of all networks at once; ``old`` holds (n_networks + 2) * n numbers."""
+    cdef Py_ssize_t i, k, before = -1
+    cdef floating *sum = old + n_networks * n
+    cdef floating *total = sum + n
+    cdef floating whole = 0
+    cdef bint zeros = False
+    for i in range(n_networks):
+        memcpy(old + i * n, weights + i * stride, n * sizeof(floating))
+        zeros = zeros or (zero_rule and has_zero(n, <const floating *> weights + i * stride))
+    for i in range(n_networks):
+        if not (before >= 0 and same_row(i, before, starts, networks, shares)):
+            whole = 0
+            memset(sum, 0, 2 * n * sizeof(floating))
+            for k in range(starts[i], starts[i + 1]):
+                whole += <floating> shares[k]
+                if zeros:
+                    add_share(n, shares[k], <const floating *> old + networks[k] * n, sum, total)
+                else:
+                    add_scaled(n, shares[k], <const floating *> old + networks[k] * n, sum)
+        before = i
+        if zeros:
+            mix_rest(n, 1 - 2 * rate, 2 * rate, <double> whole, <const floating *> old + i * n,
+                     <const floating *> sum, <const floating *> total, weights + i * stride)
+        else:
+            scale(n, 1 - 2 * rate, weights + i * stride)
+            add_scaled(n, 2 * rate, <const floating *> sum, weights + i * stride)
+
+
+cdef bint same_row(Py_ssize_t i, Py_ssize_t j, const int32_t[::1] starts, const int32_t[::1] networks,
+                   const double[::1] shares) noexcept nogil:
+    """Whether networks i and j take the same shares of all."""
+    cdef Py_ssize_t k, length = starts[i + 1] - starts[i]
+    if starts[j + 1] - starts[j] != length:
+        return False
+    for k in range(length):
+        if networks[starts[i] + k] != networks[starts[j] + k] or shares[starts[i] + k] != shares[starts[j] + k]:
+            return False
+    return True
+
+
+def mix(weights, const int32_t[::1] starts, const int32_t[::1] networks, const double[::1] shares, double rate,
+        Py_ssize_t part=0, Py_ssize_t n_parts=1, double[:, ::1] spread=None, bint zero_rule=True):
+    """Mix all networks at once by (1 - 2 rate) I + 2 rate W, on one of ``n_parts`` parts of the columns, in place.
+
+    W's row i has shares[k] of networks[k] for starts[i] <= k < starts[i + 1].  In an element's mean zeros count for
+    nothing, unless all are zero.  The other arguments are those of ``fuse``.
+    """
+    cdef Py_ssize_t n_networks = weights.shape[0], n_parameters = weights.shape[1]
+    cdef bint single = weights.dtype == np.float32
+    cdef Py_ssize_t width = block_width(n_networks, single), stride = 0, block, start, n
+    cdef Py_ssize_t total = (n_parameters + width - 1) // width
+    cdef void *w = writable_matrix(weights, single, &stride)
+    old = np.empty((n_networks + 2) * width, weights.dtype)
+    cdef void *buffer = writable(old, single)
+    if spread is not None and spread.shape[0] != total:
+        raise ValueError(f"spread must have {total} rows, got {spread.shape[0]}")
+    with nogil:
+        for block in range(part * total // n_parts, (part + 1) * total // n_parts):
+            start = block * width
+            n = min(width, n_parameters - start)
+            if spread is not None:
+                spread[block, 0] = spread_of(w, single, start, n, n_networks, stride)
+            if single:
+                mix_columns(<float *> w + start, stride, n, n_networks, starts, networks, shares, rate, zero_rule,
+                            <float *> buffer)
+            else:
+                mix_columns(<double *> w + start, stride, n, n_networks, starts, networks, shares, rate, zero_rule,
+                            <double *> buffer)
             if spread is not None:
                 spread[block, 1] = spread_of(w, single, start, n, n_networks, stride)
 

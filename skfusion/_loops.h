@@ -171,7 +171,12 @@ INLINED double tanh_double(double x) {
 #define soft_threshold(n, threshold, w) SK_DISPATCH(soft_threshold, w)(n, threshold, w)
 #define sum_of_squares(n, w) SK_DISPATCH(sum_of_squares, w)(n, w)
 #define sum_of_absolutes(n, w) SK_DISPATCH(sum_of_absolutes, w)(n, w)
-#define fuse_pair(n, rate, simultaneous, a, b) SK_DISPATCH(fuse_pair, a)(n, rate, simultaneous, a, b)
+#define fuse_pair(n, rate, simultaneous, zero_rule, a, b) \
+    SK_DISPATCH(fuse_pair, a)(n, rate, simultaneous, zero_rule, a, b)
+#define has_zero(n, w) SK_DISPATCH(has_zero, w)(n, w)
+#define add_share(n, share, w, sum, total) SK_DISPATCH(add_share, sum)(n, share, w, sum, total)
+#define mix_rest(n, keep, take, whole, old, sum, total, w) \
+    SK_DISPATCH(mix_rest, w)(n, keep, take, whole, old, sum, total, w)
 #define squared_spread(n, n_rows, stride, w) SK_DISPATCH(squared_spread, w)(n, n_rows, stride, w)
 
 #else /* one dtype's functions */
@@ -360,24 +365,53 @@ PER_ISA static double FN(sum_of_absolutes)(Py_ssize_t n, const REAL *restrict w)
     return sum;
 }
 
-/* Algorithm 1 on n weights of two networks. */
+/* Algorithm 1 on n weights of two networks; without the zero rule, zeros are averaged as any others. */
 PER_ISA static void FN(fuse_pair)(
-    Py_ssize_t n, double rate, int simultaneous, REAL *restrict a, REAL *restrict b) {
-    REAL f = (REAL)rate, keep = (REAL)(1 - rate);
+    Py_ssize_t n, double rate, int simultaneous, int zero_rule, REAL *restrict a, REAL *restrict b) {
+    REAL f = (REAL)rate, keep = (REAL)(1 - rate), zero = zero_rule ? 0 : (REAL)NAN;
     if (simultaneous) {
         for (Py_ssize_t j = 0; j < n; j++) {
             REAL x = a[j], y = b[j];
             REAL new_x = keep * x + f * y, new_y = keep * y + f * x;
-            a[j] = x == 0 ? y : y == 0 ? x : new_x;
-            b[j] = x == 0 ? y : y == 0 ? x : new_y;
+            a[j] = x == zero ? y : y == zero ? x : new_x;
+            b[j] = x == zero ? y : y == zero ? x : new_y;
         }
     } else {
         for (Py_ssize_t j = 0; j < n; j++) {
             REAL x = a[j], y = b[j];
             REAL new_x = keep * x + f * y, new_y = keep * y + f * new_x;
-            a[j] = x == 0 ? y : y == 0 ? x : new_x;
-            b[j] = x == 0 ? y : y == 0 ? x : new_y;
+            a[j] = x == zero ? y : y == zero ? x : new_x;
+            b[j] = x == zero ? y : y == zero ? x : new_y;
         }
+    }
+}
+
+PER_ISA static int FN(has_zero)(Py_ssize_t n, const REAL *restrict w) {
+    int found = 0;
+    for (Py_ssize_t j = 0; j < n; j++) found |= w[j] == 0;
+    return found;
+}
+
+/* Add a network's share to the sum of n weights, and to the total of the shares where its weight is not 0. */
+PER_ISA static void FN(add_share)(
+    Py_ssize_t n, double share, const REAL *restrict w, REAL *restrict sum, REAL *restrict total) {
+    REAL s = (REAL)share;
+    for (Py_ssize_t j = 0; j < n; j++) {
+        sum[j] += s * w[j];
+        total[j] += w[j] == 0 ? 0 : s;
+    }
+}
+
+/* w = keep * old + take * sum, divided by the shares of what is not 0, where those are not all: `whole` is the total
+ * of all shares, added up as they were.  Where nothing but zeros counts, w stays as it was. */
+PER_ISA static void FN(mix_rest)(
+    Py_ssize_t n, double keep, double take, double whole, const REAL *restrict old, const REAL *restrict sum,
+    const REAL *restrict total, REAL *restrict w) {
+    REAL k = (REAL)keep, t = (REAL)take, all = (REAL)whole;
+    for (Py_ssize_t j = 0; j < n; j++) {
+        REAL mixed = k * old[j] + t * sum[j], shares = (old[j] == 0 ? 0 : k) + t * total[j];
+        REAL of_those = shares == 0 ? old[j] : mixed / (shares == 0 ? 1 : shares);
+        w[j] = total[j] == all && old[j] != 0 ? mixed : of_those;
     }
 }
 

@@ -15,7 +15,9 @@ RandomState: TypeAlias = int | np.random.RandomState | None
 Records: TypeAlias = list[dict[str, Any]]
 
 FusionRule: TypeAlias = Literal["sequential", "simultaneous"]
-TopologyName: TypeAlias = Literal["ring", "random", "hypercube", "line", "star", "complete", "torus", "exponential"]
+TopologyName: TypeAlias = Literal[
+    "ring", "random", "hypercube", "line", "star", "complete", "torus", "exponential", "average"
+]
 PartitionerName: TypeAlias = Literal["random", "stratified", "class", "dirichlet", "group"]
 
 

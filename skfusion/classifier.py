@@ -43,9 +43,9 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
     partitioner : {"random", "stratified", "class", "dirichlet", "group"}, partitioner, splitter or None, default=None
         Which rows each peer sees: a name, an instance of a class of :mod:`skfusion.partition`, or a scikit-learn
         splitter, whose test folds are the partition.  None means "group" where ``fit`` gets groups, else "random".
-    topology : {"ring", "random", "hypercube", "line", "star", "complete", "torus", "exponential"} or topology, \
-            default="hypercube"
-        Which pairs of peers fuse in a round: a name or an instance of a class of :mod:`skfusion.topology`.
+    topology : {"ring", "random", "hypercube", "line", "star", "complete", "torus", "exponential", "average"} or \
+            topology, default="hypercube"
+        Which peers fuse in a round: a name or an instance of a class of :mod:`skfusion.topology`.
     fusion_rate : float, default=0.5
         Weight, from 0 to 1, that a peer gives to the other when they fuse; 0 means no fusion.
     fusion_frequency : int, default=1
@@ -55,7 +55,7 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
         with most rows; one that has passed over its own rows waits for the next epoch, but still fuses.
     fusion_rule : {"sequential", "simultaneous"}, default="simultaneous"
         Whether the second of a pair reads the weights of the first as already updated, or both read the old ones; see
-        :func:`skfusion.fuse`.
+        :func:`skfusion.fuse`.  It has no say where all peers mix at once, as with ``topology="average"``.
     init : {"shared", "independent"}, default="shared"
         Whether all peers start from the same weights.  They are drawn as MLPClassifier's, or with
         ``loss="squared_error"`` as the paper's: normal with standard deviation max(0.03, 1 / fan_in).

@@ -9,8 +9,8 @@ from sklearn.utils import check_random_state
 
 from skfusion._checks import check_choice, check_integer, check_real
 from skfusion._typing import FusionRule, RandomState, TopologyName
-from skfusion.fusion import RULES, check_pairs, count_fusions, mixing_matrix
-from skfusion.topology import BaseTopology, RandomTopology, check_topology
+from skfusion.fusion import RULES
+from skfusion.topology import BaseTopology, RandomTopology, check_topology, round_of
 
 __all__ = ["TopologyDiagnostics", "diagnose"]
 
@@ -132,14 +132,17 @@ def diagnose(
     """
     topology = check_topology(topology)
     n_networks = check_integer("n_networks", n_networks, 2)
-    check_real("fusion_rate", fusion_rate, 0, 1)
+    fusion_rate = check_real("fusion_rate", fusion_rate, 0, 1)
     check_choice("rule", rule, RULES)
     share = check_real("share", share, 0, 1, open_minimum=True, open_maximum=True)
     n_parameters = check_integer("n_parameters", n_parameters, 1)
     draws = _draws(topology, n_networks)
     rng = check_random_state(random_state)
-    rounds = [topology.pairs(n_networks, 0, rng) for _ in range(_N_DRAWS)] if draws else _cycle(topology, n_networks)
-    mixing = (mixing_matrix(pairs, n_networks, fusion_rate, rule) for pairs in rounds)
+    if draws:
+        rounds = [round_of(topology, n_networks, 0, rng) for _ in range(_N_DRAWS)]
+    else:
+        rounds = _cycle(topology, n_networks)
+    mixing = (fusion_round.mixing_matrix(fusion_rate, rule) for fusion_round in rounds)
     if draws:
         contraction = late = _expected_contraction(mixing, symmetric=type(topology) is RandomTopology)
         steps = [np.array([[contraction]])]
@@ -148,7 +151,7 @@ def diagnose(
         steps = [_without_consensus(matrix) for matrix in cycle]
         contraction = _norm(_product(steps)) ** (1 / len(steps))
         late = min(contraction, _second_eigenvalue(_product(cycle)) ** (1 / len(steps)))
-    sent = n_parameters * np.array([count_fusions(check_pairs(pairs, n_networks), n_networks) for pairs in rounds])
+    sent = n_parameters * np.array([fusion_round.networks_sent() for fusion_round in rounds])
     return TopologyDiagnostics(
         rounds=_rounds_until(share, steps),
         contraction=float(contraction),
@@ -161,15 +164,15 @@ def diagnose(
 def _draws(topology, n_networks):
     """Whether a topology uses the random state that it is given."""
     rng = np.random.RandomState(0)
-    topology.pairs(n_networks, 0, rng)
+    round_of(topology, n_networks, 0, rng)
     return rng.randint(2**31) != np.random.RandomState(0).randint(2**31)
 
 
 def _cycle(topology, n_networks):
-    """Pairs of the rounds after which a topology begins anew."""
-    rounds = [topology.pairs(n_networks, fusion_round) for fusion_round in range(2 * _LONGEST_CYCLE)]
+    """Return the rounds after which a topology begins anew."""
+    rounds = [round_of(topology, n_networks, fusion_round) for fusion_round in range(2 * _LONGEST_CYCLE)]
     for length in range(1, _LONGEST_CYCLE + 1):
-        if all(map(np.array_equal, rounds, rounds[length:])):
+        if all(one.equals(other) for one, other in zip(rounds, rounds[length:], strict=False)):
             return rounds[:length]
     raise ValueError(
         f"topology must draw from random_state or begin anew after at most {_LONGEST_CYCLE} rounds, got {topology!r}"

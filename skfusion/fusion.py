@@ -1,13 +1,18 @@
-"""Algorithm 1: what two networks that fuse do to each other's weights."""
+"""Fusion: what networks do to each other's weights, in pairs (Algorithm 1) or all at once."""
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.sparse import csr_array
 
 from skfusion import _kernels
 from skfusion._checks import check_choice, check_real
-from skfusion._typing import FusionRule, Weights
+from skfusion._typing import FusionRule, IntArray, Weights
 
 RULES = ("sequential", "simultaneous")
+# How far from 1 rounding may take the sum of a row of shares.
+_ROUNDING = 1e-6
 _DTYPES = np.dtype(np.float32), np.dtype(np.float64)
 
 
@@ -29,9 +34,96 @@ def check_pairs(pairs, n_networks):
     return np.ascontiguousarray(array, dtype=np.int32)
 
 
-def count_fusions(pairs, n_networks):
-    """How often each network fuses with another, and so sends its weights."""
-    return np.bincount(pairs[pairs[:, 0] != pairs[:, 1]].ravel(), minlength=n_networks)
+def check_mixing(matrix, n_networks):
+    """Return shares, of shape (n_networks, n_networks) with rows of sum 1, as float64, or raise ValueError."""
+    array = np.asarray(matrix)
+    if array.shape != (n_networks, n_networks) or array.dtype.kind not in "iuf":
+        raise ValueError(
+            f"matrix must hold numbers in shape ({n_networks}, {n_networks}), a row for each network, got shape "
+            f"{array.shape} and dtype {array.dtype}"
+        )
+    array = array.astype(np.float64)
+    wrong = ~(np.abs(array.sum(axis=1) - 1) <= _ROUNDING)  # NaN too
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise ValueError(f"matrix must have rows of sum 1, got {array[row].sum():.6g} in row {row}")
+    return array
+
+
+@dataclass(frozen=True)
+class PairRound:
+    """A fusion round in which pairs of networks fuse, one after another.
+
+    Attributes
+    ----------
+    pairs : int32 ndarray of shape (n_pairs, 2)
+    n_networks : int
+    """
+
+    pairs: IntArray
+    n_networks: int
+
+    def fuse(self, weights, fusion_rate, rule, part=0, n_parts=1, spread=None):
+        """Fuse some columns of the weights in place: what becomes of a column depends on no other."""
+        _kernels.fuse(weights, self.pairs, fusion_rate, rule == "simultaneous", part, n_parts, spread)
+
+    def mixing_matrix(self, fusion_rate, rule):
+        """Return what becomes of weights of which none is 0, as a matrix."""
+        matrix = np.eye(self.n_networks)
+        for i, j in self.pairs:
+            if i != j:
+                old = matrix[i].copy()
+                matrix[i] = (1 - fusion_rate) * matrix[i] + fusion_rate * matrix[j]
+                matrix[j] = (1 - fusion_rate) * matrix[j] + fusion_rate * (matrix[i] if rule == "sequential" else old)
+        return matrix
+
+    def networks_sent(self):
+        """Return for each network how often it is sent: to each other that it fuses with."""
+        return np.bincount(self.pairs[self.pairs[:, 0] != self.pairs[:, 1]].ravel(), minlength=self.n_networks)
+
+    def equals(self, other):
+        """Whether another round does the same."""
+        return isinstance(other, PairRound) and np.array_equal(self.pairs, other.pairs)
+
+
+@dataclass(frozen=True)
+class MatrixRound:
+    """A fusion round in which all networks mix at once; it knows no order, and so no rule.
+
+    Attributes
+    ----------
+    matrix : csr_array of shape (n_networks, n_networks)
+        The share of each network that each takes over at a fusion rate of 0.5.
+    by_server : bool
+        Whether a server mixes, to which each network is sent once.
+    """
+
+    matrix: csr_array
+    by_server: bool
+
+    def fuse(self, weights, fusion_rate, rule, part=0, n_parts=1, spread=None):
+        """Fuse some columns of the weights in place: what becomes of a column depends on no other."""
+        matrix = self.matrix
+        _kernels.mix(weights, matrix.indptr, matrix.indices, matrix.data, fusion_rate, part, n_parts, spread)
+
+    def mixing_matrix(self, fusion_rate, rule):
+        """Return what becomes of weights of which none is 0, as a matrix."""
+        return (1 - 2 * fusion_rate) * np.eye(self.matrix.shape[0]) + 2 * fusion_rate * self.matrix.toarray()
+
+    def edges(self):
+        """Return who gives a share to whom: an int array of shape (n_edges, 2), the giver first."""
+        takers, givers = self.matrix.nonzero()
+        others = takers != givers
+        return np.column_stack([givers[others], takers[others]])
+
+    def networks_sent(self):
+        """Return for each network how often it is sent: to each other that takes a share of it, or to the server."""
+        taken = np.bincount(self.edges()[:, 0], minlength=self.matrix.shape[0])
+        return np.minimum(taken, 1) if self.by_server else taken
+
+    def equals(self, other):
+        """Whether another round does the same."""
+        return isinstance(other, MatrixRound) and np.array_equal(self.matrix.toarray(), other.matrix.toarray())
 
 
 def fuse(weights: Weights, pairs: ArrayLike, fusion_rate: float, rule: FusionRule = "sequential") -> Weights:
@@ -79,6 +171,13 @@ def fuse(weights: Weights, pairs: ArrayLike, fusion_rate: float, rule: FusionRul
     array([[2., 4.],
            [2., 4.]])
     """
+    check_weights(weights)
+    fusion_round = PairRound(check_pairs(pairs, len(weights)), len(weights))
+    return fuse_round(weights, fusion_round, fusion_rate, rule)
+
+
+def check_weights(weights):
+    """Raise TypeError or ValueError unless the weights are those of networks and can be changed in place."""
     if not isinstance(weights, np.ndarray) or weights.dtype not in _DTYPES:
         got = f"an array of {weights.dtype}" if isinstance(weights, np.ndarray) else type(weights).__name__
         raise TypeError(
@@ -89,26 +188,16 @@ def fuse(weights: Weights, pairs: ArrayLike, fusion_rate: float, rule: FusionRul
         raise ValueError(f"weights must have shape (n_networks, n_parameters), got {weights.shape}")
     if not len(weights):
         raise ValueError(f"weights must be those of at least one network, got an array of shape {weights.shape}")
-    pairs = check_pairs(pairs, weights.shape[0])
-    fusion_rate = check_real("fusion_rate", fusion_rate, 0, 1)
-    check_choice("rule", rule, RULES)
     if not weights.flags.writeable:
         raise ValueError("weights must not be read-only, as they are changed in place")
+
+
+def fuse_round(weights, fusion_round, fusion_rate, rule):
+    """Run a PairRound or a MatrixRound on checked weights, in place, and return them."""
+    fusion_rate = check_real("fusion_rate", fusion_rate, 0, 1)
+    check_choice("rule", rule, RULES)
     rows = weights if weights.strides[1] == weights.itemsize else np.ascontiguousarray(weights)
-    _kernels.fuse(rows, pairs, fusion_rate, rule == "simultaneous")
+    fusion_round.fuse(rows, fusion_rate, rule)
     if rows is not weights:
         weights[...] = rows
     return weights
-
-
-def mixing_matrix(pairs, n_networks, fusion_rate, rule="sequential"):
-    """Return what :func:`fuse` does to weights of which none is 0, as a matrix of shape (n_networks, n_networks)."""
-    rate = check_real("fusion_rate", fusion_rate, 0, 1)
-    check_choice("rule", rule, RULES)
-    matrix = np.eye(n_networks)
-    for i, j in check_pairs(pairs, n_networks):
-        if i != j:
-            old = matrix[i].copy()
-            matrix[i] = (1 - rate) * matrix[i] + rate * matrix[j]
-            matrix[j] = (1 - rate) * matrix[j] + rate * (matrix[i] if rule == "sequential" else old)
-    return matrix

@@ -1,19 +1,20 @@
-"""Fusion topologies: which ordered pairs of networks fuse in a round (Algorithms 2 to 4, and others)."""
+"""Fusion topologies: who fuses with whom in a round, in pairs (Algorithms 2 to 4, and others) or all at once."""
 
-from abc import ABC, abstractmethod
 from math import isqrt
 from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import csr_array
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils import check_random_state
 
-from skfusion._checks import check_choice, check_flag, check_integer, is_integer
+from skfusion._checks import check_choice, check_flag, check_integer, check_real, is_integer
 from skfusion._typing import FusionRule, Graph, IntArray, RandomState, TopologyName, Weights
-from skfusion.fusion import check_pairs, fuse, mixing_matrix
+from skfusion.fusion import RULES, MatrixRound, PairRound, check_mixing, check_pairs, check_weights, fuse_round
 
 __all__ = [
+    "AverageTopology",
     "BaseTopology",
     "CompleteTopology",
     "ExponentialTopology",
@@ -27,8 +28,14 @@ __all__ = [
 ]
 
 
-class BaseTopology(BaseEstimator, ABC):
-    """Base class of fusion topologies; a subclass needs :meth:`pairs` alone.
+class BaseTopology(BaseEstimator):
+    """Base class of fusion topologies; a subclass needs one method, :meth:`pairs` or :meth:`matrix`.
+
+    Attributes
+    ----------
+    by_server : bool
+        Whether a server mixes the networks of a round by :meth:`matrix`, so that each peer sends its network once,
+        rather than to each peer that takes a share of it.  A subclass may say so.
 
     Examples
     --------
@@ -43,7 +50,8 @@ class BaseTopology(BaseEstimator, ABC):
            [0. , 0. , 0.5, 0.5]])
     """
 
-    @abstractmethod
+    by_server: bool = False
+
     def pairs(self, n_networks: int, fusion_round: int = 0, random_state: RandomState = None) -> ArrayLike:
         """Ordered pairs of networks that fuse in a round, one after another.
 
@@ -60,7 +68,38 @@ class BaseTopology(BaseEstimator, ABC):
         -------
         array-like of int of shape (n_pairs, 2)
             Indices from 0 to ``n_networks - 1``.
+
+        Raises
+        ------
+        NotImplementedError
+            If all networks of a round mix at once, by :meth:`matrix`.
         """
+        raise NotImplementedError(f"{type(self).__name__} has no pairs: all networks of a round mix at once, by matrix")
+
+    def matrix(
+        self, n_networks: int, fusion_round: int = 0, random_state: RandomState = None
+    ) -> NDArray[np.float64] | None:
+        """Shares by which all networks of a round mix at once.
+
+        With these shares W and the fusion rate F, the round is (1 - 2 F) I + 2 F W: W itself at F = 0.5, nothing at
+        F = 0.  There is no order, and so no rule.  In an element's mean, weights that are exactly 0 count for
+        nothing, unless all are.
+
+        Parameters
+        ----------
+        n_networks : int
+            How many networks there are.
+        fusion_round : int, default=0
+            Number of rounds before this one, for topologies that change over time.
+        random_state : int, RandomState instance or None, default=None
+            Source of randomness, for topologies that draw.
+
+        Returns
+        -------
+        float64 ndarray of shape (n_networks, n_networks) or None
+            W, whose rows sum to 1; None if the networks fuse in :meth:`pairs`.
+        """
+        return None
 
     def fuse(
         self,
@@ -95,7 +134,8 @@ class BaseTopology(BaseEstimator, ABC):
         TypeError, ValueError
             As :func:`skfusion.fuse`.
         """
-        return fuse(weights, self.pairs(len(weights), fusion_round, random_state), fusion_rate, rule)
+        check_weights(weights)
+        return fuse_round(weights, round_of(self, len(weights), fusion_round, random_state), fusion_rate, rule)
 
     def mixing_matrix(
         self,
@@ -138,7 +178,18 @@ class BaseTopology(BaseEstimator, ABC):
                [0.375 , 0.625 ]])
         """
         n_networks = check_integer("n_networks", n_networks, 1)
-        return mixing_matrix(self.pairs(n_networks, fusion_round, random_state), n_networks, fusion_rate, rule)
+        rate = check_real("fusion_rate", fusion_rate, 0, 1)
+        check_choice("rule", rule, RULES)
+        return round_of(self, n_networks, fusion_round, random_state).mixing_matrix(rate, rule)
+
+
+def round_of(topology, n_networks, fusion_round=0, random_state=None):
+    """Return a topology's round, checked, as a PairRound or a MatrixRound."""
+    matrix = getattr(topology, "matrix", None)  # a topology that is no BaseTopology may have pairs alone
+    shares = None if matrix is None else matrix(n_networks, fusion_round, random_state)
+    if shares is None:
+        return PairRound(check_pairs(topology.pairs(n_networks, fusion_round, random_state), n_networks), n_networks)
+    return MatrixRound(csr_array(check_mixing(shares, n_networks)), getattr(topology, "by_server", False))
 
 
 def _as_pairs(first, second):
@@ -148,8 +199,61 @@ def _as_pairs(first, second):
     return pairs[pairs[:, 0] != pairs[:, 1]]
 
 
-class RingTopology(BaseTopology):
+class _GraphOfNetworks(BaseTopology):
+    """A topology along the edges of a graph, in pairs or by Metropolis-Hastings weights."""
+
+    def __init__(self, mixing: Literal["pairs", "metropolis"] = "pairs"):
+        self.mixing = mixing
+
+    def matrix(
+        self, n_networks: int, fusion_round: int = 0, random_state: RandomState = None
+    ) -> NDArray[np.float64] | None:
+        if check_choice("mixing", self.mixing, ("pairs", "metropolis")) == "pairs":
+            return None
+        n_networks = check_integer("n_networks", n_networks, 1)
+        return metropolis_weights(
+            check_pairs(self.pairs(n_networks, fusion_round, random_state), n_networks), n_networks
+        )
+
+
+def metropolis_weights(edges, n_networks):
+    """Metropolis-Hastings weights of a graph.
+
+    Two networks that an edge joins take a share of 1 / (1 + the larger number of neighbours) of each other, and keep
+    the rest.  The shares are symmetric, so that the consensus stays where it is.
+
+    Parameters
+    ----------
+    edges : int array of shape (n_edges, 2)
+        In either direction, and maybe more than once.
+    n_networks : int
+
+    Returns
+    -------
+    float64 ndarray of shape (n_networks, n_networks)
+
+    References
+    ----------
+    L. Xiao, S. Boyd and S. Lall, "A scheme for robust distributed sensor fusion based on average consensus",
+    IPSN 2005.
+    """
+    joined = np.zeros((n_networks, n_networks), bool)
+    joined[edges[:, 0], edges[:, 1]] = True
+    joined |= joined.T
+    np.fill_diagonal(joined, False)
+    degrees = joined.sum(axis=1)
+    shares = joined / (1 + np.maximum.outer(degrees, degrees))
+    np.fill_diagonal(shares, 1 - shares.sum(axis=1))
+    return shares
+
+
+class RingTopology(_GraphOfNetworks):
     """Each network fuses with the next, and the last with the first.
+
+    Parameters
+    ----------
+    mixing : {"pairs", "metropolis"}, default="pairs"
+        Whether the pairs of a round fuse one after another, or all networks mix at once by Metropolis-Hastings weights.
 
     References
     ----------
@@ -252,8 +356,13 @@ class HypercubeTopology(BaseTopology):
         return pairs[keep]
 
 
-class LineTopology(BaseTopology):
+class LineTopology(_GraphOfNetworks):
     """Each network fuses with the next: a ring without the pair that closes it.
+
+    Parameters
+    ----------
+    mixing : {"pairs", "metropolis"}, default="pairs"
+        Whether the pairs of a round fuse one after another, or all networks mix at once by Metropolis-Hastings weights.
 
     Examples
     --------
@@ -267,8 +376,13 @@ class LineTopology(BaseTopology):
         return _as_pairs(first, first + 1)
 
 
-class StarTopology(BaseTopology):
+class StarTopology(_GraphOfNetworks):
     """Network 0, the hub, fuses with each of the others, in order.
+
+    Parameters
+    ----------
+    mixing : {"pairs", "metropolis"}, default="pairs"
+        Whether the pairs of a round fuse one after another, or all networks mix at once by Metropolis-Hastings weights.
 
     Examples
     --------
@@ -282,8 +396,13 @@ class StarTopology(BaseTopology):
         return _as_pairs(np.zeros_like(others), others)
 
 
-class CompleteTopology(BaseTopology):
+class CompleteTopology(_GraphOfNetworks):
     """Each network fuses with every other, once: first those next to one another, then those ever further apart.
+
+    Parameters
+    ----------
+    mixing : {"pairs", "metropolis"}, default="pairs"
+        Whether the pairs of a round fuse one after another, or all networks mix at once by Metropolis-Hastings weights.
 
     Examples
     --------
@@ -299,11 +418,16 @@ class CompleteTopology(BaseTopology):
         return _as_pairs(first[order], second[order])
 
 
-class TorusTopology(BaseTopology):
+class TorusTopology(_GraphOfNetworks):
     """Networks fuse along the rows, then along the columns of a grid, whose rows and columns are rings.
 
     The grid is as square as the number of networks allows; a prime number makes it a single row, which is a ring.
     Where a side is 2, its pairs fuse twice, once from each end, as in a ring of two.
+
+    Parameters
+    ----------
+    mixing : {"pairs", "metropolis"}, default="pairs"
+        Whether the pairs of a round fuse one after another, or all networks mix at once by Metropolis-Hastings weights.
 
     Examples
     --------
@@ -363,7 +487,7 @@ class ExponentialTopology(BaseTopology):
         return _as_pairs(first, (first + distance) % n_networks)
 
 
-class GraphTopology(BaseTopology):
+class GraphTopology(_GraphOfNetworks):
     """Networks fuse along the edges of a graph, in the graph's order.
 
     Parameters
@@ -372,6 +496,8 @@ class GraphTopology(BaseTopology):
         The edges, each a pair of the networks that it joins; of a networkx graph its ``edges()``.  Nodes are indices
         of networks, from 0.  A network without an edge never fuses, and networks that no path joins never learn of
         one another.
+    mixing : {"pairs", "metropolis"}, default="pairs"
+        Whether the pairs of a round fuse one after another, or all networks mix at once by Metropolis-Hastings weights.
 
     Raises
     ------
@@ -385,7 +511,8 @@ class GraphTopology(BaseTopology):
     [[0, 1], [2, 1]]
     """
 
-    def __init__(self, graph: Graph | ArrayLike):
+    def __init__(self, graph: Graph | ArrayLike, mixing: Literal["pairs", "metropolis"] = "pairs"):
+        super().__init__(mixing)
         self.graph = graph
 
     def pairs(self, n_networks: int, fusion_round: int = 0, random_state: RandomState = None) -> IntArray:  # noqa: D102
@@ -410,6 +537,36 @@ class GraphTopology(BaseTopology):
         return edges.ravel(), edges
 
 
+class AverageTopology(BaseTopology):
+    """All networks take the mean of all.
+
+    A server can do it: each network is sent to it once a round, and the mean comes back, as in federated averaging
+    (FedAvg).  Unlike pairs, it reaches the exact mean with any number of networks.
+
+    References
+    ----------
+    B. McMahan, E. Moore, D. Ramage, S. Hampson and B. Agüera y Arcas, "Communication-Efficient Learning of Deep
+    Networks from Decentralized Data", AISTATS 2017.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfusion.topology import AverageTopology
+    >>> AverageTopology().fuse(np.array([[1.0, 0.0], [4.0, 2.0], [4.0, 4.0]]), fusion_rate=0.5)
+    array([[3., 3.],
+           [3., 3.],
+           [3., 3.]])
+    """
+
+    by_server = True
+
+    def matrix(  # noqa: D102
+        self, n_networks: int, fusion_round: int = 0, random_state: RandomState = None
+    ) -> NDArray[np.float64]:
+        n_networks = check_integer("n_networks", n_networks, 1)
+        return np.full((n_networks, n_networks), 1 / n_networks)
+
+
 TOPOLOGIES = {
     "ring": RingTopology,
     "random": RandomTopology,
@@ -419,6 +576,7 @@ TOPOLOGIES = {
     "complete": CompleteTopology,
     "torus": TorusTopology,
     "exponential": ExponentialTopology,
+    "average": AverageTopology,
 }
 
 
@@ -426,16 +584,25 @@ def check_topology(topology: TopologyName | BaseTopology) -> BaseTopology:
     """Return a topology of one's own from a name or an instance, or raise ValueError or TypeError."""
     if isinstance(topology, str):
         return TOPOLOGIES[check_choice("topology", topology, TOPOLOGIES)]()
-    if isinstance(topology, type) or not hasattr(topology, "pairs"):
+    if isinstance(topology, type) or not _says_who_fuses(topology):
         raise TypeError(
             f"topology must be one of {', '.join(map(repr, TOPOLOGIES))} or a BaseTopology instance, got {topology!r}"
         )
     return clone(topology, safe=False)
 
 
+def _says_who_fuses(topology):
+    """Whether it has pairs or a matrix of its own."""
+    own = [getattr(type(topology), name, None) for name in ("pairs", "matrix")]
+    return any(
+        method not in (None, of_base)
+        for method, of_base in zip(own, (BaseTopology.pairs, BaseTopology.matrix), strict=True)
+    )
+
+
 def check_suits(topology, n_networks, fusion_round=0):
-    """Raise what a topology's round would raise, or ValueError if its pairs are none of so many networks.
+    """Raise what a topology's round would raise, or ValueError if it is none of so many networks.
 
     A copy of the topology is asked, so that one that keeps track of its rounds does not count this one.
     """
-    check_pairs(clone(topology, safe=False).pairs(n_networks, fusion_round, np.random.RandomState(0)), n_networks)
+    round_of(clone(topology, safe=False), n_networks, fusion_round, np.random.RandomState(0))

@@ -523,14 +523,6 @@ def test_round_and_random_state_reach_pairs():
         np.testing.assert_array_equal(weights, expected)
 
 
-def test_a_subclass_without_pairs_cannot_be_made():
-    class Unfinished(BaseTopology):
-        pass
-
-    with pytest.raises(TypeError, match="abstract"):
-        Unfinished()
-
-
 @pytest.mark.parametrize("use", ["fuse", "mixing_matrix"])
 def test_indices_out_of_range_from_a_subclass_are_named(use):
     topology = FixedTopology([(0, 1), (1, 3)])

@@ -6,7 +6,8 @@ import joblib
 
 from skfusion._training.local_engine import LocalEngine
 from skfusion._training.remote_engine import RemoteEngine
-from skfusion._typing import FloatArray, IntArray
+from skfusion._typing import FloatArray
+from skfusion.fusion import MatrixRound, PairRound
 
 # Rows times parameters below which threads cost more than they gain: in a round, and in all of a fit.
 _PARALLEL_ROUND = 1e7
@@ -37,12 +38,12 @@ class Engine(Protocol):
             and the learning rates are those of the next epoch.
         """
 
-    def fuse(self, pairs: IntArray, spread: FloatArray | None = None) -> None:
-        """Fuse pairs of peers, one after another.
+    def fuse(self, fusion_round: PairRound | MatrixRound, spread: FloatArray | None = None) -> None:
+        """Fuse the peers.
 
         Parameters
         ----------
-        pairs : int32 ndarray of shape (n_pairs, 2)
+        fusion_round : PairRound or MatrixRound
         spread : ndarray of shape (n_blocks, 2) or None
             Where given, it becomes for each block of columns the weights' squared spread before and after.
         """

@@ -5,7 +5,6 @@ import threading
 import joblib
 import numpy as np
 
-from skfusion import _kernels
 from skfusion._ownership import largest_first
 from skfusion._training.peers import Bundle
 
@@ -106,11 +105,12 @@ class LocalEngine:
 
         self._team.run(task)
 
-    def fuse(self, pairs, spread=None):
-        """Fuse pairs, each thread some of the columns: what becomes of a column depends on no other."""
-        rate, simultaneous = self._problem.settings.fusion_rate, self._problem.settings.fusion_rule == "simultaneous"
+    def fuse(self, fusion_round, spread=None):
+        """Fuse, each thread some of the columns."""
+        settings = self._problem.settings
 
         def task(worker):
-            _kernels.fuse(self._state.weights, pairs, rate, simultaneous, worker, len(self._bundles), spread)
+            share = worker, len(self._bundles)
+            fusion_round.fuse(self._state.weights, settings.fusion_rate, settings.fusion_rule, *share, spread)
 
         self._team.run(task)

@@ -13,7 +13,6 @@ from contextlib import suppress
 import joblib
 import numpy as np
 
-from skfusion import _kernels
 from skfusion._ownership import largest_first
 from skfusion._training.blas import one_blas_thread
 from skfusion._training.peers import Bundle
@@ -99,11 +98,10 @@ class RemoteEngine:
             numbers = [number for number, answer in zip(numbers, answers, strict=True) if answer is None]
             rows = {number: self._pack_rows(number) for number in numbers}
 
-    def fuse(self, pairs, spread=None):
-        """Fuse pairs, here."""
+    def fuse(self, fusion_round, spread=None):
+        """Fuse, here."""
         settings = self._problem.settings
-        simultaneous = settings.fusion_rule == "simultaneous"
-        _kernels.fuse(self._state.weights, pairs, settings.fusion_rate, simultaneous, spread=spread)
+        fusion_round.fuse(self._state.weights, settings.fusion_rate, settings.fusion_rule, spread=spread)
 
     def _pack_state(self, number):
         return pickle.dumps(self._state.take(self._bundles[number]))

@@ -8,7 +8,7 @@ import numpy as np
 from skfusion import _kernels
 from skfusion._training.blas import one_blas_thread
 from skfusion._training.stopping import Stopping
-from skfusion.fusion import check_pairs, count_fusions
+from skfusion.topology import round_of
 
 
 class Training:
@@ -84,7 +84,7 @@ class Training:
         began = time.perf_counter()
         state, progress = self.ensemble.state, self.ensemble.progress
         segments = self._segments()
-        n_fusions, (before, after) = self._train_and_fuse(segments)
+        n_sent, (before, after) = self._train_and_fuse(segments)
         progress.epoch += 1
         progress.step += int(self.problem.n_steps.max())
         record = {
@@ -94,7 +94,7 @@ class Training:
             "fusion_rounds": sum(fuses for _, _, fuses in segments),
             "disagreement_before_fusion": before,
             "disagreement_after_fusion": after,
-            "numbers_sent": (n_fusions * self.problem.network.n_parameters).tolist(),
+            "numbers_sent": (n_sent * self.problem.network.n_parameters).tolist(),
             "seconds": time.perf_counter() - began,
         }
         self._stopping.examine(self.ensemble, record)
@@ -104,7 +104,7 @@ class Training:
             print(f"Epoch {record['epoch']}, loss = {record['loss']:.8f}{score}")
 
     def _train_and_fuse(self, segments):
-        """Return how often each peer fused, and the disagreement before and after the last round.
+        """Return how often each peer's network was sent, and the disagreement before and after the last round.
 
         Raises
         ------
@@ -112,7 +112,7 @@ class Training:
             If a peer's weights or loss are not finite.
         """
         state, n_networks = self.ensemble.state, self.problem.n_networks
-        n_fusions = np.zeros(n_networks, np.int64)
+        n_sent = np.zeros(n_networks, np.int64)
         last_round = max((k for k, (_, _, fuses) in enumerate(segments) if fuses), default=None)
         spread = np.empty((_kernels.n_blocks(state.weights), 2))
         state.losses[:] = 0
@@ -120,10 +120,10 @@ class Training:
             self._engine.train(start, stop, k == len(segments) - 1)
             self._check_finite(state.losses)
             if fuses:
-                n_fusions += self._fuse(spread if k == last_round else None)
+                n_sent += self._fuse(spread if k == last_round else None)
         if last_round is None:
-            return n_fusions, [_kernels.disagreement(state.weights)] * 2
-        return n_fusions, np.sqrt(spread.sum(axis=0) / n_networks).tolist()
+            return n_sent, [_kernels.disagreement(state.weights)] * 2
+        return n_sent, np.sqrt(spread.sum(axis=0) / n_networks).tolist()
 
     def _segments(self):
         """Return the steps between fusion rounds: (start, stop, whether a round follows)."""
@@ -140,13 +140,12 @@ class Training:
         return fused if end == n_steps else [*fused, (end, n_steps, False)]
 
     def _fuse(self, spread):
-        """One fusion round, which measures the spread of the weights where asked to; returns how often each fused."""
+        """One fusion round, which measures the spread of the weights where asked to; returns how often each is sent."""
         progress, n_networks = self.ensemble.progress, self.problem.n_networks
-        pairs = self.problem.topology.pairs(n_networks, progress.fusion_round, progress.topology_rng)
-        pairs = check_pairs(pairs, n_networks)
-        self._engine.fuse(pairs, spread)
+        fusion_round = round_of(self.problem.topology, n_networks, progress.fusion_round, progress.topology_rng)
+        self._engine.fuse(fusion_round, spread)
         progress.fusion_round += 1
-        return count_fusions(pairs, n_networks)
+        return fusion_round.networks_sent()
 
     def _check_finite(self, losses):
         if np.isfinite(losses).all():

@@ -10,8 +10,8 @@ from sklearn.utils import check_random_state
 from skfusion._base import BaseFusedMLP
 from skfusion._typing import FloatArray, FusionRule, IntArray, RandomState, TopologyName
 from skfusion.display._common import check_estimator, count_in_integers, pyplot, two_axes
-from skfusion.fusion import check_pairs
-from skfusion.topology import BaseTopology, check_topology
+from skfusion.fusion import MatrixRound
+from skfusion.topology import BaseTopology, check_topology, round_of
 
 if TYPE_CHECKING:
     from matplotlib.colorbar import Colorbar
@@ -39,6 +39,8 @@ class TopologyDisplay:
         Ordered pairs of peers, in the order in which they fuse.
     mixing_matrix : ndarray of shape (n_networks, n_networks)
         For each peer after the round (row) the share of each peer before it (column).
+    at_once : bool, default=False
+        Whether there is no order, as all peers mix at once: the second of each pair takes a share of the first.
 
     Attributes
     ----------
@@ -74,9 +76,10 @@ class TopologyDisplay:
     im_: AxesImage
     colorbar_: Colorbar
 
-    def __init__(self, *, pairs: IntArray, mixing_matrix: FloatArray):
+    def __init__(self, *, pairs: IntArray, mixing_matrix: FloatArray, at_once: bool = False):
         self.pairs = pairs
         self.mixing_matrix = mixing_matrix
+        self.at_once = at_once
 
     @classmethod
     def from_estimator(
@@ -177,8 +180,10 @@ class TopologyDisplay:
         # The graph and the matrix are to show the same draw.
         seed = check_random_state(random_state).randint(np.iinfo(np.int32).max)
         matrix = topology.mixing_matrix(n_networks, fusion_rate, rule, fusion_round, seed)
-        pairs = check_pairs(topology.pairs(n_networks, fusion_round, seed), n_networks)
-        return cls(pairs=pairs, mixing_matrix=matrix).plot(ax, arrow_kw=arrow_kw, im_kw=im_kw)
+        drawn = round_of(topology, n_networks, fusion_round, seed)
+        at_once = isinstance(drawn, MatrixRound)
+        display = cls(pairs=drawn.edges() if at_once else drawn.pairs, mixing_matrix=matrix, at_once=at_once)
+        return display.plot(ax, arrow_kw=arrow_kw, im_kw=im_kw)
 
     def plot(
         self, ax: TwoAxes | None = None, *, arrow_kw: Keywords | None = None, im_kw: Keywords | None = None
@@ -216,14 +221,17 @@ class TopologyDisplay:
         angles = np.pi / 2 - 2 * np.pi * np.arange(n_networks) / n_networks
         places = np.column_stack([np.cos(angles), np.sin(angles)])
         tails, shafts = _shafts(places, self.pairs)
-        many = len(self.pairs) > _MOST_NUMBERED_PAIRS
+        many = self.at_once or len(self.pairs) > _MOST_NUMBERED_PAIRS
         self.arrows_ = self._plot_arrows(ax, plt, tails, shafts, {"width": 0.01 if many else 0.015} | (arrow_kw or {}))
         ax.scatter(*places.T, s=np.clip(500 / n_networks, 1, 60), color="0.2", linewidth=0, zorder=3)
         for peer in range(0, n_networks, -(-n_networks // _MOST_NUMBERED_PEERS)):
             ax.text(*places[peer] * 1.16, peer, ha="center", va="center", weight="bold")
         self.order_texts_ = [] if many else _number(ax, self.pairs, places, tails, shafts)
         ax.set(xlim=(-1.4, 1.4), ylim=(-1.4, 1.4), aspect="equal")
-        ax.set_title("pairs of a round, first (light) to last (dark)" if many else "pairs of a round, in order")
+        if self.at_once:
+            ax.set_title("who takes a share of whom, all at once")
+        else:
+            ax.set_title("pairs of a round, first (light) to last (dark)" if many else "pairs of a round, in order")
         ax.axis("off")
 
     def _plot_arrows(self, ax, plt, tails, shafts, arrow_kw):
@@ -231,7 +239,8 @@ class TopologyDisplay:
         dark_half = plt.matplotlib.colors.ListedColormap(plt.get_cmap("Blues")(np.linspace(0.45, 1, 256)))
         scale = dict(angles="xy", scale_units="xy", scale=1, units="inches", headwidth=6, headlength=8)
         color = dict(cmap=dark_half, alpha=np.clip(500 / max(len(orders), 1), 0.05, 1))
-        return ax.quiver(*tails[orders].T, *shafts[orders].T, orders + 1, **scale | color | arrow_kw)
+        shades = np.ones_like(orders) if self.at_once else orders + 1
+        return ax.quiver(*tails[orders].T, *shafts[orders].T, shades, **scale | color | arrow_kw)
 
     def _plot_matrix(self, ax, im_kw):
         matrix = self.mixing_matrix
