@@ -39,7 +39,7 @@ from skfusion._typing import (
     TopologyName,
 )
 from skfusion.partition import BasePartitioner, check_partitioner, divide
-from skfusion.topology import BaseTopology, check_suits
+from skfusion.topology import BaseTopology, check_suits, with_edges_alone
 
 _Method = TypeVar("_Method", bound=Callable)
 # Typed, as scikit-learn's is not: fit would lose its own hints.
@@ -407,24 +407,24 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
     @property
     def peers_(self) -> list[MLPClassifier] | list[MLPRegressor]:
         """Each peer as a fitted MLPClassifier, or in regression MLPRegressor, a copy."""
-        return [self._as_mlp(peer) for peer in range(len(self.weights_))]
+        return self._as_mlps(range(len(self.weights_)))
 
     @property
     def consensus_(self) -> MLPClassifier | MLPRegressor:
         """The consensus as a fitted MLPClassifier, or in regression MLPRegressor, a copy."""
-        return self._as_mlp("consensus")
+        return self._as_mlps(["consensus"])[0]
 
-    def _as_mlp(self, prediction):
+    def _as_mlps(self, predictions):
+        ensemble = self._fitted()
         names = (
             "solver learning_rate learning_rate_init power_t momentum nesterovs_momentum beta_1 beta_2 epsilon alpha "
             "batch_size max_iter tol n_iter_no_change shuffle random_state"
         )
-        params = {name: getattr(self, name) for name in names.split()}
-        mlp = self._fitted().as_mlp(prediction, params)
-        mlp.n_iter_ = self.n_iter_
+        blank = ensemble.blank_mlp({name: getattr(self, name) for name in names.split()})
+        blank.n_iter_ = self.n_iter_
         if hasattr(self, "feature_names_in_"):
-            mlp.feature_names_in_ = self.feature_names_in_
-        return mlp
+            blank.feature_names_in_ = self.feature_names_in_
+        return [ensemble.as_mlp(prediction, blank) for prediction in predictions]
 
     def _fitted(self):
         check_is_fitted(self)
@@ -504,6 +504,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         check_prediction(settings.prediction, len(partition))
         if len(partition) > 1 and settings.fusion_rate > 0:
             check_suits(topology, len(partition), progress.fusion_round)
+        topology = with_edges_alone(topology)
         data = Data(rows.X, targets.values, targets.sample_weight, partition)
         held_out = None
         if settings.early_stopping:

@@ -1,5 +1,6 @@
 """Fusion topologies: who fuses with whom in a round, in pairs (Algorithms 2 to 4, and others) or all at once."""
 
+import copy
 from math import isqrt
 from typing import Literal
 
@@ -528,13 +529,19 @@ class GraphTopology(_GraphOfNetworks):
 
     def _nodes_and_edges(self):
         if hasattr(self.graph, "edges"):
-            return self.graph.nodes(), list(self.graph.edges())
+            graph = copy.copy(self.graph)  # since networkx keeps views that were asked for in the graph
+            return graph.nodes(), list(graph.edges())
         edges = np.array(self.graph, dtype=object)
         if edges.size and (edges.ndim != 2 or edges.shape[1] != 2):
             raise ValueError(
                 f"graph must be a networkx graph or a list of edges such as [(0, 1), (1, 2)], got {self.graph!r}"
             )
         return edges.ravel(), edges
+
+    def __getstate__(self):
+        # A networkx graph keeps views of itself that were asked for, and skops follows them without end; a copy has none.
+        graph = self.graph.copy() if hasattr(self.graph, "edges") else self.graph
+        return super().__getstate__() | {"graph": graph}
 
 
 class AverageTopology(BaseTopology):
@@ -606,3 +613,10 @@ def check_suits(topology, n_networks, fusion_round=0):
     A copy of the topology is asked, so that one that keeps track of its rounds does not count this one.
     """
     round_of(clone(topology, safe=False), n_networks, fusion_round, np.random.RandomState(0))
+
+
+def with_edges_alone(topology):
+    """Leave of a networkx graph its edges, as a list, so that what is fitted needs no networkx; returns the topology."""
+    if isinstance(topology, GraphTopology) and hasattr(topology.graph, "edges"):
+        topology.set_params(graph=[(int(first), int(second)) for first, second in topology.graph.edges()])
+    return topology
