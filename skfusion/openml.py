@@ -10,6 +10,7 @@ from typing import Any, Literal, overload
 
 import numpy as np
 from sklearn.base import BaseEstimator, clone
+from sklearn.compose import make_column_selector
 
 try:
     import openml
@@ -147,8 +148,16 @@ def flow_to_model(flow: OpenMLFlow) -> BaseEstimator:
     return _Extension().flow_to_model(flow)
 
 
+# How the client marks what it has turned into JSON, and such marks of what it keeps beside a component.
+_KIND = "oml-python:serialized_object"
+_STEP_OF_A_NAME = "composition_step_constant"  # "passthrough" or "drop"
+_STEPS = ("component_reference", _STEP_OF_A_NAME)
+
+
 class _Extension(SklearnExtension):
-    """The client's own extension, with strategies as components and class probabilities in the task's order."""
+    """The client's own extension, but strategies are components, column selectors are stored as splitters are, and
+    class probabilities are in the task's order.
+    """
 
     def is_estimator(self, model):
         """Whether an object becomes a flow: a strategy does too, which has parameters but no ``fit``."""
@@ -168,8 +177,18 @@ class _Extension(SklearnExtension):
                 raise
             raise TypeError(
                 f"OpenML cannot store {o!r}, a {type(o).__name__}: write a string, a number, a list of these or an "
-                "estimator instead, and for columns by their type openml.extensions.sklearn.cat or cont"
+                "estimator instead, and for columns by their type a make_column_selector"
             ) from None
+
+    def _is_cross_validator(self, o):
+        """Whether an object is stored as its class and the arguments that made it."""
+        return super()._is_cross_validator(o) or isinstance(o, make_column_selector)
+
+    def _serialize_cross_validator(self, o):
+        if isinstance(o, make_column_selector):
+            o = copy.copy(o)
+            o.dtype_include, o.dtype_exclude = _dtype_names(o.dtype_include), _dtype_names(o.dtype_exclude)
+        return super()._serialize_cross_validator(o)
 
     def _serialize_model(self, model):
         _check_version(type(model))
@@ -191,11 +210,13 @@ class _Extension(SklearnExtension):
                     )
 
     def _deserialize_sklearn(self, o, *args, **kwargs):
-        if isinstance(o, _Text):
-            return str(o)
-        if isinstance(o, str):
+        if isinstance(o, str) and not isinstance(o, _Text):
             with contextlib.suppress(json.JSONDecodeError):
                 o = _mark_texts(json.loads(o))
+        if isinstance(o, _Text):
+            return str(o)
+        if isinstance(o, dict) and o.get(_KIND) == _STEP_OF_A_NAME:  # beside which the client leaves columns as JSON
+            o = o | {"value": super()._deserialize_sklearn(o["value"])}
         return super()._deserialize_sklearn(o, *args, **kwargs)
 
     def _deserialize_model(self, flow, *args, **kwargs):
@@ -216,7 +237,9 @@ def _mark_texts(value):
         return _Text(value)
     if isinstance(value, list):
         return [_mark_texts(item) for item in value]
-    if isinstance(value, dict) and "oml-python:serialized_object" not in value:
+    if isinstance(value, dict) and value.get(_KIND) in _STEPS:  # whose columns may have names like JSON
+        return value | {"value": _mark_texts(value["value"])}
+    if isinstance(value, dict) and _KIND not in value:
         return {_Text(name): _mark_texts(item) for name, item in value.items()}
     return value
 
@@ -230,6 +253,20 @@ def _as_written(value, default=None):
     if isinstance(value, list):
         return [tuple(item) if isinstance(item, list) else _as_written(item) for item in value]
     return value
+
+
+def _dtype_names(dtypes):
+    """Column types as pandas names them, which selects the same columns as the types do, and is JSON."""
+    if dtypes is None or isinstance(dtypes, str):
+        return dtypes
+    if isinstance(dtypes, (list, tuple, set)):
+        return [_dtype_names(dtype) for dtype in dtypes]
+    if dtypes is object or (isinstance(dtypes, type) and issubclass(dtypes, (np.generic, bool, int, float, str))):
+        return dtypes.__name__
+    raise TypeError(
+        f"OpenML cannot store the dtype {dtypes!r} of a make_column_selector: write its name, such as 'category' or "
+        "'float32'"
+    )
 
 
 def _grid_items(model):

@@ -281,8 +281,19 @@ class DirichletPartitioner(_AssigningPartitioner):
     alpha : float, default=0.5
         Concentration, positive: the smaller, the fewer classes a peer sees; towards infinity all see the same mix.
 
+    Notes
+    -----
+    Yurochkin et al. draw, for each class, the proportions in which its rows go to the peers, as here; so the peers differ
+    in size too.  (Their code besides leaves a peer out once it has an even share of all rows; here none is.)  Often cited
+    for this, Hsu et al. draw the other way round: for each peer the proportions of its classes, from a law around those
+    of the whole, and as many rows for each peer.  As one class runs out before another, that divides all rows only if
+    peers who come later depart from what was drawn for them, and it is not offered here.
+
     References
     ----------
+    M. Yurochkin, M. Agarwal, S. Ghosh, K. Greenewald, T. N. Hoang and Y. Khazaeni, "Bayesian Nonparametric Federated
+    Learning of Neural Networks", ICML 2019.
+
     T.-M. H. Hsu, H. Qi and M. Brown, "Measuring the Effects of Non-Identical Data Distribution for Federated Visual
     Classification", 2019.
 

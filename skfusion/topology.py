@@ -1,6 +1,5 @@
 """Fusion topologies: who fuses with whom in a round, in pairs (Algorithms 2 to 4, and others) or all at once."""
 
-import copy
 from math import isqrt
 from typing import Literal
 
@@ -529,8 +528,7 @@ class GraphTopology(_GraphOfNetworks):
 
     def _nodes_and_edges(self):
         if hasattr(self.graph, "edges"):
-            graph = copy.copy(self.graph)  # since networkx keeps views that were asked for in the graph
-            return graph.nodes(), list(graph.edges())
+            return self.graph.nodes(), list(self.graph.edges())
         edges = np.array(self.graph, dtype=object)
         if edges.size and (edges.ndim != 2 or edges.shape[1] != 2):
             raise ValueError(

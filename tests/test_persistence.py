@@ -24,7 +24,7 @@ from sklearn.preprocessing import StandardScaler
 
 from skfusion import FusedMLPClassifier
 from skfusion.partition import DirichletPartitioner, PredefinedPartitioner
-from skfusion.topology import HypercubeTopology, RandomTopology, RingTopology
+from skfusion.topology import GraphTopology, HypercubeTopology, RandomTopology, RingTopology
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -145,6 +145,20 @@ def test_skops_restores_a_pipeline_that_predicts_and_learns_on_bit_for_bit(strat
     for each in (loaded, fitted):
         each.set_params(fusedmlpclassifier__warm_start=True).fit(framed(RAW), y)
     np.testing.assert_array_equal(loaded[-1].weights_, fitted[-1].weights_)
+
+
+@pytest.mark.parametrize("kind", ["Graph", "DiGraph", "MultiGraph", "MultiDiGraph"])
+def test_skops_restores_what_fused_along_a_networkx_graph(kind, tmp_path):
+    graph = getattr(pytest.importorskip("networkx"), kind)([(0, 1), (1, 2), (2, 0)])
+    assert len(graph.edges) == len(graph.nodes) == 3  # whoever looks at a graph has it keep views of itself
+    fitted = model(topology=GraphTopology(graph)).fit(X, Y)
+    untrusted, loaded = by_skops(fitted, tmp_path / "model.skops")
+    assert all(name.startswith(("skfusion.", "networkx.", "numpy.random.")) for name in untrusted)
+    assert sorted(loaded.topology.graph.edges()) == sorted(graph.edges())
+    assert loaded.topology_.graph == list(graph.edges())
+    for each in (loaded, fitted):
+        each.partial_fit(X, Y)
+    np.testing.assert_array_equal(loaded.weights_, fitted.weights_)
 
 
 def test_skops_loads_peers_and_consensus_without_trusting_anything(tmp_path):

@@ -367,6 +367,19 @@ def test_what_is_no_graph_of_the_networks_is_refused(graph, match):
         GraphTopology(graph).pairs(4)
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("kind", [nx.Graph, nx.DiGraph, nx.MultiGraph, nx.MultiDiGraph])
+def test_what_is_fitted_keeps_the_edges_of_a_graph_alone(kind):
+    graph = kind([(np.int64(first), second) for first, second in EDGES])
+    fitted = FusedMLPClassifier((3,), n_networks=4, max_iter=1, topology=GraphTopology(graph))
+    fitted.fit(np.eye(4), [0, 1, 0, 1])
+    assert fitted.topology.graph is graph
+    assert fitted.topology_.graph == list(graph.edges())
+    assert {type(node) for edge in fitted.topology_.graph for node in edge} == {int}
+    with_edges = FusedMLPClassifier((3,), n_networks=4, max_iter=1, topology=GraphTopology(EDGES))
+    assert with_edges.fit(np.eye(4), [0, 1, 0, 1]).topology_.graph == EDGES
+
+
 RING = [(0, 1), (1, 2), (2, 3), (3, 0)]
 
 
