@@ -14,15 +14,13 @@ has saved, and fuses them with its own.  Soon both recognise all ten digits.
 # which both draw the same initial weights.  ``save_weights`` gives a file its name only once it is
 # whole, so a site can wait for the other's file to appear.
 
-import json
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+from joblib import Parallel, delayed
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
@@ -34,7 +32,7 @@ DIGITS = (range(5), range(5, 10))
 
 
 def run_site(site, folder):
-    """Train on the rows of one site, and print its accuracy on each site's digits after each round."""
+    """Train on the rows of one site, and return its accuracy on each site's digits after each round."""
     X, y = load_digits(return_X_y=True)
     X, X_test, y, y_test = train_test_split(X / 16, y, test_size=0.25, stratify=y, random_state=0)
     own = np.isin(y, DIGITS[site])
@@ -49,7 +47,7 @@ def run_site(site, folder):
                 exchange(fused, site, folder, fusion_round)
             tests = [np.isin(y_test, digits) for digits in DIGITS]
             scores[name].append([model.score(X_test[test], y_test[test]) for test in tests])
-    print(json.dumps(scores))
+    return {name: np.array(rounds) for name, rounds in scores.items()}
 
 
 def exchange(model, site, folder, fusion_round):
@@ -71,20 +69,13 @@ def wait_for(file, seconds=60):
         time.sleep(0.005)
 
 
-if sys.argv[1:2] == ["--site"]:
-    run_site(int(sys.argv[2]), Path(sys.argv[3]))
-    sys.exit()
-
 # %%
 # Two processes
 # -------------
-# This script starts itself twice, once as each site.
+# joblib starts two processes, one for each site.  Nothing but the folder is common to them.
 
 with tempfile.TemporaryDirectory() as folder:
-    commands = [[sys.executable, sys.argv[0], "--site", str(site), folder] for site in (0, 1)]
-    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for command in commands]
-    printed = [process.communicate()[0] for process in processes]
-results = [{name: np.array(scores) for name, scores in json.loads(text).items()} for text in printed]
+    results = Parallel(n_jobs=2, batch_size=1)(delayed(run_site)(site, Path(folder)) for site in (0, 1))
 
 # %%
 # What they learned

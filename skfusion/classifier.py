@@ -135,7 +135,7 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
     intercepts_ : list of ndarray of shape (fan_out,)
         Intercepts of the consensus.
     peers_ : list of MLPClassifier
-        Each peer as a fitted MLPClassifier.
+        Each peer as a fitted MLPClassifier: copies, made anew whenever they are asked for.
     consensus_ : MLPClassifier
         The consensus as a fitted MLPClassifier, whose losses are ``loss_curve_``.
     partition_ : list of int ndarray

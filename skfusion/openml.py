@@ -148,16 +148,14 @@ def flow_to_model(flow: OpenMLFlow) -> BaseEstimator:
     return _Extension().flow_to_model(flow)
 
 
-# How the client marks what it has turned into JSON, and such marks of what it keeps beside a component.
+# How the client marks what it has turned into JSON; the marks of a step, a component with its name and its columns.
 _KIND = "oml-python:serialized_object"
 _STEP_OF_A_NAME = "composition_step_constant"  # "passthrough" or "drop"
 _STEPS = ("component_reference", _STEP_OF_A_NAME)
 
 
 class _Extension(SklearnExtension):
-    """The client's own extension, but strategies are components, column selectors are stored as splitters are, and
-    class probabilities are in the task's order.
-    """
+    """The client's own extension, with strategies, column selectors, and class probabilities in the task's order."""
 
     def is_estimator(self, model):
         """Whether an object becomes a flow: a strategy does too, which has parameters but no ``fit``."""

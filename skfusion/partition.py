@@ -283,11 +283,11 @@ class DirichletPartitioner(_AssigningPartitioner):
 
     Notes
     -----
-    Yurochkin et al. draw, for each class, the proportions in which its rows go to the peers, as here; so the peers differ
-    in size too.  (Their code besides leaves a peer out once it has an even share of all rows; here none is.)  Often cited
-    for this, Hsu et al. draw the other way round: for each peer the proportions of its classes, from a law around those
-    of the whole, and as many rows for each peer.  As one class runs out before another, that divides all rows only if
-    peers who come later depart from what was drawn for them, and it is not offered here.
+    As in Yurochkin et al., the proportions in which a class's rows go to the peers are drawn for each class, so that
+    peers differ in size too.  (Their code besides passes over a peer that has its even share of all rows.)  Hsu et al.,
+    often cited for this, draw the other way round: for each peer the proportions of its classes, around those of the
+    whole, and as many rows for each.  That divides all rows only if peers depart from what was drawn for them once a
+    class runs out, and is not offered here.
 
     References
     ----------

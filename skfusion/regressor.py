@@ -114,7 +114,7 @@ class FusedMLPRegressor(MultiOutputMixin, RegressorMixin, BaseFusedMLP):
     intercepts_ : list of ndarray of shape (fan_out,)
         Intercepts of the consensus.
     peers_ : list of MLPRegressor
-        Each peer as a fitted MLPRegressor.
+        Each peer as a fitted MLPRegressor: copies, made anew whenever they are asked for.
     consensus_ : MLPRegressor
         The consensus as a fitted MLPRegressor, whose losses are ``loss_curve_``.
     partition_ : list of int ndarray

@@ -537,7 +537,7 @@ class GraphTopology(_GraphOfNetworks):
         return edges.ravel(), edges
 
     def __getstate__(self):
-        # A networkx graph keeps views of itself that were asked for, and skops follows them without end; a copy has none.
+        # A networkx graph keeps views of itself once asked for, and skops follows them without end; a copy has none.
         graph = self.graph.copy() if hasattr(self.graph, "edges") else self.graph
         return super().__getstate__() | {"graph": graph}
 
@@ -614,7 +614,7 @@ def check_suits(topology, n_networks, fusion_round=0):
 
 
 def with_edges_alone(topology):
-    """Leave of a networkx graph its edges, as a list, so that what is fitted needs no networkx; returns the topology."""
+    """Leave a list of its edges of a topology's networkx graph, so that what is fitted needs no networkx."""
     if isinstance(topology, GraphTopology) and hasattr(topology.graph, "edges"):
         topology.set_params(graph=[(int(first), int(second)) for first, second in topology.graph.edges()])
     return topology

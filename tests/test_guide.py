@@ -44,3 +44,24 @@ def test_tables_of_topologies_are_those_of_the_example(tmp_path, monkeypatch, ca
     page = (ROOT / "docs" / "guide" / "topologies.md").read_text()
     for size, table in tables:
         assert f"### {size}\n\n{table}" in page
+
+
+def test_errors_of_sites_are_those_of_the_example(tmp_path, monkeypatch, capsys):
+    mpl.use("agg")
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path(str(ROOT / "examples" / "plot_sites.py"))
+    page = (ROOT / "docs" / "guide" / "sites.md").read_text()
+    printed, written = (errors_of_sites(text) for text in (capsys.readouterr().out, page))
+    assert len(written) == 6
+    assert printed == {row: pytest.approx(errors, abs=1.5) for row, errors in written.items()}  # two of a site's rows
+
+
+def errors_of_sites(text):
+    """Errors in the tables of a text, by table and row."""
+    errors, table = {}, None
+    for first, *cells in (line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")):
+        if first.startswith("test error"):
+            table = first
+        elif table and "---" not in first:
+            errors[table, first] = [float(cell) for cell in cells]
+    return errors
