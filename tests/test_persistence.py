@@ -18,11 +18,11 @@ from sklearn.base import clone
 from sklearn.datasets import load_iris
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import StratifiedKFold
-from sklearn.neural_network import MLPClassifier
+from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skfusion import FusedMLPClassifier
+from skfusion import FusedMLPClassifier, FusedMLPRegressor
 from skfusion.partition import DirichletPartitioner, PredefinedPartitioner
 from skfusion.topology import GraphTopology, HypercubeTopology, RandomTopology, RingTopology
 
@@ -102,6 +102,17 @@ def test_a_pipeline_trained_in_float64_takes_float32_rows_in_onnx(activation):
     predicted, scores = in_onnx(make_pipeline(scaler, fitted.consensus_), RAW.astype(np.float32))
     np.testing.assert_array_equal(predicted, fitted.predict(X))
     np.testing.assert_allclose(scores, fitted.predict_proba(X), rtol=0, atol=1e-6)
+
+
+def test_several_outputs_of_a_regressor_come_flat_from_onnx_as_those_of_a_stock_one():
+    to_onnx, runtime = pytest.importorskip("skl2onnx").to_onnx, pytest.importorskip("onnxruntime")
+    rows, numbers = X[:, :2].astype(np.float32), X[:, 2:]
+    params = {"hidden_layer_sizes": (4,), "max_iter": 5, "random_state": 0}
+    fused = FusedMLPRegressor(n_networks=2, **params).fit(rows, numbers)
+    for mlp in (fused.consensus_, MLPRegressor(**params).fit(rows, numbers)):
+        session = runtime.InferenceSession(to_onnx(mlp, rows[:1]).SerializeToString())
+        (answer,) = session.run(None, {"X": rows})
+        np.testing.assert_allclose(answer.reshape(len(rows), -1), mlp.predict(rows), rtol=0, atol=1e-6)
 
 
 # skops
