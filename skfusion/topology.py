@@ -79,7 +79,7 @@ class BaseTopology(BaseEstimator):
     def matrix(
         self, n_networks: int, fusion_round: int = 0, random_state: RandomState = None
     ) -> NDArray[np.float64] | None:
-        """Shares by which all networks of a round mix at once.
+        """Return the shares by which all networks of a round mix at once.
 
         With these shares W and the fusion rate F, the round is (1 - 2 F) I + 2 F W: W itself at F = 0.5, nothing at
         F = 0.  There is no order, and so no rule.  In an element's mean, weights that are exactly 0 count for
