@@ -45,7 +45,7 @@ sklearn.set_config(enable_metadata_routing=True)
 
 def make_model(**params):
     """Return a pipeline whose peers get the hospitals' rows."""
-    peers = FusedMLPClassifier((20,), alpha=0.01, max_iter=50, tol=0, random_state=0, **params)
+    peers = FusedMLPClassifier((20,), alpha=0.01, max_iter=50, n_iter_no_change=np.inf, random_state=0, **params)
     return make_pipeline(StandardScaler(), peers.set_fit_request(groups=True))
 
 

@@ -18,12 +18,14 @@ from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skfusion import _weights_file
+from skfusion._checks import check_column, shown
 from skfusion._inputs import Rows, check_groups, check_sample_weight, check_weights
 from skfusion._ownership import Ownership, Peers
 from skfusion._parameters import check_parameters, check_prediction
 from skfusion._training.engine import engine_for
 from skfusion._training.ensemble import Ensemble, Progress
 from skfusion._training.network import Network
+from skfusion._training.outcome import Yardstick, exhausted
 from skfusion._training.problem import Data, Problem
 from skfusion._training.stopping import HeldOut, hold_out
 from skfusion._training.training import Training
@@ -213,6 +215,12 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         TypeError, ValueError
             If a parameter or the input is not as described, a peer would have no rows (which it may in a warm start),
             no groups reach ``fit`` where they are needed, or training diverges.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If ``max_iter`` is reached, or what was learned is hardly better than a constant answer; the warning says
+            what to change.
         """
         parameters = self._check_parameters()
         old = self._ensemble if parameters.warm_start and self.__sklearn_is_fitted__() else None
@@ -229,9 +237,10 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         else:
             _check_unchanged(old, problem)
             ensemble = old.restarted(problem.settings, progress)
-        engine = engine_for(problem, data, ensemble.state, problem.settings.max_iter)
+        yardstick = Yardstick(ensemble, data)
+        engine = engine_for(problem, data.sparsified(), ensemble.state, problem.settings.max_iter)
         training = Training(ensemble, problem, engine, held_out)
-        self._train(training, attributes, {"X": given, "y": y, "metadata": _metadata(sample_weight)})
+        self._train(training, yardstick, attributes, {"X": given, "y": y, "metadata": _metadata(sample_weight)})
         return self
 
     def _partial_fit(self, X, y, sample_weight, groups, classes=None):
@@ -251,8 +260,10 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         else:
             _check_unchanged(old, problem)
             ensemble = old.continued(problem.settings, progress)
-        training = Training(ensemble, problem, engine_for(problem, data, ensemble.state, n_epochs=1))
+        yardstick = Yardstick(ensemble, data)
+        training = Training(ensemble, problem, engine_for(problem, data.sparsified(), ensemble.state, n_epochs=1))
         training.one_epoch()
+        yardstick.judge(ensemble, n_epochs=1)
         self._publish(training, attributes)
         return self
 
@@ -464,6 +475,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
     # Input
 
     def _validate_rows(self, X, y, old, **y_options):
+        check_column("y", y)
         dtype = (np.float64, np.float32) if old is None else old.weights.dtype
         options = dict(accept_sparse="csr", dtype=dtype, order="C", reset=old is None)
         return validate_data(self, X, y, **options, **y_options)
@@ -521,7 +533,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
             "partitioner_": partitioner,
             "topology_": topology,
         }
-        return problem, data.sparsified(), held_out, attributes
+        return problem, data, held_out, attributes
 
     def _hold_out(self, data, fraction, rng):
         """Split each peer's rows into those to train on and those to validate on."""
@@ -532,22 +544,21 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
 
     # Training
 
-    def _train(self, training, attributes, given):
+    def _train(self, training, yardstick, attributes, given):
         """Train to the end, with callbacks, and set the fitted attributes."""
         max_iter = training.problem.settings.max_iter
         task = self._init_callback_context(task_name="fit", max_subtasks=max_iter)
         task.call_on_fit_task_begin(estimator=self, **given)
         epochs = _Epochs(self, training, attributes, task, given)
         outcome = training.run(epochs.begin, epochs.end)
+        complaint = yardstick.judge(training.ensemble, training.n_epochs)
         self._publish(training, attributes)
         if outcome == "interrupted":
             warnings.warn("Training interrupted by user; the peers keep what they have learned.", stacklevel=4)
         if outcome == "max_iter":
-            warnings.warn(
-                f"Maximum number of epochs (max_iter={max_iter}) reached and training has not converged yet.",
-                ConvergenceWarning,
-                stacklevel=4,
-            )
+            warnings.warn(exhausted(max_iter, complaint), ConvergenceWarning, stacklevel=4)
+        elif complaint is not None:
+            warnings.warn(f"Training {complaint}", ConvergenceWarning, stacklevel=4)
         task.call_on_fit_task_end(estimator=self, reconstruction_attributes={}, **given)
 
     def _publish(self, training, attributes):
@@ -594,7 +605,9 @@ def _check_unchanged(old, problem):
     kept = "since the peers' weights are kept"
     sizes, new_sizes = old.network.layer_sizes, problem.network.layer_sizes
     if sizes != new_sizes:
-        raise ValueError(f"hidden_layer_sizes must stay as it was, {sizes[1:-1]}, {kept}; got {new_sizes[1:-1]}")
+        raise ValueError(
+            f"hidden_layer_sizes must stay as it was, {shown(sizes[1:-1])}, {kept}; got {shown(new_sizes[1:-1])}"
+        )
     for parameter, was, is_now in (
         ("activation", old.network.activation, problem.network.activation),
         ("loss", old.network.output, problem.network.output),

@@ -1,8 +1,52 @@
 """Checks of arguments, with messages that name the parameter, the value and what would be right."""
 
+import re
 from numbers import Integral, Real
+from reprlib import Repr
 
 import numpy as np
+
+_MOST_CHARACTERS = 160
+_MOST_ITEMS = 10
+
+
+class _Shortened(Repr):
+    """``repr`` that leaves out most of what is long, before it is written."""
+
+    def __init__(self):
+        super().__init__()
+        self.maxlevel, self.maxstring, self.maxlong = 3, _MOST_CHARACTERS, _MOST_CHARACTERS
+        self.maxtuple = self.maxlist = self.maxset = self.maxfrozenset = self.maxdict = _MOST_ITEMS
+
+    def repr_instance(self, x, level):
+        with np.printoptions(threshold=_MOST_ITEMS, edgeitems=3):
+            return cut(repr(x))
+
+
+_SHORTENED = _Shortened()
+
+
+def shown(value):
+    """Return ``repr`` of a value for a message: on one line, and cut where it is long."""
+    return cut(_SHORTENED.repr(value))
+
+
+def cut(text):
+    """Return a text on one line, without its middle if it is long."""
+    text = re.sub(r"\s*\n\s*", " ", text)
+    if len(text) <= _MOST_CHARACTERS:
+        return text
+    half = (_MOST_CHARACTERS - 3) // 2
+    return f"{text[:half]}...{text[-half:]}"
+
+
+def check_column(name, value):
+    """Raise ValueError if ``value`` is the name of a column, rather than its values."""
+    if isinstance(value, str):
+        raise ValueError(
+            f"{name} must be an array with an entry for each row, got {shown(value)}; of a column pass the values, "
+            f"such as frame[{shown(value)}]"
+        )
 
 
 def is_integer(value):
@@ -14,9 +58,9 @@ def check_integer(name, value, minimum):
     """Return ``value`` as an int, at least ``minimum``, or raise TypeError or ValueError."""
     if not is_integer(value):
         limit = "" if minimum == -np.inf else f" of at least {minimum}"
-        raise TypeError(f"{name} must be an integer{limit}, got {value!r}")
+        raise TypeError(f"{name} must be an integer{limit}, got {shown(value)}")
     if value < minimum:
-        raise ValueError(f"{name} must be at least {minimum}, got {value!r}")
+        raise ValueError(f"{name} must be at least {minimum}, got {shown(value)}")
     return int(value)
 
 
@@ -24,25 +68,25 @@ def check_real(name, value, minimum=0.0, maximum=np.inf, *, open_minimum=False, 
     """Return ``value`` as a float within the bounds, or raise TypeError or ValueError."""
     interval = f"{'(' if open_minimum else '['}{minimum:g}, {maximum:g}{')' if open_maximum else ']'}"
     if not isinstance(value, Real) or isinstance(value, bool | np.bool_):
-        raise TypeError(f"{name} must be a number in {interval}, got {value!r}")
+        raise TypeError(f"{name} must be a number in {interval}, got {shown(value)}")
     above = value > minimum if open_minimum else value >= minimum
     below = value < maximum if open_maximum else value <= maximum
     if not (above and below):
-        raise ValueError(f"{name} must be in {interval}, got {value!r}")
+        raise ValueError(f"{name} must be in {interval}, got {shown(value)}")
     return float(value)
 
 
 def check_choice(name, value, choices):
     """Return ``value`` if it is one of ``choices``, or raise ValueError."""
     if not isinstance(value, str) or value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}; got {value!r}")
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}; got {shown(value)}")
     return value
 
 
 def check_flag(name, value):
     """Return ``value`` as a bool, or raise TypeError."""
     if not isinstance(value, bool | np.bool_):
-        raise TypeError(f"{name} must be True or False, got {value!r}")
+        raise TypeError(f"{name} must be True or False, got {shown(value)}")
     return bool(value)
 
 
@@ -51,7 +95,7 @@ def check_seed(name, value):
     if value is None or value is np.random or isinstance(value, np.random.RandomState):
         return value
     if not is_integer(value):
-        raise TypeError(f"{name} must be None, an integer or a numpy RandomState, got {value!r}")
+        raise TypeError(f"{name} must be None, an integer or a numpy RandomState, got {shown(value)}")
     if not 0 <= value < 2**32:
-        raise ValueError(f"{name} must be from 0 to {2**32 - 1}, got {value!r}")
+        raise ValueError(f"{name} must be from 0 to {2**32 - 1}, got {shown(value)}")
     return value

@@ -8,7 +8,7 @@ from scipy.sparse import csr_array, issparse
 from sklearn.utils import check_array
 from sklearn.utils.class_weight import compute_class_weight
 
-from skfusion._checks import check_real
+from skfusion._checks import check_column, check_real, cut, shown
 from skfusion._typing import FloatArray
 
 
@@ -69,7 +69,7 @@ class Rows:
 def check_classes(name, classes):
     """Return sorted classes if there are two at least, or raise ValueError."""
     if len(classes) < 2:
-        got = f"1 class: {classes.tolist()[0]!r}" if len(classes) else "none"
+        got = f"1 class: {shown(classes.tolist()[0])}" if len(classes) else "none"
         raise ValueError(f"{name} must have at least 2 classes, got {got}")
     return classes
 
@@ -79,7 +79,7 @@ def encode(y, classes):
     codes = np.searchsorted(classes, y)
     known = np.append(classes, classes[:1])[codes] == y
     if not known.all():
-        raise ValueError(f"y must have labels of {classes.tolist()!r} only, got {y[~known].tolist()[0]!r}")
+        raise ValueError(f"y must have labels of {shown(classes.tolist())} only, got {shown(y[~known].tolist()[0])}")
     return codes.astype(np.int32)
 
 
@@ -88,12 +88,12 @@ def check_numbers(y, dtype):
     if issparse(y):
         raise TypeError(f"y must be a dense array, got a {type(y).__name__}; pass y.toarray()")
     if y.dtype.kind in "SUmM":
-        raise ValueError(f"y must hold numbers, got {str(y.flat[0])!r}; FusedMLPClassifier takes labels")
+        raise ValueError(f"y must hold numbers, got {shown(str(y.flat[0]))}; FusedMLPClassifier takes labels")
     try:
         with np.errstate(over="ignore"):
             values = y.astype(dtype)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"y must hold numbers, got an array of {y.dtype}: {error}") from error
+        raise ValueError(f"y must hold numbers, got an array of {y.dtype}: {cut(str(error))}") from error
     if not np.isfinite(values).all():
         wrong = y[~np.isfinite(values)].flat[0]
         raise ValueError(f"y must hold finite numbers that {values.dtype}, X's dtype, can express; got {wrong}")
@@ -104,9 +104,10 @@ def check_groups(groups, n_samples):
     """Return groups as an array with one label per row, or raise ValueError; None stays None."""
     if groups is None:
         return None
+    check_column("groups", groups)
     array = np.asarray(groups)
     if array.shape != (n_samples,):
-        got = len(array) if array.ndim == 1 else f"shape {array.shape}"
+        got = len(array) if array.ndim == 1 else f"shape {array.shape}" if array.ndim else shown(groups)
         raise ValueError(f"groups must have one label for each of the {n_samples} rows, got {got}")
     right = "groups must be labels that can be sorted, such as numbers or strings, and none may be missing; got"
     try:
@@ -124,6 +125,7 @@ def check_sample_weight(sample_weight, n_samples):
     """Return weights of the rows as a float64 array, or raise ValueError; None stays None."""
     if sample_weight is None:
         return None
+    check_column("sample_weight", sample_weight)
     if isinstance(sample_weight, Number):
         sample_weight = np.full(n_samples, sample_weight)
     weight = check_array(sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight")
@@ -146,7 +148,7 @@ def relative_weight(sample_weight, class_weight, y, classes, dtype):
         by_class = compute_class_weight(class_weight, classes=weighted, y=y, sample_weight=sample_weight)
         of_rows = by_class[encode(y, weighted)]
         if not of_rows.any():
-            raise ValueError(f"class_weight must not be 0 for all classes of y, got {class_weight!r}")
+            raise ValueError(f"class_weight must not be 0 for all classes of y, got {shown(class_weight)}")
         weight = of_rows / of_rows.max() * (1 if weight is None else weight / weight.max())
     if weight is None:
         return None
@@ -158,9 +160,9 @@ def _check_class_weight(class_weight):
     """Raise TypeError or ValueError unless it is "balanced" or a dict of weights."""
     if isinstance(class_weight, dict):
         for name, weight in class_weight.items():
-            check_real(f"class_weight[{name!r}]", weight, open_maximum=True)
+            check_real(f"class_weight[{shown(name)}]", weight, open_maximum=True)
     elif not (isinstance(class_weight, str) and class_weight == "balanced"):
-        raise ValueError(f"class_weight must be a dict, 'balanced' or None, got {class_weight!r}")
+        raise ValueError(f"class_weight must be a dict, 'balanced' or None, got {shown(class_weight)}")
 
 
 def check_weights(weights, old):

@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 
+from skfusion._checks import shown
 from skfusion._inputs import check_groups
 from skfusion._typing import FloatArray, IntArray
 
@@ -214,7 +215,7 @@ def _warn_of_merger(ownership):
     more = f" and {len(own) - 2} more" if len(own) > 2 else ""
     warnings.warn(
         f"there are {len(np.unique(ownership.labels))} {kind} for n_networks={ownership.n_networks}, so that some are "
-        f"merged: peer {peer}, for one, has {own[0]!r}, {own[1]!r}{more} (ownership_ tells the rest); for a peer each "
-        f"set n_networks=None, or where some {kind} come in later portions of partial_fit only, to the number of all",
+        f"merged: peer {peer}, for one, has {shown(own[0])}, {shown(own[1])}{more} (ownership_ tells the rest); for a "
+        f"peer each set n_networks=None, or where some {kind} come in later portions of partial_fit only, to the number of all",
         stacklevel=2,
     )

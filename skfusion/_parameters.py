@@ -6,7 +6,7 @@ from numbers import Number, Real
 
 import numpy as np
 
-from skfusion._checks import check_choice, check_flag, check_integer, check_real, check_seed, is_integer
+from skfusion._checks import check_choice, check_flag, check_integer, check_real, check_seed, is_integer, shown
 from skfusion._training.network import ACTIVATIONS
 from skfusion._training.problem import Settings
 from skfusion._typing import RandomState
@@ -108,7 +108,7 @@ def _batch_size(batch_size):
     if not isinstance(batch_size, str):
         return check_integer("batch_size", batch_size, 1)
     if batch_size != "auto":
-        raise TypeError(f"batch_size must be 'auto' or an integer of at least 1, got {batch_size!r}")
+        raise TypeError(f"batch_size must be 'auto' or an integer of at least 1, got {shown(batch_size)}")
     return _AUTO_BATCH_SIZE
 
 
@@ -117,12 +117,14 @@ def _hidden_layer_sizes(hidden_layer_sizes):
     one = isinstance(hidden_layer_sizes, Number)
     several = isinstance(hidden_layer_sizes, Sequence | np.ndarray) and not isinstance(hidden_layer_sizes, str | bytes)
     if not (one or several):
-        raise TypeError(f"hidden_layer_sizes must be an integer or a sequence of integers, got {hidden_layer_sizes!r}")
+        raise TypeError(
+            f"hidden_layer_sizes must be an integer or a sequence of integers, got {shown(hidden_layer_sizes)}"
+        )
     try:
         sizes = [hidden_layer_sizes] if one else hidden_layer_sizes
         return tuple(check_integer("hidden_layer_sizes", size, 1) for size in sizes)
     except (TypeError, ValueError) as error:
-        raise type(error)(f"hidden_layer_sizes must be positive integers, got {hidden_layer_sizes!r}") from error
+        raise type(error)(f"hidden_layer_sizes must be positive integers, got {shown(hidden_layer_sizes)}") from error
 
 
 def check_prediction(prediction, n_networks=None):
@@ -130,10 +132,10 @@ def check_prediction(prediction, n_networks=None):
     if isinstance(prediction, str) and prediction in ("consensus", "vote"):
         return prediction
     if not is_integer(prediction):
-        raise ValueError(f"prediction must be 'consensus', 'vote' or the index of a peer, got {prediction!r}")
+        raise ValueError(f"prediction must be 'consensus', 'vote' or the index of a peer, got {shown(prediction)}")
     if prediction < 0 or (n_networks is not None and prediction >= n_networks):
         limit = "" if n_networks is None else f" to {n_networks - 1}"
         raise ValueError(
-            f"prediction must be 'consensus', 'vote' or the index of a peer, from 0{limit}; got {prediction}"
+            f"prediction must be 'consensus', 'vote' or the index of a peer, from 0{limit}; got {shown(prediction)}"
         )
     return int(prediction)

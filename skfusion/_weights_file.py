@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import numpy as np
 
-from skfusion._checks import check_choice
+from skfusion._checks import check_choice, cut, shown
 from skfusion._training.network import ACTIVATIONS, OUTPUTS, Network
 
 FORMAT_VERSION = 1
@@ -56,7 +56,7 @@ def write(path, contents):
     path = Path(path)
     entries = {name: np.array(value) for name, value in contents.layout().items() if value is not None}
     if contents.classes is not None and entries["classes"].dtype.kind not in "biufU":
-        raise ValueError(f"classes_ must be numbers or strings to be saved, got {contents.classes.tolist()!r}")
+        raise ValueError(f"classes_ must be numbers or strings to be saved, got {shown(contents.classes.tolist())}")
     temporary = path.with_name(f".{uuid4().hex}")
     try:
         with open(temporary, "xb") as file:
@@ -101,8 +101,8 @@ def check_agreement(path, theirs, ours):
     for name, value in theirs.layout().items():
         if value != layout[name] and not (name == "feature_names" and None in (value, layout[name])):
             raise ValueError(
-                f"entry {name!r} of {path} must be {layout[name]!r}, as in this estimator, so that their weights mean "
-                f"the same; got {value!r}"
+                f"entry {name!r} of {path} must be {shown(layout[name])}, as in this estimator, so that their weights "
+                f"mean the same; got {shown(value)}"
             )
     if theirs.weights.shape != ours.weights.shape:
         raise ValueError(
@@ -135,13 +135,13 @@ class _Entries:
     def read(self, name, kinds, n_dimensions):
         """Return an entry of one of some kinds of dtype, or raise ValueError."""
         if name not in self.file:
-            raise ValueError(f"{self.path} must have an entry {name!r}, got the entries {sorted(self.file)}")
+            raise ValueError(f"{self.path} must have an entry {name!r}, got the entries {shown(sorted(self.file))}")
         try:
             array = self.file[name]
         except Exception as error:  # as above
             raise ValueError(
                 f"entry {name!r} of {self.path} must be a whole array of numbers or strings, without pickled objects; "
-                f"reading it fails: {error}"
+                f"reading it fails: {cut(str(error))}"
             ) from error
         if not isinstance(array, np.ndarray) or array.dtype.kind not in kinds or array.ndim != n_dimensions:
             got = f"{array.dtype} of shape {array.shape}" if isinstance(array, np.ndarray) else "no array"
@@ -154,7 +154,7 @@ class _Entries:
     def check(self, name, value, holds, right):
         """Raise ValueError unless an entry's value is right."""
         if not holds:
-            raise ValueError(f"entry {name!r} of {self.path} must be {right}, got {value!r}")
+            raise ValueError(f"entry {name!r} of {self.path} must be {right}, got {shown(value)}")
 
 
 def _network(entries):

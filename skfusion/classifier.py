@@ -12,7 +12,7 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import check_classification_targets, unique_labels
 
 from skfusion._base import BaseFusedMLP
-from skfusion._checks import check_choice
+from skfusion._checks import check_choice, shown
 from skfusion._inputs import Targets, check_classes, encode, relative_weight
 from skfusion._typing import (
     FloatArray,
@@ -95,7 +95,7 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
         Training stops when ``loss_``, or with ``early_stopping`` the validation score, has not improved by ``tol`` in
         more than ``n_iter_no_change`` epochs running.
     n_iter_no_change : int or inf, default=10
-        See ``tol``.
+        See ``tol``.  With inf all ``max_iter`` epochs run, which ``tol=0`` does not ensure.
     shuffle : bool, default=True
         Whether each peer takes its rows in a new random order in each epoch.
     early_stopping : bool, default=False
@@ -325,7 +325,7 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
         if isinstance(self.class_weight, str):
             raise ValueError(
                 "class_weight must be a dict or None for partial_fit, which sees some of the rows only; got "
-                f"{self.class_weight!r}"
+                f"{shown(self.class_weight)}"
             )
         return self._partial_fit(X, y, sample_weight, groups, self._check_classes(classes))
 
@@ -373,7 +373,9 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
             return self.classes_
         classes = unique_labels(classes)
         if fitted and not np.array_equal(classes, self.classes_):
-            raise ValueError(f"classes must stay {self.classes_.tolist()!r}, those of the first call; got {classes!r}")
+            raise ValueError(
+                f"classes must stay {shown(self.classes_.tolist())}, those of the first call; got {shown(classes)}"
+            )
         return check_classes("classes", classes)
 
     def _validate(self, X, y, old):

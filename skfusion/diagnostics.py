@@ -7,7 +7,7 @@ from math import inf
 import numpy as np
 from sklearn.utils import check_random_state
 
-from skfusion._checks import check_choice, check_integer, check_real
+from skfusion._checks import check_choice, check_integer, check_real, shown
 from skfusion._typing import FusionRule, RandomState, TopologyName
 from skfusion.fusion import RULES
 from skfusion.topology import BaseTopology, RandomTopology, check_topology, round_of
@@ -175,7 +175,8 @@ def _cycle(topology, n_networks):
         if all(one.equals(other) for one, other in zip(rounds, rounds[length:], strict=False)):
             return rounds[:length]
     raise ValueError(
-        f"topology must draw from random_state or begin anew after at most {_LONGEST_CYCLE} rounds, got {topology!r}"
+        f"topology must draw from random_state or begin anew after at most {_LONGEST_CYCLE} rounds, got "
+        f"{shown(topology)}"
     )
 
 

@@ -12,6 +12,8 @@ import numpy as np
 from sklearn.base import BaseEstimator, clone
 from sklearn.compose import make_column_selector
 
+from skfusion._checks import shown
+
 try:
     import openml
     import pandas as pd
@@ -113,12 +115,12 @@ def model_to_flow(model: BaseEstimator) -> OpenMLFlow:
     'skfusion.classifier.FusedMLPClassifier(topology=skfusion.topology.RingTopology)'
     """
     if not isinstance(model, BaseEstimator):
-        raise TypeError(f"model must be a scikit-learn estimator, got {model!r}")
+        raise TypeError(f"model must be a scikit-learn estimator, got {shown(model)}")
     flow = _Extension().model_to_flow(model)
     try:
         flow_to_model(flow)
     except Exception as error:
-        raise TypeError(f"OpenML cannot store {model!r}, since it could not be made again: {error}") from None
+        raise TypeError(f"OpenML cannot store {shown(model)}, since it could not be made again: {error}") from None
     return flow
 
 
@@ -174,8 +176,8 @@ class _Extension(SklearnExtension):
             if error.args[0] is not o and "not JSON serializable" not in str(error):
                 raise
             raise TypeError(
-                f"OpenML cannot store {o!r}, a {type(o).__name__}: write a string, a number, a list of these or an "
-                "estimator instead, and for columns by their type a make_column_selector"
+                f"OpenML cannot store {shown(o)}, a {type(o).__name__}: write a string, a number, a list of these or "
+                "an estimator instead, and for columns by their type a make_column_selector"
             ) from None
 
     def _is_cross_validator(self, o):
@@ -196,14 +198,14 @@ class _Extension(SklearnExtension):
         except (TypeError, ValueError) as error:
             if str(error).startswith("OpenML "):
                 raise
-            raise TypeError(f"OpenML cannot store {model!r}: {error}") from None
+            raise TypeError(f"OpenML cannot store {shown(model)}: {error}") from None
 
     def _check_grid(self, model):
         for name, values in _grid_items(model):
             for value in values if isinstance(values, (list, tuple)) else ():
                 if self.is_estimator(value):
                     raise TypeError(
-                        f"OpenML cannot store {value!r} among the values of {name!r}: write names there, such as "
+                        f"OpenML cannot store {shown(value)} among the values of {name!r}: write names there, such as "
                         f"'ring', or give the estimator one such object and search over its parameters, '{name}__...'"
                     )
 
@@ -297,7 +299,7 @@ def _get_task(task):
     if isinstance(task, OpenMLTask):
         return task
     if not str(task).isdigit():
-        raise ValueError(f"task must be an OpenML task or its id, got {task!r}")
+        raise ValueError(f"task must be an OpenML task or its id, got {shown(task)}")
     return openml.tasks.get_task(int(task))
 
 

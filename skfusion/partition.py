@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.utils import check_consistent_length, check_random_state, column_or_1d
 from sklearn.utils.metadata_routing import get_routing_for_object
 
-from skfusion._checks import check_choice, check_integer, check_real
+from skfusion._checks import check_choice, check_column, check_integer, check_real, shown
 from skfusion._inputs import check_groups
 from skfusion._ownership import Ownership, Peers, apportion, nothing_owned, peer_of_row, with_entries, with_labels
 from skfusion._typing import IntArray, MatrixLike, RandomState
@@ -43,7 +43,7 @@ def check_n_networks(peers, n_samples):
     if peers.complete and n_networks > n_samples:
         raise ValueError(
             f"n_networks must be at most the number of rows, n_samples = {n_samples}, so that no peer is empty; got "
-            f"{n_networks}"
+            f"{shown(n_networks)}"
         )
     return n_networks
 
@@ -68,7 +68,7 @@ def check_partition(parts, n_samples, n_networks=None, *, complete=True):
         if part.ndim != 1 or part.dtype.kind not in "iu" or part.min() < 0 or part.max() >= n_samples:
             raise ValueError(
                 f"a partition must consist of 1-D arrays of row indices from 0 to {n_samples - 1}; "
-                f"that of peer {peer} is {part!r}"
+                f"that of peer {peer} is {shown(part)}"
             )
     parts = [part.ravel().astype(np.intp) for part in parts]
     counts = np.bincount(np.concatenate(parts), minlength=n_samples) if parts else np.zeros(n_samples, int)
@@ -171,7 +171,7 @@ class _AssigningPartitioner(BasePartitioner):
 
     def _require_number(self, n_networks):
         if n_networks is None:
-            raise ValueError(f"n_networks must be an integer for {self!r}, which has no natural number, got None")
+            raise ValueError(f"n_networks must be an integer for {shown(self)}, which has no natural number, got None")
         return n_networks
 
 
@@ -258,7 +258,8 @@ class ClassPartitioner(_AssigningPartitioner):
         """Return the peers of each class, a list of lists."""
         per_network = check_integer("classes_per_network", self.classes_per_network, 1)
         if per_network > n_classes:
-            raise ValueError(f"classes_per_network must be at most {n_classes}, the classes, got {per_network}")
+            got = shown(per_network)
+            raise ValueError(f"classes_per_network must be at most {n_classes}, the classes, got {got}")
         if n_networks * per_network < n_classes:
             raise ValueError(
                 f"n_networks={n_networks} peers with classes_per_network={per_network} leave some of the "
@@ -403,11 +404,12 @@ class PredefinedPartitioner(_AssigningPartitioner):
 
     def _assign(self, y, groups, peers, rng):
         n_networks = peers.n_networks
+        check_column("peer_of_row", self.peer_of_row)
         peer_of_row = np.asarray(self.peer_of_row)
         if peer_of_row.shape != (len(y),) or peer_of_row.dtype.kind not in "iu" or peer_of_row.min() < 0:
             raise ValueError(
                 f"peer_of_row must hold the index of a peer, from 0, for each of the {len(y)} rows, not counting those "
-                f"of sample_weight 0; got {peer_of_row!r}"
+                f"of sample_weight 0; got {shown(peer_of_row)}"
             )
         natural = int(peer_of_row.max()) + 1
         if n_networks is None and natural > len(y):
@@ -460,7 +462,7 @@ class SplitterPartitioner(BasePartitioner):
         if self._is_scikit_learns():
             uses_groups = bool(get_routing_for_object(self.splitter).consumes("split", ["groups"]))
             if uses_groups and groups is None:
-                raise ValueError(f"no groups reached {self.splitter!r}: {_HOW_TO_PASS_GROUPS}")
+                raise ValueError(f"no groups reached {shown(self.splitter)}: {_HOW_TO_PASS_GROUPS}")
             if groups is not None and not uses_groups:
                 raise ValueError(_unused_groups(self.splitter))
 
@@ -516,8 +518,8 @@ def _ownership_of(partitioner, parts, groups):
         elsewhere = codes[part][owner[codes[part]] != peer]
         if len(elsewhere):
             warnings.warn(
-                f"{partitioner!r} got groups, yet spreads the rows of {names.tolist()[elsewhere[0]]!r} over several "
-                f"peers, such as {peer} and {owner[elsewhere[0]]}; partitioner='group' keeps groups whole",
+                f"{shown(partitioner)} got groups, yet spreads the rows of {shown(names.tolist()[elsewhere[0]])} over "
+                f"several peers, such as {peer} and {owner[elsewhere[0]]}; partitioner='group' keeps groups whole",
                 stacklevel=2,
             )
             return None
@@ -550,7 +552,7 @@ def check_partitioner(partitioner, groups, peers, *, labelled=True):
     if not labelled and getattr(own, "_by_class", False):
         raise ValueError(
             "partitioner must not go by class labels, as the targets are numbers: 'random', 'group', a "
-            f"PredefinedPartitioner or a scikit-learn splitter such as KFold will do; got {partitioner!r}"
+            f"PredefinedPartitioner or a scikit-learn splitter such as KFold will do; got {shown(partitioner)}"
         )
     return own
 
@@ -569,7 +571,7 @@ def _own_partitioner(partitioner, groups, peers):
             return SplitterPartitioner(clone(partitioner, safe=False))
     raise TypeError(
         f"partitioner must be None, one of {', '.join(map(repr, PARTITIONERS))}, a BasePartitioner instance or a "
-        f"scikit-learn splitter, got {partitioner!r}"
+        f"scikit-learn splitter, got {shown(partitioner)}"
     )
 
 

@@ -79,7 +79,7 @@ class FusedMLPRegressor(MultiOutputMixin, RegressorMixin, BaseFusedMLP):
         Training stops when ``loss_``, or with ``early_stopping`` the validation score, has not improved by ``tol`` in
         more than ``n_iter_no_change`` epochs running.
     n_iter_no_change : int or inf, default=10
-        See ``tol``.
+        See ``tol``.  With inf all ``max_iter`` epochs run, which ``tol=0`` does not ensure.
     shuffle : bool, default=True
         Whether each peer takes its rows in a new random order in each epoch.
     early_stopping : bool, default=False

@@ -9,7 +9,7 @@ from scipy.sparse import csr_array
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils import check_random_state
 
-from skfusion._checks import check_choice, check_flag, check_integer, check_real, is_integer
+from skfusion._checks import check_choice, check_flag, check_integer, check_real, is_integer, shown
 from skfusion._typing import FusionRule, Graph, IntArray, RandomState, TopologyName, Weights
 from skfusion.fusion import RULES, MatrixRound, PairRound, check_mixing, check_pairs, check_weights, fuse_round
 
@@ -344,7 +344,8 @@ class HypercubeTopology(BaseTopology):
         n_bits = (n_networks - 1).bit_length()
         if self.incomplete == "raise" and n_networks != 2**n_bits:
             raise ValueError(
-                f"n_networks must be a power of two for HypercubeTopology(incomplete='raise'), got {n_networks}; "
+                f"n_networks must be a power of two for HypercubeTopology(incomplete='raise'), got "
+                f"{shown(n_networks)}; "
                 "incomplete='skip' leaves out the pairs whose partner does not exist"
             )
         pairs = np.empty((n_bits, n_networks, 2), np.intp)
@@ -522,7 +523,7 @@ class GraphTopology(_GraphOfNetworks):
             if not is_integer(node) or not 0 <= int(node) < n_networks:
                 raise ValueError(
                     f"graph must have nodes from 0 to {n_networks - 1}, the indices of {n_networks} networks, got the "
-                    f"node {node!r}; networkx.convert_node_labels_to_integers numbers the nodes of a graph"
+                    f"node {shown(node)}; networkx.convert_node_labels_to_integers numbers the nodes of a graph"
                 )
         return np.array(edges, dtype=np.intp).reshape(-1, 2)
 
@@ -532,7 +533,7 @@ class GraphTopology(_GraphOfNetworks):
         edges = np.array(self.graph, dtype=object)
         if edges.size and (edges.ndim != 2 or edges.shape[1] != 2):
             raise ValueError(
-                f"graph must be a networkx graph or a list of edges such as [(0, 1), (1, 2)], got {self.graph!r}"
+                f"graph must be a networkx graph or a list of edges such as [(0, 1), (1, 2)], got {shown(self.graph)}"
             )
         return edges.ravel(), edges
 
@@ -591,7 +592,8 @@ def check_topology(topology: TopologyName | BaseTopology) -> BaseTopology:
         return TOPOLOGIES[check_choice("topology", topology, TOPOLOGIES)]()
     if isinstance(topology, type) or not _says_who_fuses(topology):
         raise TypeError(
-            f"topology must be one of {', '.join(map(repr, TOPOLOGIES))} or a BaseTopology instance, got {topology!r}"
+            f"topology must be one of {', '.join(map(repr, TOPOLOGIES))} or a BaseTopology instance, got "
+            f"{shown(topology)}"
         )
     return clone(topology, safe=False)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-SCRIPTS = ("fusion", "scaling", "search", "summary", "training")
+SCRIPTS = ("defaults", "fusion", "scaling", "search", "summary", "training")
 
 pytest.importorskip("matplotlib")
 
@@ -47,8 +47,15 @@ def test_quick_run(quick_run):
     for goal in results["goals"]:
         assert goal.keys() == {"what", "sense", "goal", "measured", "met"}
         assert goal["what"] in output
-    if script != "summary":
+    if script not in ("defaults", "summary"):
         assert (folder / f"{script}.png").stat().st_size > 1000
+
+
+def test_the_guide_has_the_table_of_defaults():
+    docs = EXAMPLES.parent / "docs"
+    page = (docs / "guide" / "defaults.md").read_text()
+    for row in json.loads((docs / "benchmarks" / "defaults.json").read_text())["results"]:
+        assert f"| {' | '.join(row.values())} |" in page
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from skfusion._training.outcome import check_answers
 from skfusion._training.problem import Data
 
 # At which an adaptive learning rate is not lowered any more, as MLPClassifier's.
@@ -51,6 +52,7 @@ class HeldOut:
     def scores(self, ensemble, prediction):
         """Return the score on what each peer held out, and that on all of it."""
         answers, weight = ensemble.answers(self.data.X, prediction), self.data.sample_weight
+        check_answers("the peers", answers, ensemble)
 
         def score(rows):
             return float(self.score(self.data.target[rows], answers[rows], None if weight is None else weight[rows]))

@@ -7,6 +7,7 @@ import numpy as np
 
 from skfusion import _kernels
 from skfusion._training.blas import one_blas_thread
+from skfusion._training.outcome import divergence
 from skfusion._training.stopping import Stopping
 from skfusion.topology import round_of
 
@@ -151,9 +152,5 @@ class Training:
         if np.isfinite(losses).all():
             return
         peer = int(np.flatnonzero(~np.isfinite(losses))[0])
-        unscaled = "X or y" if self.problem.network.output == "identity" else "the input"
-        raise ValueError(
-            f"the weights of peer {peer} left the finite numbers in epoch {self.ensemble.progress.epoch + 1}; most "
-            f"likely learning_rate_init={self.problem.settings.learning_rate_init:g} is too high, or alpha, or "
-            f"{unscaled} is not scaled"
-        )
+        epoch = self.ensemble.progress.epoch + 1
+        raise divergence(f"the weights of peer {peer} left the finite numbers in epoch {epoch}", self.ensemble)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from skfusion._checks import shown
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -30,8 +32,8 @@ def check_estimator(estimator, *attributes):
     for attribute in attributes:
         if not hasattr(estimator, attribute):
             raise TypeError(
-                f"estimator must have {attribute}, as a FusedMLPClassifier has once it has trained, got {estimator!r}; "
-                "pass the last step of a pipeline, or the best_estimator_ of a search"
+                f"estimator must have {attribute}, as a FusedMLPClassifier has once it has trained, got "
+                f"{shown(estimator)}; pass the last step of a pipeline, or the best_estimator_ of a search"
             )
 
 
@@ -47,7 +49,7 @@ def one_axes(plt, ax):
     if ax is None:
         _, ax = plt.subplots(layout="constrained")
     if not isinstance(ax, plt.Axes):
-        raise TypeError(f"ax must be None or matplotlib Axes, got {ax!r}")
+        raise TypeError(f"ax must be None or matplotlib Axes, got {shown(ax)}")
     return ax
 
 
@@ -62,7 +64,7 @@ def two_axes(plt, ax, figsize, *, sharex=False, **grid):
         return ax.get_subplotspec().subgridspec(**grid).subplots(sharex=sharex)
     axes = np.asarray(ax, dtype=object).ravel()
     if len(axes) != 2 or not all(isinstance(one, plt.Axes) for one in axes):
-        raise ValueError(f"ax must be None, one or two matplotlib Axes, got {ax!r}")
+        raise ValueError(f"ax must be None, one or two matplotlib Axes, got {shown(ax)}")
     return axes
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from skfusion._base import BaseFusedMLP
+from skfusion._checks import shown
 from skfusion._typing import FloatArray, IntArray, Records
 from skfusion.display._common import check_estimator, count_in_integers, pyplot, styled, two_axes
 
@@ -290,7 +291,7 @@ class FusionCurveDisplay:
 def _by_epoch(name, records, keys, origin):
     """Return the records of each epoch, or raise TypeError or ValueError."""
     if not isinstance(records, list):
-        raise TypeError(f"{name} must be a list, {origin}; got {records!r}")
+        raise TypeError(f"{name} must be a list, {origin}; got {shown(records)}")
     if not records:
         raise ValueError(f"{name} must hold at least one epoch, as does {origin} once fitted; got []")
     for key in ("epoch", *keys):

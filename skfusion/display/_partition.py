@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import type_of_target
 
+from skfusion._checks import shown
 from skfusion._typing import IntArray
 from skfusion.classifier import FusedMLPClassifier
 from skfusion.display._common import check_estimator, count_in_integers, one_axes, pyplot, styled
@@ -221,7 +222,7 @@ def _check_part(part, peer, n_samples):
     if part.ndim != 1 or part.dtype.kind not in "iu" or (part.size and not 0 <= part.min() <= part.max() < n_samples):
         raise ValueError(
             f"partition must consist of 1-D arrays of indices of the {n_samples} rows of y; "
-            f"that of peer {peer} is {part!r}"
+            f"that of peer {peer} is {shown(part)}"
         )
     return part
 

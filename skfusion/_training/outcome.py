@@ -1,0 +1,175 @@
+"""What came of training: an error where it diverged, and words of advice where it was no use."""
+
+from dataclasses import replace
+
+import numpy as np
+
+# A sample of so many rows tells.
+_MOST_ROWS = 10_000
+# By what share a loss must be below that of the best constant answer to count as better.
+_LEAST_GAIN = 0.01
+# Training that goes on from good weights may raise the loss a little, but not by this share of the constant's.
+_LEAST_RISE = 0.1
+# Training that works never comes to so many times the loss at its start and that of the best constant answer.
+_DIVERGED = 1e6
+# Peers whose loss on rows of their own is below this share of the constant's have learned.
+_LEARNED = 0.5
+
+
+def divergence(what, ensemble):
+    """Return the error that says what diverged, and why most likely."""
+    unscaled = "X or y" if ensemble.network.output == "identity" else "the input"
+    return ValueError(
+        f"{what}; most likely learning_rate_init={ensemble.settings.learning_rate_init:g} is too high, or alpha, or "
+        f"{unscaled} is not scaled"
+    )
+
+
+def check_answers(who, answers, ensemble):
+    """Raise ValueError unless the answers to rows are finite, which finite weights do not ensure."""
+    if not np.isfinite(answers).all():
+        raise divergence(f"the answers of {who} left the finite numbers in epoch {ensemble.progress.epoch}", ensemble)
+
+
+def exhausted(max_iter, complaint):
+    """Say that ``max_iter`` was reached, and what to change; the complaint is a Yardstick's, or None."""
+    reached = f"Maximum number of epochs (max_iter={max_iter}) reached and training has not converged yet"
+    if complaint is None:
+        return f"{reached}; set max_iter higher, or tol if the loss hardly falls any more"
+    return f"{reached}. So far it {complaint}; or set max_iter higher, if the loss still falls"
+
+
+class Yardstick:
+    """Measures training by the loss at its start and by that of the best constant answer.
+
+    These are losses of what the estimator predicts, on rows of all peers, without the penalty.  The peers' losses on
+    rows of their own would not do: a peer whose rows are all of one class has next to none.
+
+    Parameters
+    ----------
+    ensemble : Ensemble
+        Before training.
+    data : Data
+        To train on, as it is before it is sparsified.
+
+    Attributes
+    ----------
+    start : float
+        The loss before training.
+    constant : float
+        That of the best constant answer: the class frequencies, or the mean; 0 if all targets are alike.
+    """
+
+    def __init__(self, ensemble, data):
+        self._data = _sample(data)
+        targets = self._data.target
+        differ = (targets != targets[0]).any()
+        self.constant = self._loss(ensemble.network, _best_constant(ensemble.network, self._data)) if differ else 0.0
+        self.start = self._loss(ensemble.network, self._answers(ensemble))
+        self._limit = _DIVERGED * max(self.start + _penalty_bound(ensemble), self.constant)
+
+    def judge(self, ensemble, n_epochs):
+        """Return what is wrong with what was learned, and what to change, or None.
+
+        Parameters
+        ----------
+        ensemble : Ensemble
+            After training.
+        n_epochs : int
+            How many epochs it took.
+
+        Raises
+        ------
+        ValueError
+            If training diverged.
+        """
+        self._check_peers(ensemble)
+        answers = self._answers(ensemble)
+        check_answers("the peers together", answers, ensemble)
+        loss, losses = self._loss(ensemble.network, answers), ensemble.curve("loss")[-n_epochs:]
+        highest = max(loss, *losses)
+        if highest > self._limit and not self._is_better(loss):
+            course = f"from {self.start:.3g} at the start it rose to {highest:.3g}"
+            raise divergence(f"the loss diverged: {course} by epoch {ensemble.progress.epoch}", ensemble)
+        return self._complaint(loss, losses[-1], ensemble)
+
+    def _complaint(self, loss, own_loss, ensemble):
+        if self.constant and not self._is_better(loss):
+            trivial = "the mean of y" if ensemble.network.output == "identity" else "the class frequencies"
+            losses = f"with a loss of {loss:.4g} against {self.constant:.4g} for {trivial}"
+            wrong = f"is hardly better than a constant answer, if at all, {losses}"
+        elif loss > self.start + _LEAST_RISE * self.constant:
+            wrong = f"has raised the loss, from {self.start:.4g} to {loss:.4g}"
+        else:
+            return None
+        return f"{wrong}; {self._remedies(own_loss, ensemble)}"
+
+    def _remedies(self, own_loss, ensemble):
+        rate = f"set learning_rate_init={ensemble.settings.learning_rate_init:g} lower"
+        scale = "scale X" + (" and y" if ensemble.network.output == "identity" else "") + ", as StandardScaler does"
+        if len(ensemble.weights) == 1 or own_loss > _LEARNED * self.constant:
+            return f"{scale}, or {rate}"
+        return (
+            f"as the peers do learn rows of their own (loss {own_loss:.3g}), let them fuse more, by fusion_rate, "
+            f"fusion_frequency or fusion_unit='step'; or {scale}, or {rate}"
+        )
+
+    def _check_peers(self, ensemble):
+        """Raise ValueError unless each peer has finite weights and finite answers to rows of its own."""
+        for peer, (weights, part) in enumerate(zip(ensemble.weights, self._data.parts, strict=True)):
+            if not np.isfinite(weights).all():
+                epoch = ensemble.progress.epoch
+                raise divergence(f"the weights of peer {peer} left the finite numbers in epoch {epoch}", ensemble)
+            if len(part):
+                check_answers(f"peer {peer}", ensemble.answers(self._data.X[part], peer), ensemble)
+
+    def _is_better(self, loss):
+        return loss < (1 - _LEAST_GAIN) * self.constant
+
+    def _answers(self, ensemble):
+        ensemble.update_consensus()
+        return ensemble.answers(self._data.X, ensemble.settings.prediction)
+
+    def _loss(self, network, answers):
+        """Return the mean loss of answers to the rows, of shape (n_samples, n_answers) or (1, n_answers)."""
+        target, answers = self._data.target, answers.astype(np.float64)
+        with np.errstate(over="ignore", invalid="ignore"):
+            if network.output == "identity":
+                losses = 0.5 * ((answers - target) ** 2).mean(axis=1)
+            else:
+                of_class = np.broadcast_to(answers, (len(target), answers.shape[1]))[np.arange(len(target)), target]
+                if network.output == "tanh":
+                    share = network.layer_sizes[-1] / answers.shape[1]  # of two classes there is one output
+                    losses = 0.5 * share * ((answers**2).sum(axis=1) - 2 * of_class + 1)
+                else:
+                    losses = -np.log(np.maximum(of_class, np.finfo(np.float64).tiny))
+            return float(np.average(losses, weights=self._data.sample_weight))
+
+
+def _sample(data):
+    """Return rows that tell of them all, spread over each peer's and of those that have a weight."""
+    weight, parts = data.sample_weight, data.parts
+    if weight is not None:
+        parts = [part[weight[part] > 0] for part in parts]
+    if not any(map(len, parts)):  # so that nothing can be learned
+        data, parts = replace(data, sample_weight=None), data.parts
+    share = min(1, _MOST_ROWS / sum(map(len, parts)))
+    counts = [int(np.ceil(share * len(part))) for part in parts]
+    some = [part[np.linspace(0, len(part) - 1, n).astype(int)] for part, n in zip(parts, counts, strict=True)]
+    return replace(data, parts=some).of_peers(range(len(some)))
+
+
+def _best_constant(network, data):
+    """Return the one answer to all rows that has the lowest loss, of shape (1, n_answers)."""
+    if network.output == "identity":
+        return np.average(data.target.astype(np.float64), axis=0, weights=data.sample_weight)[np.newaxis]
+    counts = np.bincount(data.target, weights=data.sample_weight, minlength=max(2, network.layer_sizes[-1]))
+    return counts[np.newaxis] / counts.sum()
+
+
+def _penalty_bound(ensemble):
+    """Return the mean of the networks' penalties or more, as if intercepts were penalised and each row a batch."""
+    weights, settings = ensemble.weights, ensemble.settings
+    with np.errstate(over="ignore"):
+        squares, magnitudes = np.vdot(weights, weights), np.abs(weights).sum()
+        return float(0.5 * settings.l2 * squares + settings.l1 * magnitudes) / len(weights)

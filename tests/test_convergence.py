@@ -1,0 +1,258 @@
+"""Learning that fails says so: warnings of training that is no use, and training that diverged is refused."""
+
+import copy
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris, load_wine, make_regression
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import log_loss
+from sklearn.preprocessing import scale
+
+from skfusion import FusedMLPClassifier, FusedMLPRegressor
+from skfusion._training import outcome
+from skfusion._training.problem import Data
+
+WINE, CANCER, IRIS = (load(return_X_y=True) for load in (load_wine, load_breast_cancer, load_iris))
+AREA = np.delete(CANCER[0], 3, axis=1), CANCER[0][:, 3]
+NO_STEP = 1e-30  # a learning rate that is lost in rounding
+SUDDEN = {"n_iter_no_change": 1, "learning_rate_init": NO_STEP}  # converges at once, having learned nothing
+
+
+def said(model, X, y, **fit_params):
+    """Fit, and return the texts of the ConvergenceWarnings."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model.fit(X, y, **fit_params)
+    assert all(warning.category is ConvergenceWarning for warning in caught)
+    assert all(warning.filename == __file__ for warning in caught)
+    return [str(warning.message) for warning in caught]
+
+
+# Raw and scaled
+
+
+@pytest.mark.parametrize("data", [WINE, CANCER], ids=["wine", "breast cancer"])
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        {"n_networks": 1},
+        {"loss": "squared_error"},
+        {"class_weight": "balanced"},
+        {"partitioner": "class", "n_networks": None},
+        {"partitioner": "class", "n_networks": None, "fusion_unit": "step"},
+        {"prediction": 0},
+    ],
+    ids=str,
+)
+def test_rows_that_are_not_scaled_are_warned_of_and_scaled_ones_are_not(data, params):
+    X, y = data
+    model = FusedMLPClassifier(tol=1e-3, random_state=0, **params)
+    [text] = said(model, X, y)
+    assert text.startswith("Training is hardly better than a constant answer")
+    assert "scale X" in text
+    assert "learning_rate_init=0.01 lower" in text
+    assert model.score(X, y) < 0.66  # 0.627 and 0.399 are the largest classes' shares
+    assert said(model, scale(X), y) == []
+    assert model.score(scale(X), y) > 0.9
+
+
+def test_targets_that_are_not_scaled_are_warned_of_and_scaled_ones_are_not():
+    X, y = AREA
+    model = FusedMLPRegressor(tol=1e-3, random_state=0)
+    [text] = said(model, X, y)
+    assert "the mean of y" in text
+    assert "scale X and y" in text
+    assert model.score(X, y) < 0.01
+    assert said(model, scale(X), scale(y)) == []
+    assert model.score(scale(X), scale(y)) > 0.9
+
+
+# What is compared
+
+
+def constants(y, weight):
+    """The loss of class frequencies, by scikit-learn."""
+    frequencies = np.bincount(y, weights=weight) / weight.sum()
+    return log_loss(y, np.tile(frequencies, (len(y), 1)), sample_weight=weight)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_losses_named_are_those_of_the_answers_and_of_the_class_frequencies(weighted):
+    X, y = WINE
+    weight = (
+        np.random.default_rng(0).uniform(size=len(y)) * (np.arange(len(y)) % 5 > 0) if weighted else np.ones(len(y))
+    )
+    model = FusedMLPClassifier(**SUDDEN, random_state=0)
+    [text] = said(model, X, y, sample_weight=weight)
+    loss = log_loss(y, np.maximum(model.predict_proba(X), 1e-300), sample_weight=weight)
+    assert f"a loss of {loss:.4g} against {constants(y, weight):.4g} for the class frequencies" in text
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("n_outputs", [1, 2])
+def test_the_losses_named_are_those_of_the_answers_and_of_the_mean(n_outputs, weighted):
+    X, y = make_regression(60, 4, n_targets=n_outputs, random_state=0)
+    weight = np.random.default_rng(0).uniform(size=60) if weighted else None
+    model = FusedMLPRegressor(**SUDDEN, random_state=0)
+    [text] = said(model, X, y, sample_weight=weight)
+    y = y.reshape(60, n_outputs)
+
+    def half_squared(answers):
+        return np.average(((y - answers) ** 2).mean(axis=1), weights=weight) / 2
+
+    loss = half_squared(model.predict(X).reshape(60, n_outputs))
+    constant = half_squared(np.average(y, axis=0, weights=weight))
+    assert f"a loss of {loss:.4g} against {constant:.4g} for the mean of y" in text
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_squared_errors_are_compared_with_the_class_frequencies(n_classes):
+    X, y = WINE[0][:120], np.arange(120) % n_classes
+    model = FusedMLPClassifier(**SUDDEN, loss="squared_error", random_state=0)
+    [text] = said(model, X, y)
+    probabilities = model.predict_proba(X)
+    errors = (probabilities - np.eye(n_classes)[y]) ** 2
+    loss = 0.5 * errors[:, n_classes == 2 :].sum(axis=1).mean()  # of two classes there is one output
+    constant = {2: 0.125, 3: 1 / 3}[n_classes]
+    assert f"a loss of {loss:.4g} against {constant:.4g}" in text
+
+
+def test_peers_with_a_class_each_are_judged_by_what_they_know_together():
+    X, y = IRIS[0], IRIS[1]
+    alone = FusedMLPClassifier((5,), n_networks=None, partitioner="class", fusion_rate=0, prediction=2, random_state=0)
+    [text] = said(alone, scale(X), y)
+    assert alone.loss_ < 0.05  # on the rows of its own class
+    assert "fuse more" in text
+    assert said(alone.set_params(fusion_rate=0.5, fusion_unit="step", prediction="vote", tol=1e-3), scale(X), y) == []
+    assert alone.score(scale(X), y) > 0.9
+
+
+def test_a_class_without_weight_or_targets_all_alike_are_no_reason_to_warn():
+    X = scale(load_diabetes().data)
+    assert said(FusedMLPRegressor(random_state=0, tol=1e-2), X, np.full(len(X), 0.1)) == []
+    weights = FusedMLPClassifier((5,), random_state=0, tol=1e-2, class_weight={0: 1, 1: 0, 2: 0})
+    assert said(weights, scale(IRIS[0]), IRIS[1]) == []
+
+
+def test_a_sample_of_many_rows_is_enough(monkeypatch):
+    monkeypatch.setattr(outcome, "_MOST_ROWS", 40)
+    X, y = WINE
+    assert len(said(FusedMLPClassifier(random_state=0), X, y)) == 1
+    assert said(FusedMLPClassifier(random_state=0, tol=1e-3), scale(X), y) == []
+
+
+# When
+
+
+def test_reaching_max_iter_is_told_once_with_what_to_change():
+    X, y = scale(IRIS[0]), IRIS[1]
+    [text] = said(FusedMLPClassifier(max_iter=3, random_state=0), X, y)
+    assert "max_iter=3" in text
+    assert "set max_iter higher" in text
+    assert "constant" not in text
+    [text] = said(FusedMLPClassifier(max_iter=3, random_state=0, learning_rate_init=NO_STEP), X, y)
+    assert "set max_iter higher" in text
+    assert "hardly better than a constant answer" in text
+
+
+def test_a_warm_start_that_spoils_what_was_learned_is_warned_of():
+    X, y = scale(load_diabetes().data), scale(load_diabetes().target)
+    model = FusedMLPRegressor(n_networks=1, warm_start=True, tol=1e-2, random_state=0).fit(X, y)
+    assert said(model, X, y) == []
+    [text] = said(model.set_params(learning_rate_init=0.09, n_iter_no_change=2), X, y)
+    assert "raised the loss" in text or "hardly better" in text
+
+
+def test_partial_fit_does_not_warn():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        FusedMLPClassifier(random_state=0).partial_fit(*WINE, classes=[0, 1, 2])
+
+
+# Divergence
+
+
+@pytest.mark.parametrize("alpha", [1e-4, 0])
+def test_a_regression_whose_loss_grew_beyond_all_bounds_is_refused(alpha):
+    model = FusedMLPRegressor(activation="relu", alpha=alpha, random_state=0, max_iter=20)
+    with pytest.raises(
+        ValueError, match=r"loss diverged.*rose to .*e\+.*learning_rate_init=0.01.*X or y is not scaled"
+    ):
+        model.fit(*AREA)
+    assert not hasattr(model, "weights_")
+
+
+def test_a_regression_that_diverges_in_partial_fit_is_refused_and_changes_nothing():
+    model = FusedMLPRegressor(activation="relu", random_state=0)
+    with pytest.raises(ValueError, match="diverged"):
+        model.partial_fit(*AREA)
+    model.partial_fit(scale(AREA[0]), scale(AREA[1]))
+    before = pickle.dumps(model.weights_)
+    with pytest.raises(ValueError, match=r"diverged|left the finite numbers"):
+        model.partial_fit(1e3 * AREA[0], AREA[1])
+    assert pickle.dumps(model.weights_) == before
+
+
+def test_high_losses_that_fall_are_not_taken_for_divergence():
+    X, y = scale(load_diabetes().data), 1e9 + scale(load_diabetes().target)  # the loss begins at 1e18 of the constant's
+    model = FusedMLPRegressor((), max_iter=1, activation="identity", learning_rate_init=1e-4, random_state=0)
+    [text] = said(model, X, y)
+    assert "max_iter" in text
+    assert model.loss_ > 1e12
+
+
+# Weights so large that answers are not finite, although training ended before a loss told
+
+ROWS, TARGETS = (scale(part) for part in make_regression(200, 10, random_state=0))
+LAST_EPOCH = dict(hidden_layer_sizes=(8, 8), activation="identity", batch_size=25, random_state=0)
+
+
+@pytest.mark.filterwarnings("ignore:Maximum number of epochs")
+@pytest.mark.parametrize("rate", [1.0, 1.54])
+@pytest.mark.parametrize("partial", [False, True], ids=["fit", "partial_fit"])
+def test_training_that_diverges_in_its_last_epoch_is_refused(monkeypatch, rate, partial):
+    def train():
+        model = FusedMLPRegressor(**LAST_EPOCH, learning_rate_init=rate, max_iter=5)
+        if not partial:
+            return model.fit(ROWS, TARGETS)
+        for _ in range(5):
+            model.partial_fit(ROWS, TARGETS)
+        return model
+
+    with pytest.raises(ValueError, match=r"answers of peer \d left the finite numbers|diverged"):
+        train()
+    monkeypatch.setattr(outcome.Yardstick, "judge", lambda *_, **__: None)
+    unchecked = train()
+    assert np.isfinite(unchecked.weights_).all()
+    assert np.isfinite(unchecked.loss_curve_).all()
+    assert not np.isfinite(unchecked.predict(ROWS)).all()
+
+
+@pytest.mark.parametrize("activation", ["identity", "relu"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
+def test_each_peer_is_checked_at_the_end(value, activation):
+    X, y = scale(IRIS[0]), IRIS[1]
+    model = FusedMLPClassifier((4, 4), n_networks=3, activation=activation, prediction=0, tol=1, random_state=0)
+    model.fit(X, y)
+    ensemble = model._ensemble
+    yardstick = outcome.Yardstick(copy.copy(ensemble), Data(X, y.astype(np.int32), None, model.partition_))
+    yardstick.judge(ensemble, model.n_iter_)
+    weights = model.weights_.copy()
+    weights[2] *= np.where(weights[2] == 0, 1, value)
+    with pytest.raises(ValueError, match=r"peer 2 left the finite numbers"):
+        yardstick.judge(ensemble.with_weights(weights), model.n_iter_)
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered")
+def test_early_stopping_refuses_answers_that_are_not_finite():
+    refused = 0
+    for rate in np.arange(0.8, 1.8, 0.2):
+        model = FusedMLPRegressor(**LAST_EPOCH, early_stopping=True, learning_rate_init=rate)
+        with pytest.raises(ValueError, match=r"left the finite numbers|diverged") as caught:  # and not r2_score's error
+            model.fit(ROWS, TARGETS)
+        refused += "answers of the peers left" in str(caught.value)
+    assert refused
