@@ -216,7 +216,7 @@ def _warn_of_merger(ownership):
     warnings.warn(
         f"there are {len(np.unique(ownership.labels))} {kind} for n_networks={ownership.n_networks}, so that some are "
         f"merged: peer {peer}, for one, has {shown(own[0])}, {shown(own[1])}{more} (ownership_ tells the rest); for a "
-        f"peer each set n_networks=None, or where some {kind} come in later portions of partial_fit only, to the number of "
-        "all",
+        f"peer each set n_networks=None, or where some {kind} come in later portions of partial_fit only, to the "
+        "number of all",
         stacklevel=2,
     )
