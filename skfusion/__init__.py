@@ -2,6 +2,16 @@
 
 from importlib.metadata import version
 
+try:
+    import skfusion._kernels
+except ModuleNotFoundError as error:
+    if error.name != "skfusion._kernels":
+        raise
+    raise ImportError(
+        f"the compiled core of skfusion is not in {__path__[0]}: if this is a clone of the repository, "
+        "run `pip install --editable .` in it, or start Python in another folder to import what is installed"
+    ) from error
+
 from skfusion import callback, diagnostics, display, partition, topology
 from skfusion.classifier import FusedMLPClassifier
 from skfusion.fusion import fuse

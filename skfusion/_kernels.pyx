@@ -526,7 +526,7 @@ cdef class Forward:
             self.x.values = self.own(X.data)
             indptr = X.indptr.astype(np.int64)
             if not (len(indptr) == X.shape[0] + 1 and indptr[0] == 0 and (np.diff(indptr) >= 0).all() and
-                    indptr[X.shape[0]] <= min(len(X.indices), len(X.data))):
+                    indptr[self.n_samples] <= min(len(X.indices), len(X.data))):
                 raise ValueError("X must be a valid CSR array, whose indptr rises from 0 to the number of its entries")
             if X.nnz and not 0 <= X.indices.min() <= X.indices.max() < X.shape[1]:
                 raise ValueError(f"X must have column indices from 0 to {X.shape[1] - 1}")

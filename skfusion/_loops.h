@@ -7,9 +7,19 @@
 #ifndef SKFUSION_LOOPS_H
 #define SKFUSION_LOOPS_H
 
+#include <float.h>
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
+
+/* exp_float and its kind round by adding a large number, which is lost where sums are reordered or wider than their
+ * type (16: only _Float16 is computed in a type of its own).  Divergence is seen by NaN. */
+#if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__) || (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__)
+#error "skfusion would learn wrong weights with -Ofast or -ffast-math: take them out of CFLAGS, or add -fno-fast-math"
+#endif
+#if FLT_EVAL_METHOD != 0 && FLT_EVAL_METHOD != 16
+#error "skfusion would learn wrong weights where float is computed as double (x87): add -msse2 -mfpmath=sse to CFLAGS"
+#endif
 
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 12 && defined(__GLIBC__)
 #define PER_ISA __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))

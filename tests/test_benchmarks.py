@@ -29,7 +29,7 @@ def quick_runs(tmp_path_factory):
         process.communicate()
 
 
-@pytest.fixture(params=SCRIPTS)
+@pytest.fixture(params=[pytest.param(script, marks=pytest.mark.xdist_group("quick_runs")) for script in SCRIPTS])
 def quick_run(request, quick_runs):
     """One script's name, its folder and what it printed."""
     folder, process = quick_runs[request.param]

@@ -1850,7 +1850,7 @@ def test_input_that_is_not_finite_is_refused(value, container):
 def test_labels_that_are_missing_or_continuous_are_refused():
     with pytest.raises(ValueError, match="Input y contains NaN"):
         model().fit(X, np.where(Y == 0, np.nan, Y))
-    days = np.datetime64("2017-12-18") + Y
+    days = np.datetime64("2017-12-18") + Y.astype("timedelta64[D]")
     with pytest.raises(ValueError, match="y must have a label for each row, got NaT"):
         model().fit(X, np.where(Y == 0, np.datetime64("NaT"), days))
     with pytest.raises(ValueError, match="Unknown label type"):

@@ -369,7 +369,7 @@ def test_saving_needs_weights(tmp_path):
 
 
 def test_classes_that_are_neither_numbers_nor_strings_are_not_saved(tmp_path):
-    days = np.datetime64("2017-12-18") + Y
+    days = np.datetime64("2017-12-18") + Y.astype("timedelta64[D]")
     with pytest.raises(ValueError, match=r"classes_ must be numbers or strings to be saved, got \[datetime"):
         model().fit(X, days).save_weights(tmp_path / "weights.npz")
     assert os.listdir(tmp_path) == []

@@ -366,7 +366,9 @@ def test_a_column_of_targets_is_taken_as_a_vector_with_mlp_regressors_warning():
 
 
 @pytest.mark.parametrize(
-    "container", [list, pd.Series, pl.Series, lambda y: y.astype(object), np.asfortranarray], ids=repr
+    "container",
+    [list, pd.Series, pl.Series, lambda y: y.astype(object), np.asfortranarray],
+    ids=["list", "pandas", "polars", "object", "fortran"],
 )
 def test_targets_come_in_any_container(container):
     y = np.arange(100) % 7

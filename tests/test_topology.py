@@ -388,7 +388,6 @@ RING = [(0, 1), (1, 2), (2, 3), (3, 0)]
     ("topology", "same"),
     [(name, kind()) for name, kind in NAMES.items()]
     + [(GraphTopology(RING), "ring"), (RingTopology(), GraphTopology(nx.DiGraph(RING)))],
-    ids=repr,
 )
 def test_peers_train_alike_along_the_same_topology_by_another_name(topology, same):
     X = np.random.default_rng(0).normal(size=(12, 2))

@@ -1,0 +1,51 @@
+"""What a build refuses, and what an import without one says."""
+
+import shlex
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+import skfusion
+
+PACKAGE = Path(skfusion.__file__).parent
+SOURCES = Path(__file__).parents[1] / "skfusion"
+COMPILER = shlex.split(sysconfig.get_config_var("CC") or "cc")
+needs_compiler = pytest.mark.skipif(shutil.which(COMPILER[0]) is None, reason="needs a C compiler")
+
+
+def compile_loops(*flags):
+    """What the compiler says of ``_loops.h`` under these flags; empty where it has nothing to say."""
+    program = "#include <stddef.h>\ntypedef ptrdiff_t Py_ssize_t;\n#include <_loops.h>\n"
+    command = [*COMPILER, "-fsyntax-only", "-fopenmp-simd", f"-I{SOURCES}", *flags, "-xc", "-"]
+    return subprocess.run(command, input=program, capture_output=True, text=True, check=False).stderr
+
+
+@needs_compiler
+@pytest.mark.parametrize("flags", [("-Ofast",), ("-O3", "-ffast-math"), ("-O3", "-ffinite-math-only")], ids=" ".join)
+def test_fast_math_is_refused(flags):
+    assert "take them out of CFLAGS" in compile_loops(*flags)
+    assert "error" not in compile_loops(*flags, "-fno-fast-math", "-fno-finite-math-only")
+
+
+@needs_compiler
+def test_arithmetic_wider_than_its_type_is_refused():
+    if "unit is not supported" in (printed := compile_loops("-mfpmath=387")) or "unrecognized" in printed:
+        pytest.skip("this compiler has no x87")
+    assert "add -msse2 -mfpmath=sse" in printed
+    assert "error" not in compile_loops("-mfpmath=sse")
+
+
+def test_import_without_the_core_says_what_to_do(tmp_path):
+    shutil.copytree(PACKAGE, tmp_path / "skfusion", ignore=shutil.ignore_patterns("*.so", "*.pyd"))
+    run = subprocess.run(
+        [sys.executable, "-c", "import skfusion"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert run.stderr.splitlines()[-1] == (
+        f"ImportError: the compiled core of skfusion is not in {tmp_path / 'skfusion'}: if this is a clone of the "
+        "repository, run `pip install --editable .` in it, or start Python in another folder to import what is "
+        "installed"
+    )
