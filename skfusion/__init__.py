@@ -1,16 +1,13 @@
 """Neural networks trained apart that learn from one another by averaging their weights."""
 
 from importlib.metadata import version
+from importlib.util import find_spec
 
-try:
-    import skfusion._kernels
-except ModuleNotFoundError as error:
-    if error.name != "skfusion._kernels":
-        raise
+if find_spec("skfusion._kernels") is None:
     raise ImportError(
         f"the compiled core of skfusion is not in {__path__[0]}: if this is a clone of the repository, "
         "run `pip install --editable .` in it, or start Python in another folder to import what is installed"
-    ) from error
+    )
 
 from skfusion import callback, diagnostics, display, partition, topology
 from skfusion.classifier import FusedMLPClassifier

@@ -2,6 +2,7 @@
 
 import re
 import runpy
+from contextlib import nullcontext
 from pathlib import Path
 
 import matplotlib as mpl
@@ -21,6 +22,18 @@ def code(page):
 
 
 PAGES = [page for page in sorted((ROOT / "docs" / "guide").glob("*.md")) if code(page).strip()]
+NUMBER = re.compile(r"(\d+\.\d+)")
+
+
+def assert_printed(expected, printed):
+    """``expected`` is in ``printed``, but for decimals that differ by one in their last place, as roundings may."""
+    match = re.search(NUMBER.pattern.join(map(re.escape, NUMBER.split(expected)[::2])), printed)
+    assert match, f"{expected}\nis not in\n{printed}"
+    for ours, theirs in zip(NUMBER.findall(expected), match.groups(), strict=True):
+        places = min(len(number.partition(".")[2]) for number in (ours, theirs))
+        assert abs(float(ours) - float(theirs)) < 1.5 * 10.0**-places, f"{ours} in\n{expected}\nis {theirs}"
+
+
 PRINTED = re.compile(r"^```\n\n```text\n(.*?)^```", flags=re.MULTILINE | re.DOTALL)
 
 
@@ -32,7 +45,23 @@ def test_code_of_a_page_runs_and_prints_the_text_below_it(page, tmp_path, monkey
     exec(compile(code(page), str(page), "exec"), {"__name__": "__main__"})
     printed = capsys.readouterr().out
     for expected in PRINTED.findall(page.read_text()):
-        assert expected in printed
+        assert_printed(expected, printed)
+
+
+@pytest.mark.parametrize(
+    ("expected", "printed", "passes"),
+    [
+        ("gap 0.797", "the gap 0.798.", True),
+        ("gap 0.797", "gap 0.799", False),
+        ("gap 0.797", "gap 0.8", True),
+        ("a 1.5 | b 2", "a 1.5 | b 3", False),
+        ("a 1.5 | b 2.25", "a 1.5 | b 2.5", False),
+        ("1e-3", "0.001", False),
+    ],
+)
+def test_what_counts_as_printed(expected, printed, passes):
+    with nullcontext() if passes else pytest.raises(AssertionError):
+        assert_printed(expected, printed)
 
 
 def test_tables_of_topologies_are_those_of_the_example(tmp_path, monkeypatch, capsys):
@@ -43,7 +72,7 @@ def test_tables_of_topologies_are_those_of_the_example(tmp_path, monkeypatch, ca
     assert [size for size, _ in tables] == ["8 networks", "10 networks", "16 networks", "64 networks"]
     page = (ROOT / "docs" / "guide" / "topologies.md").read_text()
     for size, table in tables:
-        assert f"### {size}\n\n{table}" in page
+        assert_printed(f"### {size}\n\n{table}", page)
 
 
 def test_errors_of_sites_are_those_of_the_example(tmp_path, monkeypatch, capsys):
