@@ -1,9 +1,12 @@
 """The scripts of the paper's experiments, on data that needs no download."""
 
 import re
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -12,10 +15,13 @@ FOLDER = Path(__file__).parents[1] / "examples" / "paper"
 sys.path.insert(0, str(FOLDER))
 
 import cells  # noqa: E402
+import cifar_train  # noqa: E402
 import fig2  # noqa: E402
 import fig3_fig4  # noqa: E402
 import fig5  # noqa: E402
 import fig6  # noqa: E402
+import monitor  # noqa: E402
+import resume  # noqa: E402
 import splits  # noqa: E402
 import sweep  # noqa: E402
 import table1  # noqa: E402
@@ -102,3 +108,102 @@ def test_inputs_are_scaled_by_training_rows():
     assert (split.X_test[:, constant] == 0).all()
     assert splits.load_split("digits", background_zero=True).X_train.min() == 0
     assert len(split.first(10).y_train) == 10
+
+
+@pytest.mark.parametrize(("setting", "rule"), [("all", "-"), ("eighth", "-"), ("random", "sequential")])
+def test_epochs_that_are_trained_apart_are_those_of_one_fit(setting, rule):
+    run = dict(data="digits", setting=setting, rule=rule, seed=1)
+    split, held_out = cifar_train.load_rows("digits", 1)
+    assert len(held_out.y_test) == 120
+    assert len(split.y_train) + len(held_out.y_test) == len(held_out.y_train)
+    apart, whole = cifar_train.new_model(**run), cifar_train.new_model(**run)
+    for _ in range(3):
+        cifar_train.train_epoch(apart, split)
+    monitor.fit(whole.set_params(max_iter=3), split)
+    np.testing.assert_array_equal(apart.weights_, whole.weights_)
+    rows = cifar_train.measure(apart, split, held_out)
+    errors = monitor.errors(whole, split)
+    assert [row["network"] for row in rows] == [*map(str, range(len(whole.weights_))), "consensus"]
+    assert float(rows[-1]["test_error"]) == pytest.approx(errors["consensus"], abs=1e-6)
+    assert np.mean([float(row["test_error"]) for row in rows[:-1]]) == pytest.approx(errors["peers_mean"], abs=2e-6)
+    assert float(rows[-1]["held_out_error"]) == pytest.approx(
+        1 - whole.score(held_out.X_test, held_out.y_test), abs=1e-6
+    )
+    assert {row["steps"] for row in rows} == {str(3 * max(map(len, whole.partition_)))}
+
+
+def train_digits(folder, epochs, killed_at=None):
+    """Run the script in a process, which kills itself as it is about to replace a file for the k-th time."""
+    kill = f"""
+import os, signal, pathlib
+replace, left = pathlib.Path.replace, {killed_at}
+def replace_or_die(*paths):
+    global left
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return replace(*paths)
+pathlib.Path.replace = replace_or_die
+"""
+    options = f"--data digits --seed 0 --epochs {epochs} --n-jobs 1 --out {folder} --states {folder}/states".split()
+    program = f"""
+import sys
+sys.path.insert(0, {str(FOLDER)!r})
+import cifar_train
+cifar_train.SETTINGS = [("all", "-"), ("random", "simultaneous")]
+{kill if killed_at else ""}
+cifar_train.main({options!r})
+"""
+    process = subprocess.run([sys.executable, "-c", program], timeout=120, capture_output=True, text=True, check=False)
+    assert process.returncode == (-signal.SIGKILL if killed_at else 0), process.stderr
+    return process.stdout
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    train_digits(folder, epochs=3)
+    return folder
+
+
+def final_weights(folder):
+    model, _ = resume.State(folder / "states", dict(data="digits", setting="random", rule="simultaneous", seed=0)).load(
+        pytest.fail
+    )
+    return model.weights_
+
+
+# Each epoch replaces first the state and then the file of results.
+@pytest.mark.parametrize("kills", [[9], [10], [1, 4, 3]])
+def test_runs_that_are_killed_go_on_bit_for_bit(kills, uninterrupted, tmp_path):
+    for killed_at in kills:
+        train_digits(tmp_path, epochs=3, killed_at=killed_at)
+    train_digits(tmp_path, epochs=3)
+    np.testing.assert_array_equal(final_weights(tmp_path), final_weights(uninterrupted))
+    name = "cifar_digits.csv"
+    assert (tmp_path / name).read_text() == (uninterrupted / name).read_text()
+    assert train_digits(tmp_path, epochs=3).count("done") == 2
+
+
+def test_results_stay_while_a_run_repeats_them_and_go_when_it_does_not(tmp_path):
+    path, run = tmp_path / "results.csv", dict(setting="ring", seed=0)
+
+    def rows(*errors):
+        return [{"epoch": str(k), "error": error} for k, error in enumerate(errors, start=1)]
+
+    resume.record(path, run, rows("0.3", "0.2", "0.10"))
+    resume.record(path, run | {"seed": 1}, rows("0.5"))
+    assert list(resume.recorded(path, run)["error"]) == ["0.3", "0.2", "0.10"]
+    resume.record(path, run, rows("0.3"))
+    assert list(resume.recorded(path, run)["error"]) == ["0.3", "0.2", "0.10"]
+    resume.record(path, run, rows("0.3", "0.25"))
+    assert list(resume.recorded(path, run)["error"]) == ["0.3", "0.25"]
+    assert list(resume.recorded(path, run | {"seed": 1})["error"]) == ["0.5"]
+
+
+def test_a_run_that_another_process_is_at_is_left_to_it(tmp_path, capsys):
+    run = cifar_train.make_runs(cells.parse_options("", ["--data", "digits"]))[0]
+    with resume.locked(resume.State(tmp_path, run).folder):
+        cifar_train.train(run, 1, tmp_path / "results.csv", tmp_path)
+    assert "another process" in capsys.readouterr().out
+    assert not (tmp_path / "results.csv").exists()

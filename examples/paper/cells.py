@@ -10,8 +10,8 @@ import pandas as pd
 DOCS = Path(__file__).parents[2] / "docs" / "paper"
 
 
-def parse_options(description, argv=None):
-    """Parse the options that all experiments share."""
+def parse_options(description, argv=None, add_options=None):
+    """Parse the options that all experiments share, and those that ``add_options(parser)`` adds."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true", help="some minutes: a coarser grid, fewer epochs and seeds")
     parser.add_argument("--data", nargs="+", metavar="NAME", help="data sets, for example digits, which is no download")
@@ -21,6 +21,8 @@ def parse_options(description, argv=None):
     parser.add_argument(
         "--out", type=Path, default=DOCS, metavar="FOLDER", help="where results go (default: docs/paper)"
     )
+    if add_options is not None:
+        add_options(parser)
     return parser.parse_args(argv)
 
 
