@@ -16,12 +16,11 @@ from pathlib import Path
 import joblib
 import numpy as np
 from cells import output, parse_options
+from pieces import train_epoch
 from protocol import BASELINES, classifier
 from resume import State, locked, record, recorded
 from splits import Split, load_split
 from threadpoolctl import threadpool_limits
-
-from skfusion.partition import PredefinedPartitioner
 
 EPOCHS = 30
 # What tells most comes first, since a run takes hours.
@@ -71,16 +70,6 @@ def new_model(data, setting, rule, seed):
     """Return the classifier of Table I."""
     params = BASELINES.get(setting) or {"topology": setting, "fusion_rule": rule}
     return classifier(data, EPOCHS, seed, **params)
-
-
-def train_epoch(model, split):
-    """Train for an epoch, as one of ``fit``: each network on the rows that the first epoch gave it."""
-    if hasattr(model, "partition_"):
-        peer_of_row = np.empty(len(split.y_train), int)
-        for peer, part in enumerate(model.partition_):
-            peer_of_row[part] = peer
-        model.set_params(partitioner=PredefinedPartitioner(peer_of_row))
-    model.partial_fit(split.X_train, split.y_train, classes=np.unique(split.y_train))
 
 
 def measure(model, split, held_out):

@@ -15,7 +15,7 @@ from cells import output, parse_options, run_cells
 from monitor import fit_and_monitor
 from protocol import EXPERIMENTS, TOPOLOGIES, classifier
 from splits import load_split
-from style import LINES, NAMES, band, markdown, save
+from style import LINES, NAMES, WIDTH, band, markdown, save
 
 INTERVALS = (1, 2, 10, 50, 500, "epoch")  # steps
 FUSED = ("ring", "random", "hypercube, edges once")
@@ -75,7 +75,7 @@ def table(curves):
 def draw(curves):
     """Draw error over time, and error against the interval; of runs with equal rows."""
     curves = curves[curves["rows"] == "equal"]
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained", sharey=True)
+    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 4.2), layout="constrained", sharey=True)
     intervals = list(curves.loc[curves["interval"] != "-", "interval"].unique())
     best = BEST if BEST[1] in intervals else (BEST[0], intervals[0])
     for setting, interval in (("alone", "-"), ("all", "-"), best):
@@ -89,18 +89,18 @@ def draw(curves):
     for value in PAPER.values():
         left.axhline(value, color="0.5", linestyle=(0, (1, 3)), zorder=0)
         left.annotate(f"the paper: {value} %", (curves["epoch"].min(), value * 0.93), size=8, va="top")
-    left.set(xlabel="epoch", ylabel="test error (%)", yscale="log", title="Error over time, mean over peers")
+    left.set(xlabel="epoch", ylabel="test error (%)", yscale="log", title="Mean over peers, epoch by epoch")
     left.xaxis.get_major_locator().set_params(integer=True)
-    left.legend(fontsize=8, loc="center right")
+    left.legend(fontsize=7, loc="center right")
     last = curves[curves["epoch"] == curves["epoch"].max()]
     for setting in FUSED:
         runs = last[last["setting"] == setting].pivot(index="seed", columns="interval", values="peers_max")
         band(right, range(len(intervals)), 100 * runs[intervals], setting, markevery=1)
     everyone = 100 * last.loc[last["setting"] == "all", "peers_mean"].mean()
     right.axhline(everyone, **LINES["all"] | {"label": NAMES["all"]})
-    right.set_xticks(range(len(intervals)), labels=[_steps(interval) for interval in intervals])
-    right.set(xlabel="interval between fusion rounds", title="Worst peer after the last epoch, mean over seeds")
-    right.legend(fontsize=8)
+    right.set_xticks(range(len(intervals)), labels=intervals)
+    right.set(xlabel="steps between fusion rounds", title="Worst peer after the last epoch")
+    right.legend(fontsize=7, loc="upper left")
     for axes in (left, right):
         axes.yaxis.set_major_formatter("{x:g}")
         axes.grid(alpha=0.3)

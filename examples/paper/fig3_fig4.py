@@ -3,7 +3,7 @@
 import matplotlib.pyplot as plt
 from cells import output, parse_options, run_cells
 from protocol import EXPERIMENTS, PAPER_TOPOLOGIES, TABLE_1
-from style import PAPER, band, save
+from style import PAPER, WIDTH, band, save
 from table1 import make_cells, run
 
 FIGURES = {"mnist_784": "fig3.png", "vowel": "fig4.png"}
@@ -12,7 +12,7 @@ SETTINGS = [("all", "-"), ("eighth", "-"), *((topology, "sequential") for topolo
 
 def draw(curves, data):
     """Draw error over epochs: means over seeds, and the paper's last values at the right."""
-    figure, axes = plt.subplots(figsize=(6, 4.4), layout="constrained")
+    figure, axes = plt.subplots(figsize=(WIDTH, 4.6), layout="constrained")
     for setting, _ in SETTINGS:
         runs = curves[curves["setting"] == setting].pivot(index="seed", columns="epoch", values="peers_mean")
         band(axes, runs.columns, 100 * runs, setting)

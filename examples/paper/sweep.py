@@ -10,7 +10,7 @@ from monitor import fit_and_score
 from protocol import BASELINES, EXPERIMENTS, PAPER_TOPOLOGIES, TABLE_1, classifier
 from sklearn.neural_network import MLPClassifier
 from splits import load_split
-from style import LINES, PAPER, markdown, save
+from style import LINES, NAMES, PAPER, WIDTH, markdown, save
 from threadpoolctl import threadpool_limits
 
 DATA = ("vowel", "breast-w", "segment", "splice")
@@ -100,22 +100,22 @@ def draw(cells, without, parameter, xlabel, paper):
     names = list(cells["data"].unique())
     n_columns = min(2, len(names))
     n_rows = -(-len(names) // n_columns)
-    figure, panels = plt.subplots(n_rows, n_columns, figsize=(9, 2.9 * n_rows + 0.8), squeeze=False)
+    figure, panels = plt.subplots(n_rows, n_columns, figsize=(WIDTH, 2.9 * n_rows + 0.8), squeeze=False)
     figure.set_layout_engine("constrained")
     for panel, name in zip(panels.flat, names, strict=False):
         for topology in PAPER_TOPOLOGIES:
             here = cells[(cells["data"] == name) & (cells["topology"] == topology)].groupby(parameter)
-            style = LINES[topology] | {"markersize": 3.5, "markevery": 10, "linewidth": 1.1, "label": topology}
+            style = LINES[topology] | {"markersize": 4, "markevery": 10, "linewidth": 1.4, "label": topology}
             panel.plot(100 * here["peers_mean"].mean(), **style)
-        for setting, label in (("all", "one network, all rows"), ("eighth", "never fused")):
+        for setting in BASELINES:
             error = without.loc[(without["data"] == name) & (without["setting"] == setting), "peers_mean"].mean()
-            panel.axhline(100 * error, **LINES[setting] | {"label": label, "linewidth": 1})
+            panel.axhline(100 * error, **LINES[setting] | {"label": NAMES[setting]})
         panel.axvline(paper, color="0.5", linestyle=(0, (1, 3)), label="the paper's choice")
         values = [100 * TABLE_1[name][topology] for topology in PAPER_TOPOLOGIES if name in TABLE_1]
         panel.plot([paper] * len(values), values, **PAPER | {"label": "the paper, Table I", "markersize": 5})
         panel.set(title=EXPERIMENTS[name].title, xlabel=xlabel, ylabel="test error (%)")
         panel.grid(alpha=0.3)
-    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
+    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
     return figure
 
 

@@ -10,7 +10,7 @@ from cells import output, parse_options, run_cells
 from monitor import fit_and_monitor
 from protocol import BASELINES, EXPERIMENTS, PAPER_TOPOLOGIES, RULES, TABLE_1, classifier
 from splits import load_split
-from style import PAPER, markdown, save
+from style import PAPER, WHOSE, WIDTH, markdown, save
 
 DATA = ("vowel", "segment", "breast-w", "mnist_784")
 SETTINGS = [
@@ -89,15 +89,16 @@ def _spread(sd):
 def draw(frame):
     """Draw each data set's errors, a row for each setting."""
     names = list(frame["data"].unique())
-    figure, panels = plt.subplots(1, len(names), figsize=(2.6 * len(names) + 2, 3.4), squeeze=False, sharey=True)
+    n_columns = min(2, len(names))
+    n_rows = -(-len(names) // n_columns)
+    figure, panels = plt.subplots(n_rows, n_columns, figsize=(WIDTH, 2.7 * n_rows + 0.7), squeeze=False, sharey=True)
     figure.set_layout_engine("constrained")
-    for panel, name in zip(panels[0], names, strict=True):
+    for panel, name in zip(panels.flat, names, strict=False):
         here = frame[frame["data"] == name]
         rows = -np.arange(len(here))
-        for offset, what, style in ((0.12, "peers", "ko"), (-0.12, "consensus", "wo")):
+        for offset, what in ((0.15, "peers"), (-0.15, "consensus")):
             mean, sd = 100 * here[f"{what}, last epoch"], 100 * here[f"{what}, last epoch, sd"]
-            label = "peers' mean" if what == "peers" else what
-            panel.errorbar(mean, rows + offset, xerr=sd, fmt=style, mec="black", ecolor="0.5", ms=4, label=label)
+            panel.errorbar(mean, rows + offset, xerr=sd, linestyle="none", markersize=5, **WHOSE[what])
         panel.plot(100 * here["paper"], rows, **PAPER)
         limit = 100 * here["peers, last epoch"].iloc[0] + 1
         panel.axvline(limit, color="0.6", linestyle=":", label="all rows + 1 point")
@@ -105,7 +106,7 @@ def draw(frame):
         labels = [f"{row.setting}, {row.rule}" if row.rule != "-" else row.setting for row in here.itertuples()]
         panel.set_yticks(rows, labels=labels)
     handles, labels = panels[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4 if len(names) > 1 else 2, frameon=False)
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
     return figure
 
 

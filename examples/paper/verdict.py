@@ -11,7 +11,7 @@ from matplotlib.ticker import LogLocator
 from monitor import fit_and_score
 from protocol import EXPERIMENTS, RULES, TOPOLOGIES, classifier
 from splits import load_split
-from style import LINES, markdown, save
+from style import LINES, MARKS, NAMES, WIDTH, markdown, of_rule, save
 
 from skfusion.partition import ClassPartitioner
 
@@ -138,63 +138,67 @@ def _percent(error):
 
 
 def draw_differences(differences):
-    """Draw the candidates' differences: a panel for each partition and number of networks, a mark for each data set."""
+    """Draw the candidates' differences: a panel for each number of networks and partition, a mark for each data set."""
     means = differences.groupby(["partition", "n_networks", "data"]).mean()
-    size = dict(figsize=(11, 5), layout="constrained", sharex="row", sharey=True, squeeze=False)
-    figure, panels = plt.subplots(len(INTERVALS), len(N_NETWORKS), **size)
+    size = dict(figsize=(WIDTH, 8.4), layout="constrained", sharex="col", sharey=True, squeeze=False)
+    figure, panels = plt.subplots(len(N_NETWORKS), len(INTERVALS), **size)
     places = range(0, -len(CANDIDATES), -1)
-    for row, kind in zip(panels, INTERVALS, strict=True):
-        for panel, n_networks in zip(row, N_NETWORKS, strict=True):
+    for row, n_networks in zip(panels, N_NETWORKS, strict=True):
+        for panel, kind in zip(row, INTERVALS, strict=True):
             here = means.loc[kind, n_networks]
-            for marker, (data, values) in zip("osD^v", here.iterrows(), strict=False):
-                look = dict(marker=marker, mfc="none", mec="0.3", linestyle="none", markersize=5)
+            for data, values in here.iterrows():
+                look = MARKS.get(data, {"marker": "o"}) | {"linestyle": "none", "markersize": 5, "alpha": 0.85}
                 panel.plot(values, places, **look, label=EXPERIMENTS[data].title)
-            panel.plot(here.mean(), places, "|", color="black", markersize=14, mew=2, label="mean of data sets")
+            panel.plot(here.mean(), places, "|", color="black", markersize=13, mew=2, label="mean of data sets")
             panel.axvline(0, color="black", linewidth=0.8)
             panel.set_xscale("symlog", linthresh=1)
             panel.xaxis.set_major_formatter("{x:g}")
-            panel.set_title(f"{n_networks} networks", size=10)
             panel.set_yticks(places, labels=differences.columns, size=8)
-            panel.margins(y=0.15)
+            panel.margins(y=0.12)
             panel.grid(alpha=0.3)
-        row[0].set_ylabel(SHARES[kind].replace(", ", ",\n"), size=9)
+        row[0].set_ylabel(f"{n_networks} networks")
+    for panel, kind in zip(panels[0], INTERVALS, strict=True):
+        panel.set_title(SHARES[kind], size=10)
     for panel in panels[-1]:
-        panel.set_xlabel("difference (points)")
-    figure.suptitle(f"Test error less that with {_title(REFERENCE)}, in percentage points", size=11)
+        panel.set_xlabel("difference in test error (points)")
     figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=6, frameon=False)
     return figure
 
 
 def draw_rates(frame, data):
-    """Draw the peers' mean error against the rate: a panel for each partition and number of networks."""
+    """Draw the peers' mean error against the rate: a panel for each number of networks and partition."""
     frame = frame[frame["data"] == data]
     base = 100 * frame.loc[frame["partition"] == "all", "peers_mean"].mean()
     fused = _fused(frame)
-    size = dict(figsize=(11, 5.4), layout="constrained", sharex=True, sharey="row", squeeze=False)
-    figure, panels = plt.subplots(len(INTERVALS), len(N_NETWORKS), **size)
-    for row, kind in zip(panels, INTERVALS, strict=True):
-        for panel, n_networks in zip(row, N_NETWORKS, strict=True):
+    size = dict(figsize=(WIDTH, 9.2), layout="constrained", sharex=True, sharey="col", squeeze=False)
+    figure, panels = plt.subplots(len(N_NETWORKS), len(INTERVALS), **size)
+    for row, n_networks in zip(panels, N_NETWORKS, strict=True):
+        for panel, kind in zip(row, INTERVALS, strict=True):
             here = fused[(fused["partition"] == kind) & (fused["n_networks"] == n_networks)]
             for (topology, rule), curve in here.groupby(["topology", "rule"], sort=False):
-                style = LINES[topology] | {"markersize": 4, "linewidth": 0.9, "label": f"{topology}, {rule}"}
-                style |= {"markerfacecolor": style["color"] if rule == "sequential" else "white"}
+                look = of_rule(LINES[topology], rule) | {
+                    "markersize": 4,
+                    "linewidth": 1,
+                    "label": f"{topology}, {rule}",
+                }
                 error, sd = 100 * curve["peers_mean"], 100 * curve["peers_mean_sd"]
-                panel.errorbar(curve["rate"], error, yerr=sd, elinewidth=0.5, **style)
-            panel.axhline(base, **LINES["all"] | {"label": "one network, all rows", "linewidth": 1})
+                panel.errorbar(curve["rate"], error, yerr=sd, elinewidth=0.5, **look)
+            panel.axhline(base, **LINES["all"] | {"label": NAMES["all"], "linewidth": 1})
             panel.axvline(REFERENCE[2], color="0.5", linestyle=(0, (1, 3)), label="the paper's F")
             panel.set(yscale="log")
             panel.margins(x=0.1)
-            panel.set_title(f"{n_networks} networks", size=10)
             panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             panel.yaxis.set_major_formatter("{x:g}")
             panel.yaxis.set_minor_formatter("")
             panel.grid(alpha=0.3)
-        row[0].set_ylabel(f"{SHARES[kind]}\ntest error (%)", size=8)
+        row[0].set_ylabel(f"{n_networks} networks\ntest error (%)", size=9)
+    for panel, kind in zip(panels[0], INTERVALS, strict=True):
+        panel.set_title(SHARES[kind], size=10)
     for panel in panels[-1]:
         panel.set_xlabel("fusion rate F")
     figure.suptitle(EXPERIMENTS[data].title)
     handles, labels = panels[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False, fontsize=8)
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
     return figure
 
 

@@ -1,0 +1,157 @@
+"""L1 with fusion: what it does that weights of exactly 0 give way to the other network's, the paper's zero rule.
+
+Each setting runs with the zero rule and without it, where zeros are averaged like other weights.  The library fuses with
+the zero rule only, so networks train by partial_fit and fuse here.  Eight networks have random eighths, as in Table I;
+MNIST is that of Fig. 2, ten networks with one digit each that fuse every second step, with its first 1000 rows of each.
+"""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from cells import output, parse_options, run_cells
+from fig2 import RATE as CLASS_RATE
+from monitor import errors, fit
+from pieces import train_epoch, train_on_a_class_each
+from protocol import EXPERIMENTS, FUSION_RATE, RULES, TOPOLOGIES, classifier
+from splits import load_split
+from style import LINES, markdown, save
+
+import skfusion
+
+SHARES = {
+    "breast-w": ("random",),
+    "vowel": ("random",),
+    "segment": ("random",),
+    "splice": ("random",),
+    "mnist_784": ("class",),
+    "digits": ("random", "class"),
+}
+DATA = tuple(SHARES)[:-1]
+EPOCHS = {"breast-w": 300, "vowel": 1000, "segment": 300, "splice": 300, "mnist_784": 5, "digits": 10}
+ALPHAS = (1e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
+MIXES = ("hypercube", "random")
+ZEROS = ("give way", "averaged")
+RATES = {"sequential": FUSION_RATE, "simultaneous": 0.5}
+INTERVAL = 2  # steps between rounds of networks with a class each
+ROWS = 1000  # of each class
+
+
+def make_cells(options):
+    """One run for each seed, data set, strength, topology, rule and treatment of zeros; and one network with all rows."""
+    seeds = options.seed or range(1 if options.quick else 3)
+    alphas = ALPHAS[1::2] if options.quick else ALPHAS
+    settings = [("all", "-", "-"), *((mix, rule, zeros) for mix in MIXES for rule in RULES for zeros in ZEROS)]
+    return [
+        dict(data=data, shares=shares, setting=setting, rule=rule, zeros=zeros, alpha=alpha, seed=seed, epochs=epochs)
+        for seed in seeds
+        for data in options.data or DATA
+        for shares in SHARES[data]
+        for epochs in [options.epochs or EPOCHS[data] // (5 if options.quick else 1)]
+        for alpha in alphas
+        for setting, rule, zeros in settings
+    ]
+
+
+def run(data, shares, setting, rule, zeros, alpha, seed, epochs):
+    """Errors in the end, and what became of weights that were exactly 0."""
+    split = load_split(data, seed, background_zero=shares == "class")
+    params = dict(alpha=alpha, l1_ratio=1.0, fusion_rate=0.0)
+    if shares == "class":
+        split = split.first_of_each_class(ROWS)
+        params["loss"] = "log_loss"
+    if setting == "all":
+        model = fit(classifier(data, epochs, seed, n_networks=1, **params), split)
+        return [
+            errors(model, split)
+            | dict(share_of_zeros=share_of_zeros(model), share_before_round=None, revived=None, zero_again=None)
+        ]
+    if shares == "class":
+        params |= dict(n_networks=int(split.y_train.max()) + 1, learning_rate_init=CLASS_RATE)
+    model = classifier(data, epochs, seed, **params)
+    fusion = Fusion(TOPOLOGIES[setting], rule, zeros, np.random.RandomState(seed))
+    for _ in pieces(model, split, shares, epochs, seed):
+        fusion.fuse(model)
+    return [errors(model, split) | {"share_of_zeros": share_of_zeros(model)} | fusion.summary()]
+
+
+def pieces(model, split, shares, epochs, seed):
+    """Train, and pause for each fusion round."""
+    if shares == "class":
+        yield from train_on_a_class_each(model, split, epochs, INTERVAL, np.random.default_rng(seed))
+    else:
+        for _ in range(epochs):
+            yield train_epoch(model, split)
+
+
+class Fusion:
+    """Fuses the networks of a classifier, with the zero rule or without, and keeps count of coefficients of 0.
+
+    Parameters
+    ----------
+    topology : BaseTopology
+    rule : {"sequential", "simultaneous"}
+    zeros : {"give way", "averaged"}
+    random_state : RandomState
+        Of the topology.
+    """
+
+    def __init__(self, topology, rule, zeros, random_state):
+        self.topology, self.rule, self.random_state = topology, rule, random_state
+        self.mix = skfusion.fuse if zeros == "give way" else average
+        self.n_rounds, self.n_zeros, self.n_revived, self.n_zero_again = 0, 0, 0, 0
+        self.revived = False
+
+    def fuse(self, model):
+        """Fuse for one round."""
+        weights, coefficients = model.weights_.copy(), _are_coefficients(model)
+        zero = (weights == 0) & coefficients
+        pairs = self.topology.pairs(len(weights), self.n_rounds, self.random_state)
+        model.weights_ = self.mix(weights, pairs, RATES[self.rule], self.rule)
+        self.n_zero_again += (zero & self.revived).sum()
+        self.revived = zero & (weights != 0)
+        self.n_rounds += 1
+        self.n_zeros += zero.sum()
+        self.n_revived += self.revived.sum()
+        self.share_before = float(zero[:, coefficients].mean())
+
+    def summary(self):
+        """Share of zeros before the last round, of those that a round revived, and of these that soon were 0 again."""
+        revived_and_trained = self.n_revived - self.revived.sum()
+        return {
+            "share_before_round": round(self.share_before, 6),
+            "revived": _share(self.n_revived, self.n_zeros),
+            "zero_again": _share(self.n_zero_again, revived_and_trained),
+        }
+
+
+def average(weights, pairs, fusion_rate, rule):
+    """Fuse as ``skfusion.fuse`` does, but zeros like other weights."""
+    for first, second in pairs:
+        old = weights[first].copy()
+        weights[first] += fusion_rate * (weights[second] - old)
+        weights[second] += fusion_rate * ((weights[first] if rule == "sequential" else old) - weights[second])
+    return weights
+
+
+def share_of_zeros(model):
+    """Return the share of the networks' coefficients that are exactly 0."""
+    return round(float((model.weights_[:, _are_coefficients(model)] == 0).mean()), 6)
+
+
+def _are_coefficients(model):
+    """Tell which of a network's parameters are coefficients, not intercepts, which have no penalty."""
+    layers = zip(model.coefs_, model.intercepts_, strict=True)
+    return np.concatenate([np.repeat([True, False], [coef.size, intercept.size]) for coef, intercept in layers])
+
+
+def _share(part, whole):
+    return round(float(part / whole), 6) if whole else None
+
+
+def main(argv=None):
+    options = parse_options(__doc__, argv)
+    cells = run_cells(output(options, "l1_cells.csv"), make_cells(options), run, options.n_jobs)
+
+
+if __name__ == "__main__":
+    main()
