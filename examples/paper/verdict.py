@@ -111,6 +111,15 @@ def summarise(differences, keys, sample):
     return texts.reset_index().replace({"data": {name: EXPERIMENTS[name].title for name in EXPERIMENTS}})
 
 
+def by_candidate(frame):
+    """Return a summary as it is printed: a table for each partition, a row for each candidate."""
+    for kind, here in frame.groupby("partition", sort=False):
+        wide = here.drop(columns="partition").set_index(here.columns[1]).T
+        yield wide.rename_axis(columns=None).reset_index(
+            names=f"{kind} shares" if kind == "random" else "one class each"
+        )
+
+
 def rates(frame):
     """Points above the error with all rows for each rate, over data sets run at all rates and numbers of networks."""
     base = frame[frame["partition"] == "all"].set_index("data")["peers_mean"]
@@ -217,7 +226,8 @@ def main(argv=None):
     }
     for name, rows in tables.items():
         rows.to_csv(output(options, f"verdict_{name}.csv"), index=False)
-        print(markdown(rows), end="\n\n")
+        for part in by_candidate(rows) if name.startswith("by_") else [rows]:
+            print(markdown(part), end="\n\n")
     save(draw_differences(gains), output(options, "verdict.png"))
     for data in frame["data"].unique():
         save(draw_rates(frame, data), output(options, f"verdict_{data}.png"))

@@ -1,0 +1,134 @@
+"""CIFAR-10 of Table I, trained out: are fused networks within a point of the one with all rows?
+
+Judged on what cifar_train.py has written so far, each run against the network with all rows of the same seed: after as
+many epochs, after as many steps of each network, and both at the epoch at which they err least on held-out rows.
+"""
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from cells import output, parse_options
+from cifar_train import SETTINGS
+from protocol import EXPERIMENTS
+from style import LINES, NAMES, WIDTH, markdown, of_rule, save
+
+WHO = ("peers", "consensus")
+WAYS = ("equal epochs", "equal steps", "best epochs")
+
+
+def curves(rows):
+    """Return a row for each run and epoch: its steps and disagreement, and errors of the peers' mean and consensus."""
+    rows = rows.assign(who=rows["network"].where(rows["network"] == "consensus", "peers"))
+    keys = ["setting", "rule", "seed", "epoch"]
+    wide = rows.pivot_table(index=keys, columns="who", values=["held_out_error", "test_error"])
+    wide.columns = [f"{who} {error}" for error, who in wide.columns]
+    return rows.groupby(keys)[["steps", "disagreement"]].first().join(wide).reset_index("epoch")
+
+
+def judge(curves):
+    """Return how far each run's peers and its consensus are above the network with all rows, in points."""
+    rows = []
+    for setting, rule in SETTINGS[1:]:
+        for seed in curves.index.unique("seed"):
+            if {("all", "-", seed), (setting, rule, seed)} <= set(curves.index):
+                everything, run = (
+                    curves.loc[key].set_index("epoch") for key in (("all", "-", seed), (setting, rule, seed))
+                )
+                row = {"setting": setting, "rule": rule, "seed": seed}
+                rows += [row | {"who": who} | _above(everything, run, who) for who in WHO]
+    return pd.DataFrame(rows)
+
+
+def _above(everything, run, who):
+    """Return how far a run is above the network with all rows, in points, and which epochs of both that compares."""
+    last = min(everything.index.max(), run.index.max())
+    same = everything.index[everything["steps"] <= run["steps"].max()].max()
+    pairs = {
+        "equal epochs": (last, last),
+        "equal steps": (same, (run["steps"] - everything["steps"].get(same, 0)).abs().idxmin()),
+        "best epochs": (everything["peers held_out_error"].idxmin(), run[f"{who} held_out_error"].idxmin()),
+    }
+    row = {}
+    for way, (of_all, of_run) in pairs.items():
+        base = everything["peers test_error"].get(of_all, float("nan"))  # before its first epoch there is no error
+        row[way] = 100 * (run.loc[of_run, f"{who} test_error"] - base)
+        row |= {f"{way}, all rows": of_all, f"{way}, run": of_run}
+    return row
+
+
+def standing(curves):
+    """Return each run's errors in per cent, after its last epoch and after that with the least held-out error."""
+    rows = []
+    for (setting, rule), seed in ((setting, seed) for seed in curves.index.unique("seed") for setting in SETTINGS):
+        if (setting, rule, seed) in curves.index:
+            run = curves.loc[(setting, rule, seed)].set_index("epoch")
+            row = {"setting": _title(setting, rule), "seed": seed, "epochs": run.index.max()}
+            for who in WHO:
+                best = run[f"{who} held_out_error"].idxmin()
+                row[f"{who}, last"] = _percent(run[f"{who} test_error"].iloc[-1])
+                row[f"{who}, best epoch"] = f"{_percent(run.loc[best, f'{who} test_error'])} ({best})"
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def in_points(judged, who):
+    """Return the table of points above all rows as it is printed, mean and standard deviation over seeds."""
+    rows = []
+    for (setting, rule), runs in judged[judged["who"] == who].groupby(["setting", "rule"], sort=False):
+        row = {"setting": _title(setting, rule), "seeds": len(runs), "epochs": runs["equal epochs, run"].min()}
+        for way in WAYS:
+            spread = f" ± {runs[way].std():.2f}" if len(runs) > 1 else ""
+            row[way] = f"{runs[way].mean():+.2f}{spread}" if runs[way].notna().all() else ""
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _title(setting, rule):
+    return setting if rule == "-" else f"{setting}, {rule}"
+
+
+def _percent(error):
+    return f"{100 * error:.2f}"
+
+
+def draw(curves, title):
+    """Draw errors of peers and consensus over epochs, of peers over steps, and disagreement; a line for each run."""
+    figure, panels = plt.subplots(2, 2, figsize=(WIDTH, 7), layout="constrained")
+    what = [
+        ("epoch", "peers test_error", "peers' mean"),
+        ("epoch", "consensus test_error", "consensus"),
+        ("steps", "peers test_error", "peers' mean, against the steps of each"),
+        ("epoch", "disagreement", "disagreement after fusion"),
+    ]
+    for panel, (x, y, name) in zip(panels.flat, what, strict=True):
+        for setting, rule in SETTINGS:
+            label = NAMES.get(setting, _title(setting, rule))
+            for key in curves.index.unique():
+                if key[:2] == (setting, rule) and (setting, y) != ("all", "disagreement"):
+                    run = curves.loc[[key]]
+                    look = of_rule(LINES[setting], rule) | {"markersize": 4, "markevery": max(1, len(run) // 8)}
+                    panel.plot(run[x], run[y] * (1 if y == "disagreement" else 100), **look, label=label)
+                    label = None  # of the first seed
+        panel.set(title=name, xlabel=x, ylabel=y if y == "disagreement" else "test error (%)")
+        panel.set(xscale="log" if x == "steps" else "linear", yscale="log" if y == "disagreement" else "linear")
+        panel.grid(alpha=0.3)
+    panels[0, 0].sharey(panels[0, 1])
+    figure.suptitle(title)
+    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
+    return figure
+
+
+def main(argv=None):
+    options = parse_options(__doc__, argv)
+    rows = pd.read_csv(output(options, "cifar.csv"))
+    runs = curves(rows)
+    tables = {"standing": standing(runs), "judged": judge(runs)}
+    for name, frame in tables.items():
+        frame.round(3).to_csv(output(options, f"cifar_{name}.csv"), index=False)
+    print(markdown(tables["standing"]))
+    for who in WHO:
+        print(f"\n{who}, points above all rows:\n\n{markdown(in_points(tables['judged'], who))}")
+    save(draw(runs, EXPERIMENTS[rows["data"].iloc[0]].title), output(options, "cifar.png"))
+
+
+if __name__ == "__main__":
+    main()
