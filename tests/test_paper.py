@@ -15,17 +15,22 @@ FOLDER = Path(__file__).parents[1] / "examples" / "paper"
 sys.path.insert(0, str(FOLDER))
 
 import cells  # noqa: E402
+import cifar_judge  # noqa: E402
 import cifar_train  # noqa: E402
 import fig2  # noqa: E402
 import fig3_fig4  # noqa: E402
 import fig5  # noqa: E402
 import fig6  # noqa: E402
+import l1  # noqa: E402
 import monitor  # noqa: E402
+import pieces  # noqa: E402
 import resume  # noqa: E402
 import splits  # noqa: E402
 import sweep  # noqa: E402
 import table1  # noqa: E402
 import verdict  # noqa: E402
+
+import skfusion  # noqa: E402
 
 TINY = ["--quick", "--data", "digits", "--epochs", "1", "--seed", "0", "--n-jobs", "1", "--out"]
 
@@ -38,9 +43,11 @@ def small(monkeypatch):
     def load_few(*args, **kwargs):
         return load(*args, **kwargs).first(300)
 
-    for script in (fig2, table1, sweep, verdict):
+    for script in (cifar_train, fig2, l1, table1, sweep, verdict):
         monkeypatch.setattr(script, "load_split", load_few)
     monkeypatch.setattr(verdict, "N_NETWORKS", (8, 16))
+    monkeypatch.setattr(l1, "ALPHAS", (0, 1e-3, 1e-2))
+    monkeypatch.setattr(l1, "ROWS", 4)
 
 
 def runs_to_do(capsys):
@@ -55,6 +62,7 @@ def runs_to_do(capsys):
         (fig3_fig4, ["table1_cells.csv", "fig4.png"]),
         (fig5, ["fig5.csv", "fig5_time.csv", "fig5.png"]),
         (fig6, ["fig6.csv", "fig6_time.csv", "fig6.png"]),
+        (l1, ["l1_cells.csv", "l1.csv", "l1_by_setting.csv", "l1.png"]),
         (verdict, ["verdict_cells.csv", "verdict.csv", "verdict_by_number.csv", "verdict.png", "verdict_digits.png"]),
     ],
 )
@@ -114,11 +122,11 @@ def test_inputs_are_scaled_by_training_rows():
 def test_epochs_that_are_trained_apart_are_those_of_one_fit(setting, rule):
     run = dict(data="digits", setting=setting, rule=rule, seed=1)
     split, held_out = cifar_train.load_rows("digits", 1)
-    assert len(held_out.y_test) == 120
+    assert len(held_out.y_test) == 30
     assert len(split.y_train) + len(held_out.y_test) == len(held_out.y_train)
     apart, whole = cifar_train.new_model(**run), cifar_train.new_model(**run)
     for _ in range(3):
-        cifar_train.train_epoch(apart, split)
+        pieces.train_epoch(apart, split)
     monitor.fit(whole.set_params(max_iter=3), split)
     np.testing.assert_array_equal(apart.weights_, whole.weights_)
     rows = cifar_train.measure(apart, split, held_out)
@@ -159,30 +167,22 @@ cifar_train.main({options!r})
     return process.stdout
 
 
-@pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("uninterrupted")
-    train_digits(folder, epochs=3)
-    return folder
-
-
 def final_weights(folder):
-    model, _ = resume.State(folder / "states", dict(data="digits", setting="random", rule="simultaneous", seed=0)).load(
-        pytest.fail
-    )
+    run = dict(data="digits", setting="random", rule="simultaneous", seed=0)
+    model, _ = resume.State(folder / "states", run).load(start=pytest.fail)
     return model.weights_
 
 
-# Each epoch replaces first the state and then the file of results.
-@pytest.mark.parametrize("kills", [[9], [10], [1, 4, 3]])
-def test_runs_that_are_killed_go_on_bit_for_bit(kills, uninterrupted, tmp_path):
-    for killed_at in kills:
-        train_digits(tmp_path, epochs=3, killed_at=killed_at)
-    train_digits(tmp_path, epochs=3)
-    np.testing.assert_array_equal(final_weights(tmp_path), final_weights(uninterrupted))
-    name = "cifar_digits.csv"
-    assert (tmp_path / name).read_text() == (uninterrupted / name).read_text()
-    assert train_digits(tmp_path, epochs=3).count("done") == 2
+def test_runs_that_are_killed_go_on_bit_for_bit(tmp_path):
+    killed, whole, name = tmp_path / "killed", tmp_path / "whole", "cifar_digits.csv"
+    train_digits(whole, epochs=3)
+    # Each epoch replaces first the state, then the results: in the middle of either, and of both runs.
+    for killed_at in (3, 4, 5):
+        train_digits(killed, epochs=3, killed_at=killed_at)
+    train_digits(killed, epochs=3)
+    np.testing.assert_array_equal(final_weights(killed), final_weights(whole))
+    assert (killed / name).read_text() == (whole / name).read_text()
+    assert train_digits(killed, epochs=3).count("done") == 2
 
 
 def test_results_stay_while_a_run_repeats_them_and_go_when_it_does_not(tmp_path):
@@ -207,3 +207,78 @@ def test_a_run_that_another_process_is_at_is_left_to_it(tmp_path, capsys):
         cifar_train.train(run, 1, tmp_path / "results.csv", tmp_path)
     assert "another process" in capsys.readouterr().out
     assert not (tmp_path / "results.csv").exists()
+
+
+def test_runs_are_judged_at_equal_epochs_equal_steps_and_the_best_epochs():
+    def rows(setting, rule, steps, errors):
+        """A row for each of two peers, which err by as much around the mean, and one for the consensus."""
+        for epoch, (held_out, test) in enumerate(errors, start=1):
+            for network, more in (("0", -0.01), ("1", 0.01), ("consensus", -0.05)):
+                values = dict(held_out_error=held_out + more, test_error=test + more, disagreement=0.5, loss=1.0)
+                yield (
+                    dict(setting=setting, rule=rule, seed=0, epoch=epoch, steps=steps * epoch, network=network) | values
+                )
+
+    of_all = [(0.6, 0.65), (0.4, 0.45), (0.5, 0.40)]
+    of_ring = [(0.9, 0.8), (0.8, 0.7), (0.75, 0.6), (0.55, 0.5), (0.6, 0.48)]
+    frame = pd.DataFrame([*rows("all", "-", 30, of_all), *rows("ring", "sequential", 10, of_ring)])
+    judged = cifar_judge.judge(cifar_judge.runs_of(frame)).set_index("who")
+    peers, consensus = judged.loc["peers"], judged.loc["consensus"]
+    assert peers["equal epochs"] == pytest.approx(100 * (0.6 - 0.40))  # after the third of both
+    assert peers["equal steps"] == pytest.approx(100 * (0.6 - 0.65))  # 30 steps: the third against the first
+    assert peers["best epochs"] == pytest.approx(100 * (0.5 - 0.45))  # not the fifth, which the test rows would choose
+    assert consensus["best epochs"] == pytest.approx(peers["best epochs"] - 5)
+    assert judged.loc["peers", "best epochs, run"] == 4
+
+
+def test_cifar_is_judged_from_what_has_been_written(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(cifar_train, "STATES", tmp_path / "states")
+    cifar_train.main([*TINY, str(tmp_path)])
+    assert "hypercube simultaneous 0: epoch 1 of 1" in capsys.readouterr().out
+    cifar_judge.main([*TINY, str(tmp_path)])
+    assert "| ring, sequential | 1 | 1 |" in capsys.readouterr().out
+    for name in ("cifar_standing_quick_digits.csv", "cifar_judged_quick_digits.csv", "cifar_quick_digits.png"):
+        assert (tmp_path / name).stat().st_size > 0
+
+
+@pytest.mark.parametrize("rule", ["sequential", "simultaneous"])
+def test_average_is_fusion_but_for_zeros(rule):
+    rng = np.random.default_rng(0)
+    weights, pairs = rng.normal(size=(5, 200)).astype(np.float32), rng.integers(5, size=(12, 2))
+    expected = skfusion.fuse(weights.copy(), pairs, 0.55, rule)
+    np.testing.assert_allclose(l1.average(weights.copy(), pairs, 0.55, rule), expected, atol=1e-6)
+    zero = np.array([[0.0, 0.0], [2.0, 0.0]])
+    expected = [[1.1, 0], [1.505 if rule == "sequential" else 0.9, 0]]
+    np.testing.assert_allclose(l1.average(zero, [(0, 1)], 0.55, rule), expected)
+
+
+def test_zeros_are_counted_before_and_after_a_round():
+    split = splits.load_split("digits").first(200)
+    model = table1.classifier("digits", 1, 0, n_networks=2, fusion_rate=0.0)
+    pieces.train_epoch(model, split)
+    n_coefficients = sum(coef.size for coef in model.coefs_)
+    fusion = l1.Fusion(l1.TOPOLOGIES["ring"], "simultaneous", "give way", np.random.RandomState(0))
+    weights = np.ones_like(model.weights_)
+    weights[0, :8] = weights[1, 4:6] = 0  # two are 0 in both networks, and six in one alone
+    model.weights_ = weights
+    fusion.fuse(model)
+    assert l1.share_of_zeros(model) == pytest.approx(4 / (2 * n_coefficients), abs=1e-6)
+    assert fusion.summary()["share_before_round"] == pytest.approx(10 / (2 * n_coefficients), abs=1e-6)
+    assert fusion.summary()["revived"] == pytest.approx(6 / 10)
+    weights = model.weights_.copy()
+    weights[0, :3] = 0  # three of the six that were revived
+    model.weights_ = weights
+    fusion.fuse(model)
+    assert fusion.summary()["zero_again"] == pytest.approx(3 / 6)
+
+
+def test_networks_with_a_class_each_pass_over_their_rows_in_pieces():
+    split = splits.load_split("digits", background_zero=True).first_of_each_class(5)
+    model = table1.classifier("digits", 1, 0, n_networks=None, fusion_rate=0.0)
+    seen = []
+    for _ in pieces.train_on_a_class_each(model, split, 2, 2, np.random.default_rng(0)):
+        seen.append(model.partition_)
+        assert len(model.weights_) == 10
+    assert len(seen) == 2 * (5 // 2)
+    assert all(len(part) == 2 for part in seen[0])
+    assert model.peers_[3].predict(split.X_train).tolist().count(3) > 40

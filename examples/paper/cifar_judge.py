@@ -15,27 +15,30 @@ WHO = ("peers", "consensus")
 WAYS = ("equal epochs", "equal steps", "best epochs")
 
 
-def curves(rows):
-    """Return a row for each run and epoch: its steps and disagreement, and errors of the peers' mean and consensus."""
+def runs_of(rows):
+    """Return a data frame for each run, (setting, rule, seed): for each epoch steps, disagreement and errors.
+
+    The errors are those of the peers' mean and of the consensus, on held-out and on test rows.
+    """
     rows = rows.assign(who=rows["network"].where(rows["network"] == "consensus", "peers"))
     keys = ["setting", "rule", "seed", "epoch"]
     wide = rows.pivot_table(index=keys, columns="who", values=["held_out_error", "test_error"])
     wide.columns = [f"{who} {error}" for error, who in wide.columns]
-    return rows.groupby(keys)[["steps", "disagreement"]].first().join(wide).reset_index("epoch")
+    epochs = rows.groupby(keys)[["steps", "disagreement"]].first().join(wide).reset_index("epoch")
+    runs = {key: run.set_index("epoch") for key, run in epochs.groupby(level=keys[:3])}
+    order = [(*setting, seed) for seed in sorted(set(rows["seed"])) for setting in SETTINGS]
+    return {key: runs[key] for key in order if key in runs}
 
 
-def judge(curves):
+def judge(runs):
     """Return how far each run's peers and its consensus are above the network with all rows, in points."""
     rows = []
-    for setting, rule in SETTINGS[1:]:
-        for seed in curves.index.unique("seed"):
-            if {("all", "-", seed), (setting, rule, seed)} <= set(curves.index):
-                everything, run = (
-                    curves.loc[key].set_index("epoch") for key in (("all", "-", seed), (setting, rule, seed))
-                )
-                row = {"setting": setting, "rule": rule, "seed": seed}
-                rows += [row | {"who": who} | _above(everything, run, who) for who in WHO]
-    return pd.DataFrame(rows)
+    for (setting, rule, seed), run in runs.items():
+        everything = runs.get(("all", "-", seed))
+        if setting != "all" and everything is not None:
+            row = {"setting": setting, "rule": rule, "seed": seed}
+            rows += [row | {"who": who} | _above(everything, run, who) for who in WHO]
+    return pd.DataFrame(rows, columns=None if rows else ["setting", "rule", "seed", "who", *WAYS])
 
 
 def _above(everything, run, who):
@@ -55,18 +58,16 @@ def _above(everything, run, who):
     return row
 
 
-def standing(curves):
+def standing(runs):
     """Return each run's errors in per cent, after its last epoch and after that with the least held-out error."""
     rows = []
-    for (setting, rule), seed in ((setting, seed) for seed in curves.index.unique("seed") for setting in SETTINGS):
-        if (setting, rule, seed) in curves.index:
-            run = curves.loc[(setting, rule, seed)].set_index("epoch")
-            row = {"setting": _title(setting, rule), "seed": seed, "epochs": run.index.max()}
-            for who in WHO:
-                best = run[f"{who} held_out_error"].idxmin()
-                row[f"{who}, last"] = _percent(run[f"{who} test_error"].iloc[-1])
-                row[f"{who}, best epoch"] = f"{_percent(run.loc[best, f'{who} test_error'])} ({best})"
-            rows.append(row)
+    for (setting, rule, seed), run in runs.items():
+        row = {"setting": _title(setting, rule), "seed": seed, "epochs": run.index.max()}
+        for who in WHO:
+            best = run[f"{who} held_out_error"].idxmin()
+            row[f"{who}, last"] = _percent(run[f"{who} test_error"].iloc[-1])
+            row[f"{who}, best epoch"] = f"{_percent(run.loc[best, f'{who} test_error'])} ({best})"
+        rows.append(row)
     return pd.DataFrame(rows)
 
 
@@ -90,7 +91,7 @@ def _percent(error):
     return f"{100 * error:.2f}"
 
 
-def draw(curves, title):
+def draw(runs, title):
     """Draw errors of peers and consensus over epochs, of peers over steps, and disagreement; a line for each run."""
     figure, panels = plt.subplots(2, 2, figsize=(WIDTH, 7), layout="constrained")
     what = [
@@ -100,27 +101,26 @@ def draw(curves, title):
         ("epoch", "disagreement", "disagreement after fusion"),
     ]
     for panel, (x, y, name) in zip(panels.flat, what, strict=True):
-        for setting, rule in SETTINGS:
-            label = NAMES.get(setting, _title(setting, rule))
-            for key in curves.index.unique():
-                if key[:2] == (setting, rule) and (setting, y) != ("all", "disagreement"):
-                    run = curves.loc[[key]]
-                    look = of_rule(LINES[setting], rule) | {"markersize": 4, "markevery": max(1, len(run) // 8)}
-                    panel.plot(run[x], run[y] * (1 if y == "disagreement" else 100), **look, label=label)
-                    label = None  # of the first seed
+        for (setting, rule, _), run in runs.items():
+            if (setting, y) != ("all", "disagreement"):
+                look = of_rule(LINES[setting], rule) | {"markersize": 4, "markevery": max(1, len(run) // 8)}
+                error = run[y] if y == "disagreement" else 100 * run[y]
+                panel.plot(run.reset_index()[x], error, **look, label=NAMES.get(setting, _title(setting, rule)))
         panel.set(title=name, xlabel=x, ylabel=y if y == "disagreement" else "test error (%)")
         panel.set(xscale="log" if x == "steps" else "linear", yscale="log" if y == "disagreement" else "linear")
         panel.grid(alpha=0.3)
     panels[0, 0].sharey(panels[0, 1])
     figure.suptitle(title)
-    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
+    handles, labels = panels[0, 0].get_legend_handles_labels()
+    of_label = dict(zip(labels, handles, strict=True))  # one for all seeds
+    figure.legend(of_label.values(), of_label, loc="outside lower center", ncols=3, frameon=False)
     return figure
 
 
 def main(argv=None):
     options = parse_options(__doc__, argv)
     rows = pd.read_csv(output(options, "cifar.csv"))
-    runs = curves(rows)
+    runs = runs_of(rows)
     tables = {"standing": standing(runs), "judged": judge(runs)}
     for name, frame in tables.items():
         frame.round(3).to_csv(output(options, f"cifar_{name}.csv"), index=False)
