@@ -91,7 +91,7 @@ def draw(curves):
         left.annotate(f"the paper: {value} %", (curves["epoch"].min(), value * 0.93), size=8, va="top")
     left.set(xlabel="epoch", ylabel="test error (%)", yscale="log", title="Mean over peers, epoch by epoch")
     left.xaxis.get_major_locator().set_params(integer=True)
-    left.legend(fontsize=7, loc="center right")
+    left.legend(fontsize=8, loc="center right")
     last = curves[curves["epoch"] == curves["epoch"].max()]
     for setting in FUSED:
         runs = last[last["setting"] == setting].pivot(index="seed", columns="interval", values="peers_max")
@@ -100,7 +100,7 @@ def draw(curves):
     right.axhline(everyone, **LINES["all"] | {"label": NAMES["all"]})
     right.set_xticks(range(len(intervals)), labels=intervals)
     right.set(xlabel="steps between fusion rounds", title="Worst peer after the last epoch")
-    right.legend(fontsize=7, loc="upper left")
+    right.legend(fontsize=8, loc="upper left")
     for axes in (left, right):
         axes.yaxis.set_major_formatter("{x:g}")
         axes.grid(alpha=0.3)

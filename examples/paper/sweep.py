@@ -92,7 +92,7 @@ def summary(cells, without, parameter, paper):
 
 
 def _percent(error):
-    return f"{100 * error:.2f}"
+    return f"{100 * error:.1f}"
 
 
 def draw(cells, without, parameter, xlabel, paper):

@@ -64,17 +64,26 @@ def table(curves):
 def in_percent(frame):
     """The table as it is printed."""
     printed = pd.DataFrame({"data": [EXPERIMENTS[name].title for name in frame["data"]]})
-    printed["setting"] = [
-        f"{row.setting}, {row.rule}" if row.rule != "-" else row.setting for row in frame.itertuples()
-    ]
+    printed["setting"] = _titles(frame).to_numpy()
     printed["paper"] = [_percent(value) for value in frame["paper"]]
     for name in ("peers, last epoch", "consensus, last epoch", "peers, best epoch", "consensus, best epoch"):
         values = zip(frame[name], frame[f"{name}, sd"], strict=True)
         printed[name] = [f"{100 * mean:.2f}{_spread(sd)}" for mean, sd in values]
-    for name in ("peers above all rows", "consensus above all rows"):
-        values = zip(frame[name], frame[f"{name}, sd"], strict=True)
-        printed[name] = [f"{100 * mean:+.2f}{_spread(sd)}" for mean, sd in values]
     return printed
+
+
+def in_points(frame, who):
+    """Points above all rows after the last epoch, of the peers or of the consensus: a column for each data set."""
+    fused = frame[frame["setting"] != "all"]
+    values = zip(fused[f"{who} above all rows"], fused[f"{who} above all rows, sd"], strict=True)
+    fused = fused.assign(text=[f"{100 * mean:+.2f}{_spread(sd)}" for mean, sd in values], title=_titles(fused))
+    wide = fused.set_index(["title", "data"])["text"].unstack().loc[_titles(fused).unique(), fused["data"].unique()]
+    names = [EXPERIMENTS[name].title for name in wide.columns]
+    return wide.set_axis(names, axis=1).rename_axis(who).reset_index()
+
+
+def _titles(frame):
+    return frame["setting"] + (", " + frame["rule"]).where(frame["rule"] != "-", "")
 
 
 def _percent(value):
@@ -103,8 +112,7 @@ def draw(frame):
         limit = 100 * here["peers, last epoch"].iloc[0] + 1
         panel.axvline(limit, color="0.6", linestyle=":", label="all rows + 1 point")
         panel.set(title=EXPERIMENTS[name].title, xlabel="test error (%)")
-        labels = [f"{row.setting}, {row.rule}" if row.rule != "-" else row.setting for row in here.itertuples()]
-        panel.set_yticks(rows, labels=labels)
+        panel.set_yticks(rows, labels=_titles(here))
     handles, labels = panels[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
     return figure
@@ -115,7 +123,7 @@ def main(argv=None):
     curves = run_cells(output(options, "table1_cells.csv"), make_cells(options), run, options.n_jobs)
     frame = table(curves)
     frame.to_csv(output(options, "table1.csv"), index=False)
-    print(markdown(in_percent(frame)))
+    print(markdown(in_percent(frame)), *(markdown(in_points(frame, who)) for who in WHOSE), sep="\n\n")
     save(draw(frame), output(options, "table1.png"))
 
 

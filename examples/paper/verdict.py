@@ -226,7 +226,7 @@ def main(argv=None):
     }
     for name, rows in tables.items():
         rows.to_csv(output(options, f"verdict_{name}.csv"), index=False)
-        for part in by_candidate(rows) if name.startswith("by_") else [rows]:
+        for part in by_candidate(rows) if name.startswith("by_") else [rows.rename(columns={"partition": "shares"})]:
             print(markdown(part), end="\n\n")
     save(draw_differences(gains), output(options, "verdict.png"))
     for data in frame["data"].unique():
