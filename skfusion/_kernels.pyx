@@ -16,6 +16,10 @@ from scipy.linalg.cython_blas cimport dgemm, sgemm
 
 import numpy as np
 
+
+# Loops in C, and what is chosen by name
+
+
 # The macros of _loops.h choose the function for float or double by their pointer arguments.
 cdef extern from "_loops.h" nogil:
     int ACT_IDENTITY, ACT_TANH, ACT_LOGISTIC, ACT_RELU
@@ -66,10 +70,21 @@ ACTIVATIONS = {"identity": ACT_IDENTITY, "tanh": ACT_TANH, "logistic": ACT_LOGIS
 OUTPUTS = {"softmax": SOFTMAX, "logistic": BINARY_LOGISTIC, "tanh": SQUARED_TANH, "identity": SQUARED_IDENTITY}
 
 
+# Networks, peers and rows
+
+
 cdef struct Layer:
     Py_ssize_t fan_in
     Py_ssize_t fan_out
     Py_ssize_t offset  # of the coefficients in the flat vector; the intercepts follow them
+
+
+cdef struct Network:
+    Py_ssize_t n_layers
+    Layer *layers
+    int activation
+    int output
+    void **activations  # per layer, (buffer_rows, fan_out)
 
 
 cdef struct Input:
@@ -83,24 +98,34 @@ cdef struct Input:
     double offset_square
 
 
+cdef struct Batch:
+    Py_ssize_t n_rows
+    const int32_t *rows  # which of the input's
+    const int32_t *rows_end  # of those that are to follow in turn
+    const void *values  # of dense rows, side by side, where BLAS is to be used; else NULL
+
+
+cdef struct Peer:
+    void *weights
+    void *first_moments  # NULL, as the next, where the solver has none
+    void *second_moments
+    int64_t *n_steps
+    double learning_rate
+    double rate  # of the step at hand
+    double loss  # summed over the rows so far
+
+
 cdef struct Pending:
     # What a step does to all rows of the first layer's coefficients W is put off on sparse input: while V is stored,
     # W = scale * V + outer(offset, along), and center = offset V.
     double scale
     void *along
     void *center
-    const int32_t *rows_end  # of those that are to be trained on in turn
-
-
-cdef struct Network:
-    Py_ssize_t n_layers
-    Layer *layers
-    int activation
-    int output
-    void **activations  # per layer, (buffer_rows, fan_out)
 
 
 cdef struct Training:
+    const Network *network
+    const Input *x
     int solver
     bint nesterov
     double momentum
@@ -119,6 +144,9 @@ cdef struct Training:
     Pending pending
 
 
+# The forward pass
+
+
 cdef inline void gemm(bint trans_a, bint trans_b, int m, int n, int k, double alpha, const floating *a, int lda,
                       const floating *b, int ldb, double beta, floating *c, int ldc) noexcept nogil:
     """Column-major C = alpha op(A) op(B) + beta C; a C-ordered array is its own transpose here."""
@@ -132,31 +160,32 @@ cdef inline void gemm(bint trans_a, bint trans_b, int m, int n, int k, double al
         dgemm(&ta, &tb, &m, &n, &k, &alpha_, <double *> a, &lda, <double *> b, &ldb, &beta_, c, &ldc)
 
 
-cdef void input_layer(const Layer *layer, const floating *coefs, const Input *x, const floating *batch,
-                      const int32_t *rows, Py_ssize_t n_rows, const Pending *pending, floating *z) noexcept nogil:
-    """z = X W + b for some rows of X; ``batch`` holds them side by side where BLAS is to be used."""
+cdef void input_layer(const Layer *layer, const floating *coefs, const Input *x, const Batch *batch,
+                      const Pending *pending, floating *z) noexcept nogil:
+    """z = X W + b for the rows of a batch; ``pending`` is NULL where the coefficients are W itself."""
     cdef Py_ssize_t i, k, row, n = layer.fan_out, d = layer.fan_in
     cdef const floating *values = <const floating *> x.values
     cdef const floating *intercepts = coefs + d * n
     cdef const int32_t *no_index = NULL
-    if batch != NULL:
-        for i in range(n_rows):
+    if batch.values != NULL:
+        for i in range(batch.n_rows):
             memcpy(z + i * n, intercepts, n * sizeof(floating))
-        gemm(False, False, n, n_rows, d, 1, coefs, n, batch, d, 1, z, n)
+        gemm(False, False, n, batch.n_rows, d, 1, coefs, n, <const floating *> batch.values, d, 1, z, n)
         return
-    memset(z, 0, n_rows * n * sizeof(floating))
-    for i in range(n_rows):
-        row = rows[i]
+    memset(z, 0, batch.n_rows * n * sizeof(floating))
+    for i in range(batch.n_rows):
+        row = batch.rows[i]
         if x.sparse:
             add_rows(x.indptr[row + 1] - x.indptr[row], x.indices + x.indptr[row], values + x.indptr[row], coefs, n,
                      z + i * n)
             if pending != NULL:
                 add_pending(n, x, row, pending, z + i * n)
-                if rows + i + AHEAD < pending.rows_end:
-                    row = rows[i + AHEAD]
-                    k = x.indptr[row + 1] - x.indptr[row]
-                    prefetch(x.indices + x.indptr[row], k * sizeof(int32_t))
-                    prefetch(values + x.indptr[row], k * sizeof(floating))
+            if batch.rows + i + AHEAD < batch.rows_end:
+                # Written out, since gcc drops the call of a function that only prefetches.
+                row = batch.rows[i + AHEAD]
+                k = x.indptr[row + 1] - x.indptr[row]
+                prefetch(x.indices + x.indptr[row], k * sizeof(int32_t))
+                prefetch(values + x.indptr[row], k * sizeof(floating))
         else:
             add_rows(d, no_index, values + row * d, coefs, n, z + i * n)
         add_scaled(n, 1.0, intercepts, z + i * n)
@@ -189,8 +218,8 @@ cdef void hidden_layer(const Layer *layer, const floating *coefs, const floating
             add_rows(d, no_index, a + i * d, coefs, n, z + i * n)
 
 
-cdef void forward(const Network *network, const floating *weights, const Input *x, const floating *batch,
-                  const int32_t *rows, Py_ssize_t n_rows, const Pending *pending) noexcept nogil:
+cdef void forward(const Network *network, const Input *x, const Batch *batch, const Pending *pending,
+                  const floating *weights) noexcept nogil:
     """Fill the activations of every layer; those of the last stay as they enter the output function."""
     cdef Py_ssize_t l
     cdef const Layer *layer
@@ -199,11 +228,14 @@ cdef void forward(const Network *network, const floating *weights, const Input *
         layer = network.layers + l
         z = <floating *> network.activations[l]
         if l == 0:
-            input_layer(layer, weights, x, batch, rows, n_rows, pending, z)
+            input_layer(layer, weights, x, batch, pending, z)
         else:
-            hidden_layer(layer, weights + layer.offset, <floating *> network.activations[l - 1], n_rows, z)
+            hidden_layer(layer, weights + layer.offset, <floating *> network.activations[l - 1], batch.n_rows, z)
         if l < network.n_layers - 1:
-            activate(network.activation, n_rows * layer.fan_out, z)
+            activate(network.activation, batch.n_rows * layer.fan_out, z)
+
+
+# Outputs and losses
 
 
 cdef double output_row(int output, Py_ssize_t n, floating *z) noexcept nogil:
@@ -239,7 +271,10 @@ cdef double output_delta(int output, Py_ssize_t n, int32_t target, floating *z, 
 
 
 cdef double residual(Py_ssize_t n, const floating *values, const floating *z, floating *delta) noexcept nogil:
-    """The same under identity outputs; as MLPRegressor's, the loss is a mean over outputs but the derivative is not."""
+    """The loss of one row and its derivative by the last layer's input, which z holds, under identity outputs.
+
+    As MLPRegressor's, the loss is a mean over outputs but the derivative is not.
+    """
     cdef double loss = 0, error
     cdef Py_ssize_t k
     for k in range(n):
@@ -249,186 +284,238 @@ cdef double residual(Py_ssize_t n, const floating *values, const floating *z, fl
     return loss / n
 
 
-cdef void layer_gradient(const Layer *layer, const Input *x, const floating *a, const int32_t *rows,
-                         Py_ssize_t n_rows, floating *delta, floating *gradient) noexcept nogil:
-    """Mean gradient of one layer, coefficients then intercepts; ``a`` is NULL where the input is read from X."""
-    cdef Py_ssize_t i, row, n = layer.fan_out, d = layer.fan_in, size = layer.fan_in * layer.fan_out
-    cdef const floating *values = <const floating *> x.values
-    cdef const int32_t *no_index = NULL
-    memset(gradient + size, 0, n * sizeof(floating))
-    scale(n_rows * n, 1.0 / n_rows, delta)
-    for i in range(n_rows):
-        add_scaled(n, 1.0, delta + i * n, gradient + size)
-    if a != NULL and n_rows >= BLAS_ROWS:
-        gemm(False, True, n, d, n_rows, 1, delta, n, a, d, 0, gradient, n)
-        return
-    memset(gradient, 0, size * sizeof(floating))
-    if a == NULL and x.offset != NULL:
-        update_rows(d, no_index, <const floating *> x.offset, 1.0, 1.0, gradient + size, n, gradient)
-    for i in range(n_rows):
-        if a != NULL:
-            update_rows(d, no_index, a + i * d, 1.0, 1.0, delta + i * n, n, gradient)
-        elif x.sparse:
-            row = rows[i]
-            update_rows(x.indptr[row + 1] - x.indptr[row], x.indices + x.indptr[row], values + x.indptr[row], 1.0, 1.0,
-                        delta + i * n, n, gradient)
-        else:
-            update_rows(d, no_index, values + rows[i] * d, 1.0, 1.0, delta + i * n, n, gradient)
+cdef double loss_of(const Training *t, Py_ssize_t row, floating *z, floating *delta) noexcept nogil:
+    """The weighted loss of one row of X and its derivative by the last layer's input, which z holds."""
+    cdef const Network *network = t.network
+    cdef Py_ssize_t n = network.layers[network.n_layers - 1].fan_out
+    cdef double loss, weight
+    if network.output == SQUARED_IDENTITY:
+        loss = residual(n, <const floating *> t.values + row * n, z, delta)
+    else:
+        loss = output_delta(network.output, n, t.target[row], z, delta)
+    if t.sample_weight != NULL:
+        weight = (<const floating *> t.sample_weight)[row]
+        loss *= weight
+        scale(n, weight, delta)
+    return loss
 
 
-cdef void settle(Training *t, const Layer *layer, const Input *x, floating *coefs) noexcept nogil:
-    """Do what is pending, so that V is W; ``begin`` must follow before the next step."""
+# What is pending on the first layer's coefficients
+
+
+cdef void apply_pending(Training *t, floating *coefs) noexcept nogil:
+    """Turn V into W; ``reset_pending`` must follow before the next step."""
+    cdef const Layer *layer = t.network.layers
     cdef const int32_t *no_index = NULL
-    if x.offset != NULL:
-        update_rows(layer.fan_in, no_index, <const floating *> x.offset, t.pending.scale, 1.0,
+    if t.x.offset != NULL:
+        update_rows(layer.fan_in, no_index, <const floating *> t.x.offset, t.pending.scale, 1.0,
                     <const floating *> t.pending.along, layer.fan_out, coefs)
     elif t.pending.scale != 1:
         scale(layer.fan_in * layer.fan_out, t.pending.scale, coefs)
 
 
-cdef void begin(Training *t, const Layer *layer, const Input *x, const floating *coefs) noexcept nogil:
-    """Start from a V that is W, with nothing pending."""
+cdef void reset_pending(Training *t, const floating *coefs) noexcept nogil:
+    """Start from coefficients that are W, with nothing pending."""
+    cdef const Layer *layer = t.network.layers
     cdef const int32_t *no_index = NULL
     t.pending.scale = 1
-    if x.offset != NULL:
+    if t.x.offset != NULL:
         memset(t.pending.along, 0, layer.fan_out * sizeof(floating))
         memset(t.pending.center, 0, layer.fan_out * sizeof(floating))
-        add_rows(layer.fan_in, no_index, <const floating *> x.offset, coefs, layer.fan_out,
+        add_rows(layer.fan_in, no_index, <const floating *> t.x.offset, coefs, layer.fan_out,
                  <floating *> t.pending.center)
 
 
-cdef void sgd_update(Training *t, const Layer *layer, floating *coefs, const Input *x, const floating *a,
-                     const int32_t *rows, Py_ssize_t n_rows, double rate, floating *delta) noexcept nogil:
-    """One plain SGD step of one layer without forming the gradient.
+# The backward pass and the optimiser's step
 
-    On sparse input a step touches only the rows of W that the batch's features have; what is due to all of them, the
-    weight decay (kept as a common factor, as in scikit-learn's SGD) and the offset's share, is left pending.
-    """
-    cdef Py_ssize_t i, row, n = layer.fan_out, d = layer.fan_in
-    cdef double step = -rate / n_rows, decay = 1 - rate * t.l2 / n_rows
+
+cdef void layer_gradient(const Training *t, const Layer *layer, const Batch *batch, const floating *a,
+                         floating *delta) noexcept nogil:
+    """Mean gradient of one layer, into t.gradient; ``a`` is NULL where the input is read from X."""
+    cdef Py_ssize_t i, n = layer.fan_out, d = layer.fan_in, size = layer.fan_in * layer.fan_out
+    cdef const int32_t *no_index = NULL
+    cdef floating *gradient = <floating *> t.gradient
+    memset(gradient + size, 0, n * sizeof(floating))
+    scale(batch.n_rows * n, 1.0 / batch.n_rows, delta)
+    for i in range(batch.n_rows):
+        add_scaled(n, 1.0, delta + i * n, gradient + size)
+    if a != NULL and batch.n_rows >= BLAS_ROWS:
+        gemm(False, True, n, d, batch.n_rows, 1, delta, n, a, d, 0, gradient, n)
+        return
+    memset(gradient, 0, size * sizeof(floating))
+    if a == NULL and t.x.offset != NULL:
+        update_rows(d, no_index, <const floating *> t.x.offset, 1.0, 1.0, gradient + size, n, gradient)
+    for i in range(batch.n_rows):
+        if a != NULL:
+            update_rows(d, no_index, a + i * d, 1.0, 1.0, delta + i * n, n, gradient)
+        else:
+            update_by_row(t.x, batch.rows[i], d, 1.0, 1.0, delta + i * n, n, gradient)
+
+
+cdef void update_by_row(const Input *x, Py_ssize_t row, Py_ssize_t d, double decay, double factor,
+                        const floating *delta, Py_ssize_t n, floating *W) noexcept nogil:
+    """W = decay * W + factor * outer(row of X, delta), in those rows of W that a sparse row has values for."""
     cdef const floating *values = <const floating *> x.values
     cdef const int32_t *no_index = NULL
-    cdef floating *intercepts = coefs + d * n
-    for i in range(n_rows):
-        add_scaled(n, step, delta + i * n, intercepts)
-    if a != NULL and n_rows >= BLAS_ROWS:
-        gemm(False, True, n, d, n_rows, step, delta, n, a, d, decay, coefs, n)
-    elif a != NULL or not x.sparse:
-        for i in range(n_rows):
-            update_rows(d, no_index, a + i * d if a != NULL else values + rows[i] * d, decay if i == 0 else 1.0, step,
-                        delta + i * n, n, coefs)
+    if x.sparse:
+        update_rows(x.indptr[row + 1] - x.indptr[row], x.indices + x.indptr[row], values + x.indptr[row], decay,
+                    factor, delta, n, W)
     else:
-        t.pending.scale *= decay
-        if x.offset != NULL:
-            scale(n, decay, <floating *> t.pending.along)
-        if not 1e-3 < t.pending.scale <= 1:
-            settle(t, layer, x, coefs)
-            begin(t, layer, x, coefs)
-        for i in range(n_rows):
-            row = rows[i]
-            update_rows(x.indptr[row + 1] - x.indptr[row], x.indices + x.indptr[row], values + x.indptr[row], 1.0,
-                        step / t.pending.scale, delta + i * n, n, coefs)
-            if x.offset != NULL:
-                add_scaled(n, step, delta + i * n, <floating *> t.pending.along)
-                add_scaled(n, step / t.pending.scale * (<const floating *> x.offset_dots)[row], delta + i * n,
-                           <floating *> t.pending.center)
+        update_rows(d, no_index, values + row * d, decay, factor, delta, n, W)
 
 
-cdef void solver_step(const Training *t, Py_ssize_t n, double l2, double rate, const floating *gradient,
-                      floating *weights, floating *first_moment, floating *second_moment) noexcept nogil:
-    """Step n weights by momentum or Adam, along their gradient and that of l2 / 2 times their squares."""
+cdef void sgd_update(Training *t, const Peer *peer, const Layer *layer, const Batch *batch, const floating *a,
+                     const floating *delta) noexcept nogil:
+    """One plain SGD step of one layer without forming the gradient."""
+    cdef Py_ssize_t i, n = layer.fan_out, d = layer.fan_in
+    cdef double step = -peer.rate / batch.n_rows, decay = 1 - peer.rate * t.l2 / batch.n_rows
+    cdef const int32_t *no_index = NULL
+    cdef floating *coefs = <floating *> peer.weights + layer.offset
+    for i in range(batch.n_rows):
+        add_scaled(n, step, delta + i * n, coefs + d * n)
+    if a != NULL and batch.n_rows >= BLAS_ROWS:
+        gemm(False, True, n, d, batch.n_rows, step, delta, n, a, d, decay, coefs, n)
+    elif a == NULL and t.x.sparse:
+        lazy_sgd_update(t, batch, step, decay, delta, coefs)
+    else:
+        for i in range(batch.n_rows):
+            if a != NULL:
+                update_rows(d, no_index, a + i * d, decay if i == 0 else 1.0, step, delta + i * n, n, coefs)
+            else:
+                update_by_row(t.x, batch.rows[i], d, decay if i == 0 else 1.0, step, delta + i * n, n, coefs)
+
+
+cdef void lazy_sgd_update(Training *t, const Batch *batch, double step, double decay, const floating *delta,
+                          floating *coefs) noexcept nogil:
+    """One plain SGD step of the first layer's coefficients on sparse input.
+
+    It touches only the rows of W that the batch's features have; what is due to all of them, the weight decay (kept
+    as a common factor, as in scikit-learn's SGD) and the offset's share, is left pending.
+    """
+    cdef Py_ssize_t i, row, n = t.network.layers.fan_out, d = t.network.layers.fan_in
+    t.pending.scale *= decay
+    if t.x.offset != NULL:
+        scale(n, decay, <floating *> t.pending.along)
+    if not 1e-3 < t.pending.scale <= 1:
+        apply_pending(t, coefs)
+        reset_pending(t, coefs)
+    for i in range(batch.n_rows):
+        row = batch.rows[i]
+        update_by_row(t.x, row, d, 1.0, step / t.pending.scale, delta + i * n, n, coefs)
+        if t.x.offset != NULL:
+            add_scaled(n, step, delta + i * n, <floating *> t.pending.along)
+            add_scaled(n, step / t.pending.scale * (<const floating *> t.x.offset_dots)[row], delta + i * n,
+                       <floating *> t.pending.center)
+
+
+cdef void solver_step(const Training *t, const Peer *peer, Py_ssize_t start, Py_ssize_t n, double l2,
+                      const floating *gradient) noexcept nogil:
+    """Step n weights from ``start`` by momentum or Adam; their loss includes l2 / 2 times their squares."""
+    cdef floating *weights = <floating *> peer.weights + start
+    cdef floating *first_moment = <floating *> peer.first_moments + start
     if t.solver == MOMENTUM:
-        momentum_step(n, rate, t.momentum, t.nesterov, l2, gradient, weights, first_moment)
+        momentum_step(n, peer.rate, t.momentum, t.nesterov, l2, gradient, weights, first_moment)
     else:
-        adam_step(n, rate, t.beta_1, t.beta_2, t.epsilon, l2, gradient, weights, first_moment, second_moment)
+        adam_step(n, peer.rate, t.beta_1, t.beta_2, t.epsilon, l2, gradient, weights, first_moment,
+                  <floating *> peer.second_moments + start)
 
 
-cdef void update_layer(Training *t, const Layer *layer, floating *coefs, floating *first_moment,
-                       floating *second_moment, const Input *x, const floating *a, const int32_t *rows,
-                       Py_ssize_t n_rows, double rate, floating *delta) noexcept nogil:
+cdef void update_layer(Training *t, const Peer *peer, const Layer *layer, const Batch *batch, const floating *a,
+                       floating *delta) noexcept nogil:
+    """One step of one layer; ``a`` is its input, NULL where that is read from X."""
     cdef Py_ssize_t size = layer.fan_in * layer.fan_out
+    cdef floating *coefs = <floating *> peer.weights + layer.offset
     cdef floating *gradient = <floating *> t.gradient
     if t.solver == PLAIN_SGD:
-        sgd_update(t, layer, coefs, x, a, rows, n_rows, rate, delta)
+        sgd_update(t, peer, layer, batch, a, delta)
     else:
-        layer_gradient(layer, x, a, rows, n_rows, delta, gradient)
-        solver_step(t, size, t.l2 / n_rows, rate, gradient, coefs, first_moment + layer.offset,
-                    second_moment + layer.offset)
-        solver_step(t, layer.fan_out, 0, rate, gradient + size, coefs + size, first_moment + layer.offset + size,
-                    second_moment + layer.offset + size)
+        layer_gradient(t, layer, batch, a, delta)
+        solver_step(t, peer, layer.offset, size, t.l2 / batch.n_rows, gradient)
+        solver_step(t, peer, layer.offset + size, layer.fan_out, 0, gradient + size)
     if t.l1 != 0:
         if layer.offset == 0:
-            settle(t, layer, x, coefs)
-        soft_threshold(size, rate * t.l1 / n_rows, coefs)
+            apply_pending(t, coefs)
+        soft_threshold(size, peer.rate * t.l1 / batch.n_rows, coefs)
     if layer.offset == 0 and (t.l1 != 0 or t.solver != PLAIN_SGD):
-        begin(t, layer, x, coefs)
+        reset_pending(t, coefs)
 
 
-cdef void backward(const Network *network, Training *t, floating *weights, floating *first_moment,
-                   floating *second_moment, const Input *x, const floating *batch, const int32_t *rows,
-                   Py_ssize_t n_rows, double rate) noexcept nogil:
-    """Propagate t.delta from the last layer to the first, updating each layer once its delta has passed it."""
+cdef void backward(Training *t, const Peer *peer, const Batch *batch, floating *delta,
+                   floating *next_delta) noexcept nogil:
+    """Propagate ``delta`` from the last layer to the first, updating each layer once its delta has passed it."""
     cdef Py_ssize_t i, l, n, d
     cdef const Layer *layer
     cdef const floating *a
-    cdef floating *delta = <floating *> t.delta
-    cdef floating *next_delta = <floating *> t.next_delta
-    for l in range(network.n_layers - 1, -1, -1):
-        layer = network.layers + l
+    cdef const floating *coefs
+    for l in range(t.network.n_layers - 1, -1, -1):
+        layer = t.network.layers + l
         n, d = layer.fan_out, layer.fan_in
-        a = batch
+        a = <const floating *> batch.values
         if l > 0:
-            a = <floating *> network.activations[l - 1]
-            if n_rows >= BLAS_ROWS:
-                gemm(True, False, d, n_rows, n, 1, weights + layer.offset, n, delta, n, 0, next_delta, d)
+            a = <const floating *> t.network.activations[l - 1]
+            coefs = <const floating *> peer.weights + layer.offset
+            if batch.n_rows >= BLAS_ROWS:
+                gemm(True, False, d, batch.n_rows, n, 1, coefs, n, delta, n, 0, next_delta, d)
             else:
-                for i in range(n_rows):
-                    dot_rows(d, weights + layer.offset, n, delta + i * n, next_delta + i * d)
-            times_derivative(network.activation, n_rows * d, a, next_delta)
-        update_layer(t, layer, weights + layer.offset, first_moment, second_moment, x, a, rows, n_rows, rate, delta)
+                for i in range(batch.n_rows):
+                    dot_rows(d, coefs, n, delta + i * n, next_delta + i * d)
+            times_derivative(t.network.activation, batch.n_rows * d, a, next_delta)
+        update_layer(t, peer, layer, batch, a, delta)
         delta, next_delta = next_delta, delta
 
 
-cdef double train_rows(const Network *network, Training *t, floating *weights, floating *first_moment,
-                       floating *second_moment, int64_t *n_steps, const Input *x, const int32_t *rows,
-                       Py_ssize_t n_rows, Py_ssize_t batch_size, double learning_rate) noexcept nogil:
-    """One optimiser step for each ``batch_size`` of the rows; returns the rows' summed loss, before each step."""
-    cdef Py_ssize_t start = 0, i, n, d = network.layers.fan_in, n_outputs = network.layers[network.n_layers - 1].fan_out
-    cdef const floating *values = <const floating *> x.values
-    cdef const floating *row_weight = <const floating *> t.sample_weight
-    cdef floating *outputs = <floating *> network.activations[network.n_layers - 1]
-    cdef floating *delta = <floating *> t.delta
-    cdef floating *batch
-    cdef double loss = 0, row_loss, rate = learning_rate
-    begin(t, network.layers, x, weights)
-    t.pending.rows_end = rows + n_rows
+cdef void train_batch(Training *t, Peer *peer, const Batch *batch, floating *delta) noexcept nogil:
+    """Add the rows' loss, then take one optimiser step; ``delta`` is t.delta."""
+    cdef Py_ssize_t i, last = t.network.n_layers - 1, n_outputs = t.network.layers[last].fan_out
+    cdef floating *outputs = <floating *> t.network.activations[last]
+    forward(t.network, t.x, batch, &t.pending, <const floating *> peer.weights)
+    for i in range(batch.n_rows):
+        peer.loss += loss_of(t, batch.rows[i], outputs + i * n_outputs, delta + i * n_outputs)
+    peer.n_steps[0] += 1
+    peer.rate = peer.learning_rate
+    if t.solver == ADAM:
+        peer.rate = peer.learning_rate * c_sqrt(1 - c_pow(t.beta_2, <double> peer.n_steps[0])) / (
+            1 - c_pow(t.beta_1, <double> peer.n_steps[0]))
+    backward(t, peer, batch, delta, <floating *> t.next_delta)
+
+
+cdef void train_rows(Training *t, Peer *peer, const int32_t *rows, Py_ssize_t n_rows, Py_ssize_t batch_size,
+                     floating *delta) noexcept nogil:
+    """Take one optimiser step for each ``batch_size`` of the rows; ``delta`` is t.delta."""
+    cdef Py_ssize_t start = 0, i, d = t.network.layers.fan_in
+    cdef const floating *values = <const floating *> t.x.values
+    cdef floating *side_by_side = <floating *> t.batch
+    cdef floating *coefs = <floating *> peer.weights
+    cdef Batch batch
+    batch.rows_end = rows + n_rows
+    reset_pending(t, coefs)
     while start < n_rows:
-        n = min(batch_size, n_rows - start)
-        batch = NULL
-        if n >= BLAS_ROWS and not x.sparse:
-            batch = <floating *> t.batch
-            for i in range(n):
-                memcpy(batch + i * d, values + rows[start + i] * d, d * sizeof(floating))
-        forward(network, weights, x, batch, rows + start, n, &t.pending)
-        for i in range(n):
-            if network.output == SQUARED_IDENTITY:
-                row_loss = residual(n_outputs, <const floating *> t.values + rows[start + i] * n_outputs,
-                                    outputs + i * n_outputs, delta + i * n_outputs)
-            else:
-                row_loss = output_delta(network.output, n_outputs, t.target[rows[start + i]], outputs + i * n_outputs,
-                                        delta + i * n_outputs)
-            if row_weight != NULL:
-                row_loss *= row_weight[rows[start + i]]
-                scale(n_outputs, <double> row_weight[rows[start + i]], delta + i * n_outputs)
-            loss += row_loss
-        n_steps[0] += 1
-        if t.solver == ADAM:
-            rate = learning_rate * c_sqrt(1 - c_pow(t.beta_2, <double> n_steps[0])) / (
-                1 - c_pow(t.beta_1, <double> n_steps[0]))
-        backward(network, t, weights, first_moment, second_moment, x, batch, rows + start, n, rate)
-        start += n
-    settle(t, network.layers, x, weights)
-    return loss
+        batch.n_rows, batch.rows, batch.values = min(batch_size, n_rows - start), rows + start, NULL
+        if batch.n_rows >= BLAS_ROWS and not t.x.sparse:
+            batch.values = side_by_side
+            for i in range(batch.n_rows):
+                memcpy(side_by_side + i * d, values + batch.rows[i] * d, d * sizeof(floating))
+        train_batch(t, peer, &batch, delta)
+        start += batch.n_rows
+    apply_pending(t, coefs)
+
+
+cdef double penalty_of(const Training *t, const floating *weights) noexcept nogil:
+    """The penalty of a network's coefficients; NaN or infinity where a weight is not finite."""
+    cdef Py_ssize_t l, size
+    cdef const Layer *layer
+    cdef double total = 0
+    for l in range(t.network.n_layers):
+        layer = t.network.layers + l
+        size = layer.fan_in * layer.fan_out
+        total += 0.5 * t.l2 * sum_of_squares(size, weights + layer.offset)
+        total += 0 * sum_of_squares(layer.fan_out, weights + layer.offset + size)  # NaN if one is not finite
+        if t.l1 != 0:
+            total += t.l1 * sum_of_absolutes(size, weights + layer.offset)
+    return total
+
+
+# Arrays' memory
 
 
 cdef const void *readable(array, bint single) except? NULL:
@@ -447,7 +534,7 @@ cdef const void *readable(array, bint single) except? NULL:
 
 
 cdef void *writable(array, bint single) except? NULL:
-    """The same for an array that is to be changed."""
+    """As ``readable``, for an array that is to be changed."""
     if array is not None and not array.flags.writeable:
         raise ValueError("array must not be read-only")
     return <void *> readable(array, single)
@@ -470,10 +557,13 @@ cdef const void *matrix(array, bint single, Py_ssize_t *stride) except? NULL:
 
 
 cdef void *writable_matrix(array, bint single, Py_ssize_t *stride) except? NULL:
-    """The same for an array that is to be changed."""
+    """As ``matrix``, for an array that is to be changed."""
     if array is not None and not array.flags.writeable:
         raise ValueError("array must not be read-only")
     return <void *> matrix(array, single, stride)
+
+
+# Networks run forward, from Python
 
 
 cdef class Forward:
@@ -498,17 +588,26 @@ cdef class Forward:
     cdef list owned  # what the pointers point into
 
     def __cinit__(self, network, X, *args, Py_ssize_t buffer_rows=CHUNK, **kwargs):
-        cdef const int32_t[::1] indices
-        cdef const int64_t[::1] indptr
-        cdef Py_ssize_t l, offset = 0
-        sizes = network.layer_sizes
-        if X.shape[1] != sizes[0]:
-            raise ValueError(f"X must have {sizes[0]} columns, got {X.shape[1]}")
+        if X.shape[1] != network.layer_sizes[0]:
+            raise ValueError(f"X must have {network.layer_sizes[0]} columns, got {X.shape[1]}")
         self.owned = []
         self.single = X.dtype == np.float32
         self.n_samples = X.shape[0]
         self.buffer_rows = buffer_rows
         self.rows = np.empty(buffer_rows, np.int32)
+        self.own_network(network)
+        if isinstance(X, np.ndarray):
+            self.x.values = self.own(X)
+        else:
+            self.own_csr(X)
+
+    def __dealloc__(self):
+        free(self.network.layers)
+        free(self.network.activations)
+
+    cdef int own_network(self, network) except -1:
+        cdef Py_ssize_t l, offset = 0
+        sizes = network.layer_sizes
         self.network.n_layers = len(sizes) - 1
         self.network.layers = <Layer *> malloc(self.network.n_layers * sizeof(Layer))
         self.network.activations = <void **> malloc(self.network.n_layers * sizeof(void *))
@@ -518,28 +617,27 @@ cdef class Forward:
         self.network.output = OUTPUTS[network.output]
         for l in range(self.network.n_layers):
             self.network.layers[l] = Layer(sizes[l], sizes[l + 1], offset)
-            self.network.activations[l] = self.buffer(buffer_rows * sizes[l + 1])
+            self.network.activations[l] = self.buffer(self.buffer_rows * sizes[l + 1])
             offset += (sizes[l] + 1) * sizes[l + 1]
         self.n_parameters = offset
-        self.x.sparse = not isinstance(X, np.ndarray)
-        if self.x.sparse:
-            self.x.values = self.own(X.data)
-            indptr = X.indptr.astype(np.int64)
-            if not (len(indptr) == X.shape[0] + 1 and indptr[0] == 0 and (np.diff(indptr) >= 0).all() and
-                    indptr[self.n_samples] <= min(len(X.indices), len(X.data))):
-                raise ValueError("X must be a valid CSR array, whose indptr rises from 0 to the number of its entries")
-            if X.nnz and not 0 <= X.indices.min() <= X.indices.max() < X.shape[1]:
-                raise ValueError(f"X must have column indices from 0 to {X.shape[1] - 1}")
-            indices = X.indices.astype(np.int32, copy=False)
-            self.owned += [indices, indptr]
-            self.x.indptr = &indptr[0]
-            self.x.indices = &indices[0] if indices.shape[0] else NULL
-        else:
-            self.x.values = self.own(X)
+        return 0
 
-    def __dealloc__(self):
-        free(self.network.layers)
-        free(self.network.activations)
+    cdef int own_csr(self, X) except -1:
+        cdef const int32_t[::1] indices
+        cdef const int64_t[::1] indptr
+        self.x.sparse = True
+        self.x.values = self.own(X.data)
+        indptr = X.indptr.astype(np.int64)
+        if not (len(indptr) == X.shape[0] + 1 and indptr[0] == 0 and (np.diff(indptr) >= 0).all() and
+                indptr[self.n_samples] <= min(len(X.indices), len(X.data))):
+            raise ValueError("X must be a valid CSR array, whose indptr rises from 0 to the number of its entries")
+        if X.nnz and not 0 <= X.indices.min() <= X.indices.max() < X.shape[1]:
+            raise ValueError(f"X must have column indices from 0 to {X.shape[1] - 1}")
+        indices = X.indices.astype(np.int32, copy=False)
+        self.owned += [indices, indptr]
+        self.x.indptr = &indptr[0]
+        self.x.indices = &indices[0] if indices.shape[0] else NULL
+        return 0
 
     cdef const void *own(self, array) except? NULL:
         self.owned.append(array)
@@ -579,22 +677,26 @@ cdef class Forward:
 
 
 cdef void forward_all(Forward self, const floating *weights, floating *out) noexcept nogil:
-    cdef Py_ssize_t start = 0, i, n, last = self.network.n_layers - 1
+    """Run a network forward over all rows of X, a chunk at a time."""
+    cdef Py_ssize_t start = 0, i, last = self.network.n_layers - 1
     cdef Py_ssize_t n_outputs = self.network.layers[last].fan_out
-    cdef const floating *batch
     cdef floating *z = <floating *> self.network.activations[last]
+    cdef Batch batch
+    batch.rows = batch.rows_end = &self.rows[0]
     while start < self.n_samples:
-        n = min(self.buffer_rows, self.n_samples - start)
-        batch = NULL
-        if n >= BLAS_ROWS and not self.x.sparse:
-            batch = <const floating *> self.x.values + start * self.network.layers.fan_in
-        for i in range(n):
+        batch.n_rows, batch.values = min(self.buffer_rows, self.n_samples - start), NULL
+        if batch.n_rows >= BLAS_ROWS and not self.x.sparse:
+            batch.values = <const floating *> self.x.values + start * self.network.layers.fan_in
+        for i in range(batch.n_rows):
             self.rows[i] = <int32_t> (start + i)
-        forward(&self.network, weights, &self.x, batch, &self.rows[0], n, NULL)
-        for i in range(n):
+        forward(&self.network, &self.x, &batch, NULL, weights)
+        for i in range(batch.n_rows):
             output_row(self.network.output, n_outputs, z + i * n_outputs)
-        memcpy(out + start * n_outputs, z, n * n_outputs * sizeof(floating))
-        start += n
+        memcpy(out + start * n_outputs, z, batch.n_rows * n_outputs * sizeof(floating))
+        start += batch.n_rows
+
+
+# Peers trained, from Python
 
 
 def check_plan(plan, n_networks, n_samples, buffer_rows):
@@ -608,6 +710,19 @@ def check_plan(plan, n_networks, n_samples, buffer_rows):
                                       ("parts", lengths, 0, n_samples)):
         if len(values) and not least <= values.min() <= values.max() <= most:
             raise ValueError(f"plan must have {name} from {least} to {most}, got {values}")
+
+
+def check_state(state, solver, n_parameters):
+    """Raise ValueError unless a trainer's state has what it needs of each peer, the moments where the solver does."""
+    if not len(state.n_steps) == len(state.learning_rates) == len(state.losses) == len(state.weights):
+        raise ValueError("state must have an entry for each network")
+    if state.weights.shape[1] != n_parameters:
+        raise ValueError(f"weights must have {n_parameters} columns, got {state.weights.shape[1]}")
+    if (solver != PLAIN_SGD and state.first_moments is None) or (solver == ADAM and state.second_moments is None):
+        raise ValueError("moments must not be None for this solver")
+    for moments in (state.first_moments, state.second_moments):
+        if moments is not None and len(moments) > 1 and moments.strides != state.weights.strides:
+            raise ValueError("weights and moments must lie alike in memory")
 
 
 cdef class Trainer(Forward):
@@ -637,7 +752,7 @@ cdef class Trainer(Forward):
     cdef void *weights
     cdef void *first_moments
     cdef void *second_moments
-    cdef Py_ssize_t stride  # from one peer's weights to the next one's, and so for the moments
+    cdef Py_ssize_t stride  # bytes from one peer's weights to the next one's, and so for the moments
     cdef int64_t[::1] n_steps
     cdef const double[::1] learning_rates
     cdef double[::1] losses
@@ -648,57 +763,83 @@ cdef class Trainer(Forward):
 
     def __cinit__(self, network, X, target, sample_weight, optimizer, state, plan, *, offset=None,
                   Py_ssize_t buffer_rows):
-        cdef const int32_t[::1] classes
-        cdef Training *t = &self.training
-        cdef Py_ssize_t l, widest = 0, largest = 0
-        cdef Layer layer
         check_plan(plan, len(state.weights), self.n_samples, buffer_rows)
-        if not len(state.n_steps) == len(state.learning_rates) == len(state.losses) == len(state.weights):
-            raise ValueError("state must have an entry for each network")
-        if len(target) != self.n_samples or (sample_weight is not None and len(sample_weight) != self.n_samples):
-            raise ValueError(f"target and sample_weight must have an entry for each of the {self.n_samples} rows of X")
-        for l in range(self.network.n_layers):
-            layer = self.network.layers[l]
-            widest = max(widest, max(layer.fan_in if l else 0, layer.fan_out))
-            largest = max(largest, (layer.fan_in + 1) * layer.fan_out)
+        self.training.network, self.training.x = &self.network, &self.x
+        self.set_optimizer(optimizer)
+        check_state(state, self.training.solver, self.n_parameters)
+        self.own_target(target, sample_weight)
+        self.own_buffers(buffer_rows)
+        if offset is not None:
+            self.own_offset(X, offset)
+        self.own_state(state)
+        self.peers, self.peer_rows, self.ends, self.batch_sizes = plan.peers, plan.rows, plan.ends, plan.batch_sizes
+
+    cdef int set_optimizer(self, optimizer) except -1:
+        cdef Training *t = &self.training
         t.solver = ADAM if optimizer.solver == "adam" else MOMENTUM if optimizer.momentum > 0 else PLAIN_SGD
         t.nesterov = optimizer.nesterovs_momentum
         t.momentum, t.beta_1, t.beta_2 = optimizer.momentum, optimizer.beta_1, optimizer.beta_2
         t.epsilon, t.l1, t.l2 = optimizer.epsilon, optimizer.l1, optimizer.l2
+        return 0
+
+    cdef int own_target(self, target, sample_weight) except -1:
+        cdef const int32_t[::1] classes
+        if len(target) != self.n_samples or (sample_weight is not None and len(sample_weight) != self.n_samples):
+            raise ValueError(f"target and sample_weight must have an entry for each of the {self.n_samples} rows of X")
         if self.network.output == SQUARED_IDENTITY:
-            t.values = self.own(target)
+            self.training.values = self.own(target)
         else:
             classes = target
-            t.target = &classes[0]
+            self.training.target = &classes[0]
             self.owned.append(classes)
-        t.sample_weight = self.own(sample_weight)
+        self.training.sample_weight = self.own(sample_weight)
+        return 0
+
+    cdef int own_buffers(self, Py_ssize_t buffer_rows) except -1:
+        cdef Py_ssize_t l, widest = 0, largest = 0
+        cdef Training *t = &self.training
+        cdef Layer layer
+        for l in range(self.network.n_layers):
+            layer = self.network.layers[l]
+            widest = max(widest, max(layer.fan_in if l else 0, layer.fan_out))
+            largest = max(largest, (layer.fan_in + 1) * layer.fan_out)
         t.batch = NULL if self.x.sparse else self.buffer(buffer_rows * self.network.layers.fan_in)
         t.delta = self.buffer(buffer_rows * widest)
         t.next_delta = self.buffer(buffer_rows * widest)
         t.gradient = NULL if t.solver == PLAIN_SGD else self.buffer(largest)
         t.pending.along = self.buffer(self.network.layers.fan_out)
         t.pending.center = self.buffer(self.network.layers.fan_out)
-        if offset is not None:
-            self.x.offset = self.own(offset)
-            self.x.offset_dots = self.own(X @ offset)
-            self.x.offset_square = np.square(offset, dtype=np.float64).sum()  # whose order no BLAS threads change
-        if state.weights.shape[1] != self.n_parameters:
-            raise ValueError(f"weights must have {self.n_parameters} columns, got {state.weights.shape[1]}")
-        if (t.solver != PLAIN_SGD and state.first_moments is None) or (t.solver == ADAM and
-                                                                       state.second_moments is None):
-            raise ValueError("moments must not be None for this solver")
-        for moments in (state.first_moments, state.second_moments):
-            if moments is not None and len(moments) > 1 and moments.strides != state.weights.strides:
-                raise ValueError("weights and moments must lie alike in memory")
+        return 0
+
+    cdef int own_offset(self, X, offset) except -1:
+        self.x.offset = self.own(offset)
+        self.x.offset_dots = self.own(X @ offset)
+        self.x.offset_square = np.square(offset, dtype=np.float64).sum()  # whose order no BLAS threads change
+        return 0
+
+    cdef int own_state(self, state) except -1:
         self.weights = self.own_matrix(state.weights)
         self.first_moments = self.own_matrix(state.first_moments)
         self.second_moments = self.own_matrix(state.second_moments)
+        self.stride = state.weights.strides[0]
         self.n_steps, self.learning_rates, self.losses = state.n_steps, state.learning_rates, state.losses
-        self.peers, self.peer_rows, self.ends, self.batch_sizes = plan.peers, plan.rows, plan.ends, plan.batch_sizes
+        return 0
 
     cdef void *own_matrix(self, array) except? NULL:
+        cdef Py_ssize_t stride = 0
         self.owned.append(array)
-        return writable_matrix(array, self.single, &self.stride)
+        return writable_matrix(array, self.single, &stride)
+
+    cdef Peer peer(self, Py_ssize_t number) noexcept:
+        cdef Py_ssize_t shift = number * self.stride
+        cdef Peer peer
+        peer.weights = <char *> self.weights + shift
+        peer.first_moments = NULL if self.first_moments == NULL else <char *> self.first_moments + shift
+        peer.second_moments = NULL if self.second_moments == NULL else <char *> self.second_moments + shift
+        peer.n_steps = &self.n_steps[number]
+        peer.learning_rate = peer.rate = self.learning_rates[number]
+        peer.loss = 0
+        return peer
 
     def train(self, Py_ssize_t start, Py_ssize_t stop, double[::1] penalties=None):
         """Take the peers' optimiser steps from ``start`` to ``stop``, as far as each one's rows reach.
@@ -707,64 +848,48 @@ cdef class Trainer(Forward):
         ``penalties`` is given, its k-th entry becomes the penalty of peers[k], taken while its weights are still in
         the cache.
         """
-        cdef Py_ssize_t k, peer, first, last
+        cdef Py_ssize_t k, first, last
         if not 0 <= start <= stop:
             raise ValueError(f"start and stop must be steps in their order, got {start} and {stop}")
         if penalties is not None and penalties.shape[0] != self.peers.shape[0]:
             raise ValueError(f"penalties must have {self.peers.shape[0]} entries, got {penalties.shape[0]}")
         for k in range(self.peers.shape[0]):
-            peer = self.peers[k]
             first = min(self.ends[k] + start * self.batch_sizes[k], self.ends[k + 1])
             last = min(self.ends[k] + stop * self.batch_sizes[k], self.ends[k + 1])
             if first < last:
-                with nogil:
-                    if self.single:
-                        train_one(self, <float *> self.weights, k, first, last)
-                    else:
-                        train_one(self, <double *> self.weights, k, first, last)
+                self.train_peer(k, first, last)
             if penalties is not None:
-                penalties[k] = self.penalty(peer)
+                penalties[k] = self.penalty(self.peers[k])
             PyErr_CheckSignals()
+
+    cdef void train_peer(self, Py_ssize_t k, Py_ssize_t first, Py_ssize_t last) noexcept:
+        """Train peers[k] on its rows from ``first`` to ``last``."""
+        cdef Training *t = &self.training
+        cdef Peer peer = self.peer(self.peers[k])
+        cdef Py_ssize_t size = self.batch_sizes[k]
+        with nogil:
+            if self.single:
+                train_rows(t, &peer, &self.peer_rows[first], last - first, size, <float *> t.delta)
+            else:
+                train_rows(t, &peer, &self.peer_rows[first], last - first, size, <double *> t.delta)
+        self.losses[self.peers[k]] += peer.loss
 
     cpdef double penalty(self, Py_ssize_t peer):
         """l2 / 2 times the squares of the coefficients of network ``peer``, plus l1 times their magnitudes.
 
         NaN or infinity where a weight or an intercept has left the finite numbers.
         """
+        cdef const char *weights = <const char *> self.weights + peer * self.stride
         cdef double total
         with nogil:
             if self.single:
-                total = penalty_of(&self.network, &self.training, <float *> self.weights + peer * self.stride)
+                total = penalty_of(&self.training, <const float *> weights)
             else:
-                total = penalty_of(&self.network, &self.training, <double *> self.weights + peer * self.stride)
+                total = penalty_of(&self.training, <const double *> weights)
         return total
 
 
-cdef void train_one(Trainer self, floating *weights, Py_ssize_t k, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
-    cdef Py_ssize_t peer = self.peers[k], shift = peer * self.stride
-    cdef floating *first_moment = NULL
-    cdef floating *second_moment = NULL
-    if self.first_moments != NULL:
-        first_moment = <floating *> self.first_moments + shift
-    if self.second_moments != NULL:
-        second_moment = <floating *> self.second_moments + shift
-    self.losses[peer] += train_rows(&self.network, &self.training, weights + shift, first_moment, second_moment,
-                                    &self.n_steps[peer], &self.x, &self.peer_rows[first], last - first,
-                                    self.batch_sizes[k], self.learning_rates[peer])
-
-
-cdef double penalty_of(const Network *network, const Training *t, const floating *weights) noexcept nogil:
-    cdef Py_ssize_t l, size
-    cdef const Layer *layer
-    cdef double total = 0
-    for l in range(network.n_layers):
-        layer = network.layers + l
-        size = layer.fan_in * layer.fan_out
-        total += 0.5 * t.l2 * sum_of_squares(size, weights + layer.offset)
-        total += 0 * sum_of_squares(layer.fan_out, weights + layer.offset + size)  # NaN if one is not finite
-        if t.l1 != 0:
-            total += t.l1 * sum_of_absolutes(size, weights + layer.offset)
-    return total
+# Fusion
 
 
 cdef void fuse_columns(floating *weights, Py_ssize_t stride, Py_ssize_t n, const int32_t *pairs, Py_ssize_t n_pairs,
@@ -911,6 +1036,9 @@ def disagreement(weights):
     with nogil:
         total = spread_of(w, single, 0, n_parameters, n_networks, stride)
     return c_sqrt(total / n_networks)
+
+
+# Rows as deviations from one
 
 
 def count_deviations(const floating[:, ::1] X, const floating[::1] offset):
