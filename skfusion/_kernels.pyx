@@ -566,6 +566,15 @@ cdef void *writable_matrix(array, bint single, Py_ssize_t *stride) except? NULL:
 # Networks run forward, from Python
 
 
+def check_csr(X, indptr):
+    """Raise ValueError unless a CSR array's indices stay within it, as its arrays may have been replaced."""
+    if not (len(indptr) == X.shape[0] + 1 and indptr[0] == 0 and (np.diff(indptr) >= 0).all() and
+            indptr.max() <= min(len(X.indices), len(X.data))):
+        raise ValueError("X must be a valid CSR array, whose indptr rises from 0 to the number of its entries")
+    if X.nnz and not 0 <= X.indices.min() <= X.indices.max() < X.shape[1]:
+        raise ValueError(f"X must have column indices from 0 to {X.shape[1] - 1}")
+
+
 cdef class Forward:
     """The forward pass of networks of one shape over all rows of X.
 
@@ -623,18 +632,14 @@ cdef class Forward:
         return 0
 
     cdef int own_csr(self, X) except -1:
-        cdef const int32_t[::1] indices
-        cdef const int64_t[::1] indptr
+        # SciPy lets the three arrays be views with strides, which are copied here.
+        ends, columns = np.require(X.indptr, np.int64, "CA"), np.require(X.indices, np.int32, "CA")
+        check_csr(X, ends)
+        cdef const int64_t[::1] indptr = ends
+        cdef const int32_t[::1] indices = columns
+        self.owned += [ends, columns]
         self.x.sparse = True
-        self.x.values = self.own(X.data)
-        indptr = X.indptr.astype(np.int64)
-        if not (len(indptr) == X.shape[0] + 1 and indptr[0] == 0 and (np.diff(indptr) >= 0).all() and
-                indptr[self.n_samples] <= min(len(X.indices), len(X.data))):
-            raise ValueError("X must be a valid CSR array, whose indptr rises from 0 to the number of its entries")
-        if X.nnz and not 0 <= X.indices.min() <= X.indices.max() < X.shape[1]:
-            raise ValueError(f"X must have column indices from 0 to {X.shape[1] - 1}")
-        indices = X.indices.astype(np.int32, copy=False)
-        self.owned += [indices, indptr]
+        self.x.values = self.own(np.require(X.data, requirements="CA"))
         self.x.indptr = &indptr[0]
         self.x.indices = &indices[0] if indices.shape[0] else NULL
         return 0

@@ -551,6 +551,48 @@ def test_csr_may_have_wide_indices_in_any_order_and_twice():
     assert_allclose(after, expected, rtol=1e-14)
 
 
+def with_stride(array):
+    """The same numbers as every second of an array."""
+    wide = np.full(2 * len(array), -1, array.dtype)
+    wide[::2] = array
+    return wide[::2]
+
+
+def backwards(array):
+    """The same numbers, which lie in memory from the last to the first."""
+    return array[::-1].copy()[::-1]
+
+
+def off_boundary(array):
+    """The same numbers, which begin at an address that is no multiple of their size."""
+    memory = np.zeros(array.nbytes + 1, np.uint8)
+    view = memory[1:].view(array.dtype)
+    view[:] = array
+    return view
+
+
+@pytest.mark.parametrize("name", ["data", "indices", "indptr"])
+@pytest.mark.parametrize("view", [with_stride, backwards, off_boundary])
+@pytest.mark.parametrize("wide", [False, True], ids=["int32", "int64"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_csr_may_be_made_of_views(dtype, wide, view, name):
+    network = make_network((4,))
+    (X, y), weights = make_data(9, dtype=dtype), make_weights(network, dtype)
+    plain, views = csr_array(X), csr_array(X)
+    if wide:
+        views.indices, views.indptr = views.indices.astype(np.int64), views.indptr.astype(np.int64)
+    setattr(views, name, view(getattr(views, name)))
+    array = getattr(views, name)
+    assert not (array.flags.c_contiguous and array.flags.aligned)
+    assert_array_equal(outputs(network, weights, views), outputs(network, weights, plain))
+    for optimizer in ({}, {"momentum": 0.9}):
+        kwargs = {"batch_size": 4, "rate": 0.1, "l2": 0.1} | optimizer
+        after, loss = train(network, weights, views, y, **kwargs)
+        expected, expected_loss = train(network, weights, plain, y, **kwargs)
+        assert_array_equal(after, expected)
+        assert loss == expected_loss
+
+
 # Bounds
 
 
