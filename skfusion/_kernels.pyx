@@ -26,6 +26,7 @@ cdef extern from "_loops.h" nogil:
     void prefetch(const void *start, Py_ssize_t n_bytes)
     void add_rows(...)
     void update_rows(...)
+    void update_drifting_rows(...)
     void dot_rows(...)
     void scale(...)
     void add_scaled(...)
@@ -59,6 +60,8 @@ cdef enum:
     BLAS_ROWS = 4
     # How many sparse rows ahead to fetch, as shuffled rows lie anywhere in memory.
     AHEAD = 4
+    # Values of a batch to each of a layer's inputs from which on a pending drift is put into its coefficients.
+    LAZY_ENTRIES = 2
     # Rows to a chunk of the forward pass.
     CHUNK = 256
     # Bytes of all networks that fusion works on at a time, and the bounds for those of one network.
@@ -109,6 +112,7 @@ cdef struct Peer:
     void *weights
     void *first_moments  # NULL, as the next, where the solver has none
     void *second_moments
+    const void *drift  # what is added to the gradient of each step, or NULL
     int64_t *n_steps
     double learning_rate
     double rate  # of the step at hand
@@ -117,10 +121,13 @@ cdef struct Peer:
 
 cdef struct Pending:
     # What a step does to all rows of the first layer's coefficients W is put off on sparse input: while V is stored,
-    # W = scale * V + outer(offset, along), and center = offset V.
+    # W = scale * V + outer(offset, along) + drifted * drift, and the centers are offset V and offset drift.
     double scale
     void *along
     void *center
+    const void *drift  # of these coefficients
+    double drifted
+    void *drift_center
 
 
 cdef struct Training:
@@ -176,6 +183,8 @@ cdef void input_layer(const Layer *layer, const floating *coefs, const Input *x,
     for i in range(batch.n_rows):
         row = batch.rows[i]
         if x.sparse:
+            if pending != NULL and pending.drifted != 0:
+                add_drifted(n, x, row, pending, z + i * n)
             add_rows(x.indptr[row + 1] - x.indptr[row], x.indices + x.indptr[row], values + x.indptr[row], coefs, n,
                      z + i * n)
             if pending != NULL:
@@ -189,6 +198,17 @@ cdef void input_layer(const Layer *layer, const floating *coefs, const Input *x,
         else:
             add_rows(d, no_index, values + row * d, coefs, n, z + i * n)
         add_scaled(n, 1.0, intercepts, z + i * n)
+
+
+cdef void add_drifted(Py_ssize_t n, const Input *x, Py_ssize_t row, const Pending *pending,
+                      floating *z) noexcept nogil:
+    """z = what the pending drift adds to the row times V"""
+    cdef const floating *values = <const floating *> x.values
+    add_rows(x.indptr[row + 1] - x.indptr[row], x.indices + x.indptr[row], values + x.indptr[row],
+             <const floating *> pending.drift, n, z)
+    if x.offset != NULL:
+        add_scaled(n, 1.0, <const floating *> pending.drift_center, z)
+    scale(n, pending.drifted / pending.scale, z)
 
 
 cdef void add_pending(Py_ssize_t n, const Input *x, Py_ssize_t row, const Pending *pending,
@@ -305,51 +325,72 @@ cdef double loss_of(const Training *t, Py_ssize_t row, floating *z, floating *de
 
 cdef void apply_pending(Training *t, floating *coefs) noexcept nogil:
     """Turn V into W; ``reset_pending`` must follow before the next step."""
-    cdef const Layer *layer = t.network.layers
+    cdef Py_ssize_t n = t.network.layers.fan_out, d = t.network.layers.fan_in
     cdef const int32_t *no_index = NULL
     if t.x.offset != NULL:
-        update_rows(layer.fan_in, no_index, <const floating *> t.x.offset, t.pending.scale, 1.0,
-                    <const floating *> t.pending.along, layer.fan_out, coefs)
+        update_rows(d, no_index, <const floating *> t.x.offset, t.pending.scale, 1.0,
+                    <const floating *> t.pending.along, n, coefs)
     elif t.pending.scale != 1:
-        scale(layer.fan_in * layer.fan_out, t.pending.scale, coefs)
+        scale(d * n, t.pending.scale, coefs)
+    if t.pending.drifted != 0:
+        add_scaled(d * n, t.pending.drifted, <const floating *> t.pending.drift, coefs)
 
 
 cdef void reset_pending(Training *t, const floating *coefs) noexcept nogil:
     """Start from coefficients that are W, with nothing pending."""
-    cdef const Layer *layer = t.network.layers
-    cdef const int32_t *no_index = NULL
-    t.pending.scale = 1
+    t.pending.scale, t.pending.drifted = 1, 0
     if t.x.offset != NULL:
-        memset(t.pending.along, 0, layer.fan_out * sizeof(floating))
-        memset(t.pending.center, 0, layer.fan_out * sizeof(floating))
-        add_rows(layer.fan_in, no_index, <const floating *> t.x.offset, coefs, layer.fan_out,
-                 <floating *> t.pending.center)
+        memset(t.pending.along, 0, t.network.layers.fan_out * sizeof(floating))
+        offset_times(t, coefs, <floating *> t.pending.center)
+
+
+cdef void offset_times(const Training *t, const floating *coefs, floating *center) noexcept nogil:
+    """center = offset coefs"""
+    cdef const int32_t *no_index = NULL
+    memset(center, 0, t.network.layers.fan_out * sizeof(floating))
+    add_rows(t.network.layers.fan_in, no_index, <const floating *> t.x.offset, coefs, t.network.layers.fan_out, center)
+
+
+cdef void apply_drift(Training *t, floating *coefs) noexcept nogil:
+    """Put the pending drift into V, which leaves W as it is."""
+    cdef double factor = t.pending.drifted / t.pending.scale
+    add_scaled(t.network.layers.fan_in * t.network.layers.fan_out, factor, <const floating *> t.pending.drift, coefs)
+    if t.x.offset != NULL:
+        add_scaled(t.network.layers.fan_out, factor, <const floating *> t.pending.drift_center,
+                   <floating *> t.pending.center)
+    t.pending.drifted = 0
 
 
 # The backward pass and the optimiser's step
 
 
-cdef void layer_gradient(const Training *t, const Layer *layer, const Batch *batch, const floating *a,
-                         floating *delta) noexcept nogil:
-    """Mean gradient of one layer, into t.gradient; ``a`` is NULL where the input is read from X."""
+cdef void layer_gradient(const Training *t, const Peer *peer, const Layer *layer, const Batch *batch,
+                         const floating *a, floating *delta) noexcept nogil:
+    """Mean gradient of one layer plus its drift, into t.gradient; ``a`` is NULL where the input is read from X."""
     cdef Py_ssize_t i, n = layer.fan_out, d = layer.fan_in, size = layer.fan_in * layer.fan_out
     cdef const int32_t *no_index = NULL
     cdef floating *gradient = <floating *> t.gradient
+    cdef bint by_blas = a != NULL and batch.n_rows >= BLAS_ROWS
     memset(gradient + size, 0, n * sizeof(floating))
     scale(batch.n_rows * n, 1.0 / batch.n_rows, delta)
     for i in range(batch.n_rows):
         add_scaled(n, 1.0, delta + i * n, gradient + size)
-    if a != NULL and batch.n_rows >= BLAS_ROWS:
-        gemm(False, True, n, d, batch.n_rows, 1, delta, n, a, d, 0, gradient, n)
-        return
-    memset(gradient, 0, size * sizeof(floating))
-    if a == NULL and t.x.offset != NULL:
-        update_rows(d, no_index, <const floating *> t.x.offset, 1.0, 1.0, gradient + size, n, gradient)
-    for i in range(batch.n_rows):
-        if a != NULL:
-            update_rows(d, no_index, a + i * d, 1.0, 1.0, delta + i * n, n, gradient)
-        else:
-            update_by_row(t.x, batch.rows[i], d, 1.0, 1.0, delta + i * n, n, gradient)
+    if peer.drift != NULL:
+        memcpy(gradient, <const floating *> peer.drift + layer.offset, size * sizeof(floating))
+    elif not by_blas:
+        memset(gradient, 0, size * sizeof(floating))
+    if by_blas:
+        gemm(False, True, n, d, batch.n_rows, 1, delta, n, a, d, 0 if peer.drift == NULL else 1, gradient, n)
+    else:
+        if a == NULL and t.x.offset != NULL:
+            update_rows(d, no_index, <const floating *> t.x.offset, 1.0, 1.0, gradient + size, n, gradient)
+        for i in range(batch.n_rows):
+            if a != NULL:
+                update_rows(d, no_index, a + i * d, 1.0, 1.0, delta + i * n, n, gradient)
+            else:
+                update_by_row(t.x, batch.rows[i], d, 1.0, 1.0, delta + i * n, n, gradient)
+    if peer.drift != NULL:
+        add_scaled(n, 1.0, <const floating *> peer.drift + layer.offset + size, gradient + size)
 
 
 cdef void update_by_row(const Input *x, Py_ssize_t row, Py_ssize_t d, double decay, double factor,
@@ -370,30 +411,41 @@ cdef void sgd_update(Training *t, const Peer *peer, const Layer *layer, const Ba
     cdef Py_ssize_t i, n = layer.fan_out, d = layer.fan_in
     cdef double step = -peer.rate / batch.n_rows, decay = 1 - peer.rate * t.l2 / batch.n_rows
     cdef const int32_t *no_index = NULL
+    cdef const floating *values = <const floating *> t.x.values
+    cdef const floating *row
+    cdef const floating *drift = NULL
     cdef floating *coefs = <floating *> peer.weights + layer.offset
     for i in range(batch.n_rows):
         add_scaled(n, step, delta + i * n, coefs + d * n)
+    if peer.drift != NULL:
+        drift = <const floating *> peer.drift + layer.offset
+        add_scaled(n, -peer.rate, drift + d * n, coefs + d * n)
     if a != NULL and batch.n_rows >= BLAS_ROWS:
         gemm(False, True, n, d, batch.n_rows, step, delta, n, a, d, decay, coefs, n)
+        if drift != NULL:
+            add_scaled(d * n, -peer.rate, drift, coefs)
     elif a == NULL and t.x.sparse:
-        lazy_sgd_update(t, batch, step, decay, delta, coefs)
+        lazy_sgd_update(t, peer, batch, step, decay, delta, coefs)
     else:
         for i in range(batch.n_rows):
-            if a != NULL:
-                update_rows(d, no_index, a + i * d, decay if i == 0 else 1.0, step, delta + i * n, n, coefs)
+            row = a + i * d if a != NULL else values + batch.rows[i] * d
+            if i == 0 and drift != NULL:
+                update_drifting_rows(d, row, decay, step, delta, n, -peer.rate, drift, coefs)
             else:
-                update_by_row(t.x, batch.rows[i], d, decay if i == 0 else 1.0, step, delta + i * n, n, coefs)
+                update_rows(d, no_index, row, decay if i == 0 else 1.0, step, delta + i * n, n, coefs)
 
 
-cdef void lazy_sgd_update(Training *t, const Batch *batch, double step, double decay, const floating *delta,
-                          floating *coefs) noexcept nogil:
+cdef void lazy_sgd_update(Training *t, const Peer *peer, const Batch *batch, double step, double decay,
+                          const floating *delta, floating *coefs) noexcept nogil:
     """One plain SGD step of the first layer's coefficients on sparse input.
 
     It touches only the rows of W that the batch's features have; what is due to all of them, the weight decay (kept
-    as a common factor, as in scikit-learn's SGD) and the offset's share, is left pending.
+    as a common factor, as in scikit-learn's SGD), the offset's share and the drift, is left pending.
     """
     cdef Py_ssize_t i, row, n = t.network.layers.fan_out, d = t.network.layers.fan_in
     t.pending.scale *= decay
+    if peer.drift != NULL:
+        t.pending.drifted = decay * t.pending.drifted - peer.rate
     if t.x.offset != NULL:
         scale(n, decay, <floating *> t.pending.along)
     if not 1e-3 < t.pending.scale <= 1:
@@ -429,7 +481,7 @@ cdef void update_layer(Training *t, const Peer *peer, const Layer *layer, const 
     if t.solver == PLAIN_SGD:
         sgd_update(t, peer, layer, batch, a, delta)
     else:
-        layer_gradient(t, layer, batch, a, delta)
+        layer_gradient(t, peer, layer, batch, a, delta)
         solver_step(t, peer, layer.offset, size, t.l2 / batch.n_rows, gradient)
         solver_step(t, peer, layer.offset + size, layer.fan_out, 0, gradient + size)
     if t.l1 != 0:
@@ -464,10 +516,20 @@ cdef void backward(Training *t, const Peer *peer, const Batch *batch, floating *
         delta, next_delta = next_delta, delta
 
 
+cdef Py_ssize_t n_entries(const Input *x, const Batch *batch) noexcept nogil:
+    """How many values the sparse rows of a batch have."""
+    cdef Py_ssize_t i, total = 0
+    for i in range(batch.n_rows):
+        total += x.indptr[batch.rows[i] + 1] - x.indptr[batch.rows[i]]
+    return total
+
+
 cdef void train_batch(Training *t, Peer *peer, const Batch *batch, floating *delta) noexcept nogil:
     """Add the rows' loss, then take one optimiser step; ``delta`` is t.delta."""
     cdef Py_ssize_t i, last = t.network.n_layers - 1, n_outputs = t.network.layers[last].fan_out
     cdef floating *outputs = <floating *> t.network.activations[last]
+    if t.pending.drifted != 0 and n_entries(t.x, batch) > LAZY_ENTRIES * t.network.layers.fan_in:
+        apply_drift(t, <floating *> peer.weights)
     forward(t.network, t.x, batch, &t.pending, <const floating *> peer.weights)
     for i in range(batch.n_rows):
         peer.loss += loss_of(t, batch.rows[i], outputs + i * n_outputs, delta + i * n_outputs)
@@ -489,6 +551,9 @@ cdef void train_rows(Training *t, Peer *peer, const int32_t *rows, Py_ssize_t n_
     cdef Batch batch
     batch.rows_end = rows + n_rows
     reset_pending(t, coefs)
+    t.pending.drift = peer.drift
+    if peer.drift != NULL and t.x.offset != NULL:
+        offset_times(t, <const floating *> peer.drift, <floating *> t.pending.drift_center)
     while start < n_rows:
         batch.n_rows, batch.rows, batch.values = min(batch_size, n_rows - start), rows + start, NULL
         if batch.n_rows >= BLAS_ROWS and not t.x.sparse:
@@ -717,7 +782,7 @@ def check_plan(plan, n_networks, n_samples, buffer_rows):
             raise ValueError(f"plan must have {name} from {least} to {most}, got {values}")
 
 
-def check_state(state, solver, n_parameters):
+def check_state(state, drift, solver, n_parameters):
     """Raise ValueError unless a trainer's state has what it needs of each peer, the moments where the solver does."""
     if not len(state.n_steps) == len(state.learning_rates) == len(state.losses) == len(state.weights):
         raise ValueError("state must have an entry for each network")
@@ -725,9 +790,14 @@ def check_state(state, solver, n_parameters):
         raise ValueError(f"weights must have {n_parameters} columns, got {state.weights.shape[1]}")
     if (solver != PLAIN_SGD and state.first_moments is None) or (solver == ADAM and state.second_moments is None):
         raise ValueError("moments must not be None for this solver")
-    for moments in (state.first_moments, state.second_moments):
-        if moments is not None and len(moments) > 1 and moments.strides != state.weights.strides:
-            raise ValueError("weights and moments must lie alike in memory")
+    for array in (state.first_moments, state.second_moments, drift):
+        if array is None:
+            continue
+        if array.shape != state.weights.shape or array.dtype != state.weights.dtype:
+            raise ValueError(f"moments and drift must have the weights' shape {state.weights.shape} and dtype "
+                             f"{state.weights.dtype}, got {array.shape} and {array.dtype}")
+        if len(array) > 1 and array.strides != state.weights.strides:
+            raise ValueError("weights, moments and drift must lie alike in memory")
 
 
 cdef class Trainer(Forward):
@@ -749,6 +819,9 @@ cdef class Trainer(Forward):
         rows[ends[k]:ends[k + 1]], in their order, which the caller may change between steps.  int64, and int32 rows.
     offset : ndarray of shape (n_features,) or None
         With sparse X, a row that is to be added to each of its rows.
+    drift : ndarray of shape (n_networks, n_parameters) or None
+        What is added to the mean gradient of each step, for each network; lies as the weights in memory.  The caller
+        may change it between calls of ``train``.
     buffer_rows : int
         Rows that the buffers hold: the largest batch.
     """
@@ -757,6 +830,7 @@ cdef class Trainer(Forward):
     cdef void *weights
     cdef void *first_moments
     cdef void *second_moments
+    cdef const void *drift
     cdef Py_ssize_t stride  # bytes from one peer's weights to the next one's, and so for the moments
     cdef int64_t[::1] n_steps
     cdef const double[::1] learning_rates
@@ -767,16 +841,16 @@ cdef class Trainer(Forward):
     cdef const int64_t[::1] batch_sizes
 
     def __cinit__(self, network, X, target, sample_weight, optimizer, state, plan, *, offset=None,
-                  Py_ssize_t buffer_rows):
+                  drift=None, Py_ssize_t buffer_rows):
         check_plan(plan, len(state.weights), self.n_samples, buffer_rows)
         self.training.network, self.training.x = &self.network, &self.x
         self.set_optimizer(optimizer)
-        check_state(state, self.training.solver, self.n_parameters)
+        check_state(state, drift, self.training.solver, self.n_parameters)
         self.own_target(target, sample_weight)
         self.own_buffers(buffer_rows)
         if offset is not None:
             self.own_offset(X, offset)
-        self.own_state(state)
+        self.own_state(state, drift)
         self.peers, self.peer_rows, self.ends, self.batch_sizes = plan.peers, plan.rows, plan.ends, plan.batch_sizes
 
     cdef int set_optimizer(self, optimizer) except -1:
@@ -814,6 +888,7 @@ cdef class Trainer(Forward):
         t.gradient = NULL if t.solver == PLAIN_SGD else self.buffer(largest)
         t.pending.along = self.buffer(self.network.layers.fan_out)
         t.pending.center = self.buffer(self.network.layers.fan_out)
+        t.pending.drift_center = self.buffer(self.network.layers.fan_out)
         return 0
 
     cdef int own_offset(self, X, offset) except -1:
@@ -822,10 +897,13 @@ cdef class Trainer(Forward):
         self.x.offset_square = np.square(offset, dtype=np.float64).sum()  # whose order no BLAS threads change
         return 0
 
-    cdef int own_state(self, state) except -1:
+    cdef int own_state(self, state, drift) except -1:
+        cdef Py_ssize_t stride = 0
         self.weights = self.own_matrix(state.weights)
         self.first_moments = self.own_matrix(state.first_moments)
         self.second_moments = self.own_matrix(state.second_moments)
+        self.owned.append(drift)
+        self.drift = matrix(drift, self.single, &stride)
         self.stride = state.weights.strides[0]
         self.n_steps, self.learning_rates, self.losses = state.n_steps, state.learning_rates, state.losses
         return 0
@@ -841,6 +919,9 @@ cdef class Trainer(Forward):
         peer.weights = <char *> self.weights + shift
         peer.first_moments = NULL if self.first_moments == NULL else <char *> self.first_moments + shift
         peer.second_moments = NULL if self.second_moments == NULL else <char *> self.second_moments + shift
+        peer.drift = NULL
+        if self.drift != NULL:
+            peer.drift = <const char *> self.drift + shift
         peer.n_steps = &self.n_steps[number]
         peer.learning_rate = peer.rate = self.learning_rates[number]
         peer.loss = 0

@@ -168,6 +168,8 @@ INLINED double tanh_double(double x) {
 #define add_rows(n_rows, index, value, W, n, z) SK_DISPATCH(add_rows, z)(n_rows, index, value, W, n, z)
 #define update_rows(n_rows, index, value, decay, factor, delta, n, W) \
     SK_DISPATCH(update_rows, W)(n_rows, index, value, decay, factor, delta, n, W)
+#define update_drifting_rows(n_rows, value, decay, factor, delta, n, step, drift, W) \
+    SK_DISPATCH(update_drifting_rows, W)(n_rows, value, decay, factor, delta, n, step, drift, W)
 #define dot_rows(n_rows, W, n, delta, out) SK_DISPATCH(dot_rows, out)(n_rows, W, n, delta, out)
 #define scale(n, factor, x) SK_DISPATCH(scale, x)(n, factor, x)
 #define add_scaled(n, factor, x, y) SK_DISPATCH(add_scaled, y)(n, factor, x, y)
@@ -266,6 +268,17 @@ PER_ISA static void FN(update_rows)(
             REAL *w = W + n * (index ? index[k] : k);
             for (Py_ssize_t j = start; j < n; j++) w[j] = c * w[j] + value[k] * (f * delta[j]);
         }
+    }
+}
+
+/* W[k, :] = decay * W[k, :] + factor * value[k] * delta + step * drift[k, :] for each k */
+PER_ISA static void FN(update_drifting_rows)(
+    Py_ssize_t n_rows, const REAL *value, double decay, double factor, const REAL *restrict delta, Py_ssize_t n,
+    double step, const REAL *restrict drift, REAL *restrict W) {
+    REAL c = (REAL)decay, s = (REAL)step;
+    for (Py_ssize_t k = 0; k < n_rows; k++, W += n, drift += n) {
+        REAL f = (REAL)factor * value[k];
+        for (Py_ssize_t j = 0; j < n; j++) W[j] = c * W[j] + f * delta[j] + s * drift[j];
     }
 }
 

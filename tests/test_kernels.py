@@ -102,10 +102,12 @@ def make_plan(peers, rows, batch_sizes):
     return SimpleNamespace(peers=peers, rows=np.concatenate(rows).astype(np.int32), ends=ends, batch_sizes=batch_sizes)
 
 
-def make_trainer(network, weights, X, y, sample_weight=None, *, batch_size=1, rate=0.1, plan=None, **optimizer):
+def make_trainer(
+    network, weights, X, y, sample_weight=None, *, batch_size=1, rate=0.1, plan=None, options=None, **optimizer
+):
     """A trainer of the networks whose weights are the rows of ``weights``, and the state that it changes in place.
 
-    All train on all rows in their order, unless a plan says otherwise.
+    All train on all rows in their order, unless a plan says otherwise.  The options are the trainer's own.
     """
     defaults = {"solver": "sgd", "momentum": 0.0, "nesterovs_momentum": False, "l1": 0.0, "l2": 0.0}
     defaults |= {"beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-8}
@@ -115,7 +117,8 @@ def make_trainer(network, weights, X, y, sample_weight=None, *, batch_size=1, ra
     state.learning_rates = np.full(n_networks, float(rate))
     plan = plan or make_plan(range(n_networks), [range(len(y))] * n_networks, [batch_size] * n_networks)
     optimizer = SimpleNamespace(**defaults | optimizer)
-    return _kernels.Trainer(network, X, y, sample_weight, optimizer, state, plan, buffer_rows=8), state
+    options = {"buffer_rows": 8} | (options or {})
+    return _kernels.Trainer(network, X, y, sample_weight, optimizer, state, plan, **options), state
 
 
 def train(network, weights, X, y, *, batch_size, rate, sample_weight=None, epochs=1, **optimizer):
