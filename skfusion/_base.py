@@ -83,6 +83,8 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         fusion_frequency: int = 1,
         fusion_unit: Literal["epoch", "step"] = "epoch",
         fusion_rule: FusionRule = "simultaneous",
+        drift_correction: Literal["tracking"] | None = None,
+        fusion_momentum: float = 0.0,
         init: Literal["shared", "independent"] = "shared",
         activation: Literal["identity", "logistic", "tanh", "relu"] = "tanh",
         solver: Literal["sgd", "adam"] = "sgd",
@@ -117,6 +119,8 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         self.fusion_frequency = fusion_frequency
         self.fusion_unit = fusion_unit
         self.fusion_rule = fusion_rule
+        self.drift_correction = drift_correction
+        self.fusion_momentum = fusion_momentum
         self.init = init
         self.activation = activation
         self.solver = solver

@@ -58,6 +58,7 @@ def _settings(estimator):
         fusion_frequency=check_integer("fusion_frequency", estimator.fusion_frequency, 1),
         fusion_unit=check_choice("fusion_unit", estimator.fusion_unit, ("epoch", "step")),
         fusion_rule=check_choice("fusion_rule", estimator.fusion_rule, RULES),
+        **_drift(estimator),
         **_stopping(estimator),
         prediction=check_prediction(estimator.prediction),
         n_jobs=_n_jobs(estimator.n_jobs),
@@ -79,6 +80,26 @@ def _solver(estimator):
         ),
         power_t=check_real("power_t", estimator.power_t, open_maximum=True),
     )
+
+
+def _drift(estimator):
+    correction = estimator.drift_correction
+    if correction is not None and not (isinstance(correction, str) and correction == "tracking"):
+        raise ValueError(f"drift_correction must be 'tracking' or None, got {correction!r}")
+    momentum = check_real("fusion_momentum", estimator.fusion_momentum, 0, 1, open_maximum=True)
+    name = "drift_correction" if correction else "fusion_momentum" if momentum else None
+    if name is not None:
+        for other, value, right in (
+            ("solver", estimator.solver, "sgd"),
+            ("momentum", estimator.momentum, 0),
+            ("l1_ratio", estimator.l1_ratio, 0),
+        ):
+            if value != right:
+                raise ValueError(
+                    f"{other} must be {right!r} with {name}={getattr(estimator, name)!r}, which corrects plain "
+                    f"gradient steps; got {value!r}"
+                )
+    return dict(drift_correction=correction, fusion_momentum=momentum)
 
 
 def _stopping(estimator):

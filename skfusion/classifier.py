@@ -51,11 +51,18 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
     fusion_frequency : int, default=1
         Interval between fusion rounds, in the unit of ``fusion_unit``.
     fusion_unit : {"epoch", "step"}, default="epoch"
-        Whether ``fusion_frequency`` counts epochs or each peer's optimiser steps.  The steps are those of the peer
-        with most rows; one that has passed over its own rows waits for the next epoch, but still fuses.
+        Whether ``fusion_frequency`` counts epochs or each peer's optimiser steps.  With "step", an epoch is as long as
+        that of the peer with most rows, and all others go round their own rows again, so that all take equal steps.
     fusion_rule : {"sequential", "simultaneous"}, default="simultaneous"
         Whether the second of a pair reads the weights of the first as already updated, or both read the old ones; see
         :func:`skfusion.fuse`.  It has no say where all peers mix at once, as with ``topology="average"``.
+    drift_correction : {"tracking"} or None, default=None
+        Whether to correct each peer's steps by gradient tracking, for peers that see different classes or otherwise
+        unlike rows: a peer's gradient is joined by an estimate of how the mean of all peers' differs from it, which
+        travels with the weights and doubles what is sent.  For ``solver="sgd"`` without momentum and L1 penalty.
+    fusion_momentum : float, default=0.0
+        Quasi-global momentum, in [0, 1): each step also goes on along how the peer has moved from round to round.  As
+        ``drift_correction``, for plain SGD; nothing more is sent.
     init : {"shared", "independent"}, default="shared"
         Whether all peers start from the same weights.  They are drawn as MLPClassifier's, or with
         ``loss="squared_error"`` as the paper's: normal with standard deviation max(0.03, 1 / fan_in).
@@ -217,6 +224,8 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
         fusion_frequency: int = 1,
         fusion_unit: Literal["epoch", "step"] = "epoch",
         fusion_rule: FusionRule = "simultaneous",
+        drift_correction: Literal["tracking"] | None = None,
+        fusion_momentum: float = 0.0,
         init: Literal["shared", "independent"] = "shared",
         activation: Literal["identity", "logistic", "tanh", "relu"] = "tanh",
         loss: Literal["log_loss", "squared_error"] = "log_loss",
@@ -254,6 +263,8 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
             fusion_frequency=fusion_frequency,
             fusion_unit=fusion_unit,
             fusion_rule=fusion_rule,
+            drift_correction=drift_correction,
+            fusion_momentum=fusion_momentum,
             init=init,
             activation=activation,
             solver=solver,

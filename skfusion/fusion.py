@@ -63,9 +63,9 @@ class PairRound:
     pairs: IntArray
     n_networks: int
 
-    def fuse(self, weights, fusion_rate, rule, part=0, n_parts=1, spread=None):
+    def fuse(self, weights, fusion_rate, rule, part=0, n_parts=1, spread=None, *, zero_rule=True):
         """Fuse some columns of the weights in place: what becomes of a column depends on no other."""
-        _kernels.fuse(weights, self.pairs, fusion_rate, rule == "simultaneous", part, n_parts, spread)
+        _kernels.fuse(weights, self.pairs, fusion_rate, rule == "simultaneous", part, n_parts, spread, zero_rule)
 
     def mixing_matrix(self, fusion_rate, rule):
         """Return what becomes of weights of which none is 0, as a matrix."""
@@ -101,10 +101,10 @@ class MatrixRound:
     matrix: csr_array
     by_server: bool
 
-    def fuse(self, weights, fusion_rate, rule, part=0, n_parts=1, spread=None):
+    def fuse(self, weights, fusion_rate, rule, part=0, n_parts=1, spread=None, *, zero_rule=True):
         """Fuse some columns of the weights in place: what becomes of a column depends on no other."""
-        matrix = self.matrix
-        _kernels.mix(weights, matrix.indptr, matrix.indices, matrix.data, fusion_rate, part, n_parts, spread)
+        shares = self.matrix.indptr, self.matrix.indices, self.matrix.data
+        _kernels.mix(weights, *shares, fusion_rate, part, n_parts, spread, zero_rule)
 
     def mixing_matrix(self, fusion_rate, rule):
         """Return what becomes of weights of which none is 0, as a matrix."""

@@ -7,6 +7,7 @@ import numpy as np
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.utils import check_random_state
 
+from skfusion._training.drift import Drift
 from skfusion._training.network import Network
 from skfusion._training.peers import PeerState
 from skfusion._training.problem import Settings
@@ -48,6 +49,8 @@ class Ensemble:
         The mean of the peers' weights, as of the last call of ``update_consensus``.
     history : list of dict
         A record for each epoch.
+    drift : Drift or None
+        Where something corrects the peers' drift.
     """
 
     network: Network
@@ -57,6 +60,7 @@ class Ensemble:
     progress: Progress
     consensus: np.ndarray | None = None
     history: list = field(default_factory=list)
+    drift: Drift | None = None
 
     @classmethod
     def start(cls, network, settings, classes, progress, n_networks, dtype):
@@ -67,7 +71,7 @@ class Ensemble:
         ]
         weights = np.broadcast_to(starts, (n_networks, network.n_parameters))
         state = PeerState.start(weights, progress.seeds.spawn(n_networks), settings)
-        return cls(network, settings, classes, state, progress)
+        return cls(network, settings, classes, state, progress, drift=Drift.of(settings, state.weights))
 
     def restarted(self, settings, progress):
         """Copy it, with peers that keep their weights but start anew otherwise."""
@@ -88,7 +92,10 @@ class Ensemble:
 
     def _copy(self, settings, state, progress):
         """Return peers of another state that have come the same way."""
-        others = {"settings": settings, "state": state, "progress": progress}
+        drift = Drift.of(settings, state.weights, self.drift)
+        if drift is not None:
+            drift.write(state.drift, settings.fusion_momentum)
+        others = {"settings": settings, "state": state, "progress": progress, "drift": drift}
         return replace(self, **others, consensus=None, history=self.history.copy())
 
     def curve(self, name):
@@ -114,8 +121,16 @@ class Ensemble:
         """Return the same peers with other weights; all else about them stays, as when they fuse."""
         other = copy.copy(self)
         other.state = self.state.with_weights(weights)
+        if self.drift is not None:
+            other.drift = self.drift.started_from(weights)
         other.update_consensus()
         return other
+
+    def return_to(self, weights):
+        """Go back to earlier weights, in place."""
+        self.weights[:] = weights
+        if self.drift is not None:
+            self.drift = self.drift.started_from(weights)
 
     def snapshot(self):
         """Copy it as it is now."""

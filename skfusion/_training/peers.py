@@ -44,6 +44,7 @@ class PeerState:
     learning_rates: np.ndarray
     losses: np.ndarray  # summed over the rows of the epoch so far; at its end their mean, with the penalty
     generators: list
+    drift: np.ndarray | None = None  # what is added to the gradients until the next fusion round
 
     @classmethod
     def start(cls, weights, seeds, settings):
@@ -62,17 +63,23 @@ class PeerState:
         return state
 
     def set_solver(self, settings):
-        """Start over with moments of 0 if the solver needs others than there are: they mean something else to each."""
+        """Start over with moments of 0 if the solver needs others than there are: they mean something else to each.
+
+        The same goes for the drift, which is there only where something corrects it.
+        """
         adam = settings.solver == "adam"
         needed = adam or settings.momentum > 0, adam
         if needed != (self.first_moments is not None, self.second_moments is not None):
             zeros = np.broadcast_to(self.weights.dtype.type(0), self.weights.shape)
             self.first_moments, self.second_moments = (aligned(zeros) if one else None for one in needed)
             self.n_steps[:] = 0
+        corrected = settings.drift_correction is not None or settings.fusion_momentum > 0
+        if corrected != (self.drift is not None):
+            self.drift = aligned(np.zeros_like(self.weights)) if corrected else None
 
     def copy(self):
         """Copy it, to where it trains fast."""
-        names = "weights", "first_moments", "second_moments"
+        names = "weights", "first_moments", "second_moments", "drift"
         other = copy.deepcopy(replace(self, **dict.fromkeys(names)))
         for name in names:
             if getattr(self, name) is not None:
@@ -122,9 +129,9 @@ class Bundle:
         self.settings, self.state = problem.settings, state
         self.peers = np.array(peers, np.int64)
         self._parts = [data.parts[peer].astype(np.int32) for peer in peers]
-        self._lengths, self._n_steps = problem.lengths[self.peers], problem.n_steps[self.peers]
-        self.ends = np.append(0, self._lengths.cumsum())
-        self.rows = np.concatenate(self._parts)
+        self._n_rows, self._n_steps = problem.n_rows[self.peers], problem.n_steps[self.peers]
+        self.ends = np.append(0, self._n_rows.cumsum())
+        self.rows = np.concatenate([np.resize(*part) for part in zip(self._parts, self._n_rows, strict=True)])
         self.batch_sizes = problem.batch_sizes[self.peers]
         self._trainer = _kernels.Trainer(
             problem.network,
@@ -135,6 +142,7 @@ class Bundle:
             state,
             self,
             offset=data.offset,
+            drift=state.drift,
             buffer_rows=self.batch_sizes.max(),
         )
 
@@ -142,7 +150,9 @@ class Bundle:
         """Draw the order of rows for an epoch."""
         if self.settings.shuffle:
             for peer, part, start, stop in zip(self.peers, self._parts, self.ends, self.ends[1:], strict=False):
-                self.rows[start:stop] = self.state.generators[peer].permutation(part)
+                for begin in range(start, stop, max(len(part), 1)):
+                    order = self.state.generators[peer].permutation(part)
+                    self.rows[begin : begin + len(part)] = order[: stop - begin]
 
     def train(self, start, stop, last):
         """Take each peer's optimiser steps from ``start`` to ``stop`` of the epoch, as far as its rows reach.
@@ -159,9 +169,9 @@ class Bundle:
     def _end_epoch(self, penalties):
         """Turn summed losses into means with the penalties, and set the learning rates of the next epoch."""
         peers, state = self.peers, self.state
-        n_rows = np.maximum(self._lengths, 1)  # a peer without rows has no loss either
+        n_rows = np.maximum(self._n_rows, 1)  # a peer without rows has no loss either
         state.losses[peers] = (state.losses[peers] + penalties * self._n_steps) / n_rows
-        state.samples_seen[peers] += self._lengths
+        state.samples_seen[peers] += self._n_rows
         if self.settings.learning_rate == "invscaling" and self.settings.solver == "sgd":
             seen = state.samples_seen[peers] + 1.0
             state.learning_rates[peers] = self.settings.learning_rate_init / seen**self.settings.power_t

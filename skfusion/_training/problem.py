@@ -35,6 +35,8 @@ class Settings:
     fusion_frequency: int
     fusion_unit: str
     fusion_rule: FusionRule
+    drift_correction: str | None
+    fusion_momentum: float
     max_iter: int
     tol: float
     n_iter_no_change: float
@@ -92,12 +94,15 @@ class Problem:
     topology : BaseTopology
     lengths : int64 ndarray of shape (n_networks,)
         For each peer how many rows it trains on; one that has none sits out, but fuses.
+    longest : int, default=0
+        The largest length of peers that are not among these.
     """
 
     network: Network
     settings: Settings
     topology: BaseTopology
     lengths: IntArray
+    longest: int = 0
 
     @property
     def n_networks(self) -> int:
@@ -110,16 +115,29 @@ class Problem:
         return np.clip(self.lengths, 1, self.settings.batch_size)
 
     @cached_property
+    def n_epoch_steps(self) -> int:
+        """How many steps an epoch has: those in which the peer with most rows passes over them once."""
+        most = max(self.longest, int(self.lengths.max()))
+        return -(-most // min(most, self.settings.batch_size))
+
+    @cached_property
     def n_steps(self) -> IntArray:
-        """For each peer how many steps an epoch has."""
-        return -(-self.lengths // self.batch_sizes)
+        """For each peer how many steps it takes in an epoch; equal ones where rounds are counted in steps."""
+        equal = self.settings.fusion_unit == "step"
+        return np.where(self.lengths > 0, self.n_epoch_steps, 0) if equal else -(-self.lengths // self.batch_sizes)
+
+    @cached_property
+    def n_rows(self) -> IntArray:
+        """For each peer how many rows these steps take; one that is to take more than it has goes round them again."""
+        again = self.n_steps > -(-self.lengths // self.batch_sizes)
+        return np.where(again, self.n_steps * self.batch_sizes, self.lengths)
 
     @property
     def n_rounds(self) -> float:
         """How often peers stop for one another in an epoch, on average and once at least."""
         by_step = self.settings.fusion_unit == "step"
-        return max(1.0, self.n_steps.max() / self.settings.fusion_frequency) if by_step else 1.0
+        return max(1.0, self.n_epoch_steps / self.settings.fusion_frequency) if by_step else 1.0
 
     def of_peers(self, peers: Sequence[int]) -> "Problem":
         """Return the problem of some peers alone."""
-        return replace(self, lengths=self.lengths[list(peers)])
+        return replace(self, lengths=self.lengths[list(peers)], longest=max(self.longest, int(self.lengths.max())))

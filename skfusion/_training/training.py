@@ -62,7 +62,7 @@ class Training:
                 raise
             reason = "interrupted"
         if self._stopping.best_weights is not None:
-            self.ensemble.weights[:] = self._stopping.best_weights
+            self.ensemble.return_to(self._stopping.best_weights)
         return reason
 
     @contextmanager
@@ -87,7 +87,7 @@ class Training:
         segments = self._segments()
         n_sent, (before, after) = self._train_and_fuse(segments)
         progress.epoch += 1
-        progress.step += int(self.problem.n_steps.max())
+        progress.step += self.problem.n_epoch_steps
         record = {
             "epoch": progress.epoch,
             "losses": np.where(self.problem.lengths > 0, state.losses, np.nan).tolist(),
@@ -118,17 +118,24 @@ class Training:
         spread = np.empty((_kernels.n_blocks(state.weights), 2))
         state.losses[:] = 0
         for k, (start, stop, fuses) in enumerate(segments):
-            self._engine.train(start, stop, k == len(segments) - 1)
-            self._check_finite(state.losses)
+            self._train(start, stop, k == len(segments) - 1)
             if fuses:
                 n_sent += self._fuse(spread if k == last_round else None)
         if last_round is None:
             return n_sent, [_kernels.disagreement(state.weights)] * 2
         return n_sent, np.sqrt(spread.sum(axis=0) / n_networks).tolist()
 
+    def _train(self, start, stop, last):
+        state, drift = self.ensemble.state, self.ensemble.drift
+        n_steps, learning_rates = state.n_steps.copy(), state.learning_rates.copy()
+        self._engine.train(start, stop, last)
+        self._check_finite(state.losses)
+        if drift is not None:
+            drift.count(state.n_steps - n_steps, learning_rates)
+
     def _segments(self):
         """Return the steps between fusion rounds: (start, stop, whether a round follows)."""
-        settings, progress, n_steps = self.problem.settings, self.ensemble.progress, int(self.problem.n_steps.max())
+        settings, progress, n_steps = self.problem.settings, self.ensemble.progress, self.problem.n_epoch_steps
         frequency = settings.fusion_frequency
         if self.problem.n_networks == 1 or settings.fusion_rate == 0:
             return [(0, n_steps, False)]
@@ -144,9 +151,22 @@ class Training:
         """One fusion round, which measures the spread of the weights where asked to; returns how often each is sent."""
         progress, n_networks = self.ensemble.progress, self.problem.n_networks
         fusion_round = round_of(self.problem.topology, n_networks, progress.fusion_round, progress.topology_rng)
-        self._engine.fuse(fusion_round, spread)
+        if self.ensemble.drift is None:
+            self._engine.fuse(fusion_round, spread)
+        else:
+            self._fuse_with_drift(fusion_round, spread)
         progress.fusion_round += 1
-        return fusion_round.networks_sent()
+        corrected = self.problem.settings.drift_correction is not None
+        return fusion_round.networks_sent() * (2 if corrected else 1)
+
+    def _fuse_with_drift(self, fusion_round, spread):
+        """Fuse the weights, and by the same shares the steps that led to them."""
+        drift, state, settings = self.ensemble.drift, self.ensemble.state, self.problem.settings
+        steps = drift.mean_steps(state)
+        mixed = steps.copy()
+        fusion_round.fuse(mixed, settings.fusion_rate, settings.fusion_rule, zero_rule=False)
+        self._engine.fuse(fusion_round, spread)
+        drift.update(steps, mixed, state, settings.fusion_momentum)
 
     def _check_finite(self, losses):
         if np.isfinite(losses).all():
