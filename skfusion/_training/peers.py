@@ -151,8 +151,8 @@ class Bundle:
         if self.settings.shuffle:
             for peer, part, start, stop in zip(self.peers, self._parts, self.ends, self.ends[1:], strict=False):
                 for begin in range(start, stop, max(len(part), 1)):
-                    order = self.state.generators[peer].permutation(part)
-                    self.rows[begin : begin + len(part)] = order[: stop - begin]
+                    end = min(begin + len(part), stop)
+                    self.rows[begin:end] = self.state.generators[peer].permutation(part)[: end - begin]
 
     def train(self, start, stop, last):
         """Take each peer's optimiser steps from ``start`` to ``stop`` of the epoch, as far as its rows reach.
