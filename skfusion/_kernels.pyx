@@ -38,6 +38,8 @@ cdef extern from "_loops.h" nogil:
     void soft_threshold(...)
     double sum_of_squares(...)
     double sum_of_absolutes(...)
+    Py_ssize_t count_unequal(...)
+    Py_ssize_t differences(...)
     void fuse_pair(...)
     bint has_zero(...)
     void add_share(...)
@@ -1127,29 +1129,35 @@ def disagreement(weights):
 # Rows as deviations from one
 
 
-def count_deviations(const floating[:, ::1] X, const floating[::1] offset):
+def count_deviations(X, offset):
     """How many values of each row differ from the offset's, as an int64 array."""
-    cdef Py_ssize_t i, j, n
-    cdef int64_t[::1] counts = np.empty(X.shape[0], np.int64)
+    cdef Py_ssize_t i, n_rows = X.shape[0], n = X.shape[1]
+    cdef bint single = X.dtype == np.float32
+    cdef const void *x = readable(X, single)
+    cdef const void *y = readable(offset, single)
+    cdef int64_t[::1] counts = np.empty(n_rows, np.int64)
     with nogil:
-        for i in range(X.shape[0]):
-            n = 0
-            for j in range(X.shape[1]):
-                n += X[i, j] != offset[j]
-            counts[i] = n
+        for i in range(n_rows):
+            if single:
+                counts[i] = count_unequal(n, <const float *> x + i * n, <const float *> y)
+            else:
+                counts[i] = count_unequal(n, <const double *> x + i * n, <const double *> y)
     return np.asarray(counts)
 
 
-def deviations(const floating[:, ::1] X, const floating[::1] offset, Py_ssize_t n_deviations):
+def deviations(X, offset, Py_ssize_t n_deviations):
     """The values that differ from the offset's, less these, row after row, and their columns."""
-    cdef Py_ssize_t i, j, k = 0
-    # One more than there are, since without a branch each value is written, to be overwritten if it does not differ.
-    cdef floating[::1] values = np.empty(n_deviations + 1, np.float32 if floating is float else np.float64)
+    cdef Py_ssize_t i, k = 0, n = X.shape[1], n_rows = X.shape[0]
+    cdef bint single = X.dtype == np.float32
+    cdef const void *x = readable(X, single)
+    cdef const void *y = readable(offset, single)
+    values = np.empty(n_deviations + 1, X.dtype)  # one more, which `differences` needs room for
+    cdef void *v = writable(values, single)
     cdef int32_t[::1] columns = np.empty(n_deviations + 1, np.int32)
     with nogil:
-        for i in range(X.shape[0]):
-            for j in range(X.shape[1]):
-                values[k] = X[i, j] - offset[j]
-                columns[k] = <int32_t> j
-                k += X[i, j] != offset[j]
-    return np.asarray(values)[:n_deviations], np.asarray(columns)[:n_deviations]
+        for i in range(n_rows):
+            if single:
+                k += differences(n, <const float *> x + i * n, <const float *> y, <float *> v + k, &columns[k])
+            else:
+                k += differences(n, <const double *> x + i * n, <const double *> y, <double *> v + k, &columns[k])
+    return values[:n_deviations], np.asarray(columns)[:n_deviations]
