@@ -1,5 +1,5 @@
-/* The innermost loops, written so that the compiler vectorises them, at -O2 by `omp simd`: -O3 would spend twice the time
- * on what surrounds them.
+/* The innermost loops, written so that the compiler vectorises them.  `omp simd` has it done at -O2, as -O3 spends twice
+ * the time on the code that Cython makes.
  *
  * This file includes itself once per dtype (REAL = float, double).  Each function is compiled for several
  * x86 instruction sets and the loader picks one, so that a portable build uses AVX2 and AVX-512 where present;
@@ -200,6 +200,11 @@ INLINED double tanh_double(double x) {
 #define mix_rest(n, keep, take, whole, old, sum, total, w) \
     SK_DISPATCH(mix_rest, w)(n, keep, take, whole, old, sum, total, w)
 #define squared_spread(n, n_rows, stride, w) SK_DISPATCH(squared_spread, w)(n, n_rows, stride, w)
+
+/* What follows is the code that Cython makes, which calls these functions and gains nothing by more. */
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC optimize("O1")
+#endif
 
 #else /* one dtype's functions */
 
