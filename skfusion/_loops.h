@@ -302,6 +302,7 @@ PER_ISA static void FN(update_drifting_rows)(
     REAL c = (REAL)decay, s = (REAL)step;
     for (Py_ssize_t k = 0; k < n_rows; k++, W += n, drift += n) {
         REAL f = (REAL)factor * value[k];
+#pragma omp simd
         for (Py_ssize_t j = 0; j < n; j++) W[j] = c * W[j] + f * delta[j] + s * drift[j];
     }
 }
