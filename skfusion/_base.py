@@ -326,7 +326,8 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         Parameters
         ----------
         path : str or path-like
-            Where to save; a file of that name is replaced.
+            Where to save.  A regular file that is there is replaced by one of the same owner and mode, a symbolic link
+            is followed, and anything else is refused.
 
         Raises
         ------
@@ -377,19 +378,18 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         OSError
             If the file cannot be read.
         ValueError
-            If it is no whole .npz file, an entry is missing, malformed or not finite, or if its network, classes,
-            feature names, number of networks or dtype are not those of this estimator, or of the parameters of one
-            that is not fitted.
+            If it is no whole .npz file, or would unpack to many times its size; if an entry is missing, malformed,
+            not finite, or so large that sums in the network overflow; or if its network, classes, feature names,
+            number of networks or dtype are not those of this estimator, or of the parameters of one that is not
+            fitted.
         """
         contents = _weights_file.read(path)
         if is_classifier(self) == (contents.classes is None):
             kind, output = ("classifier" if is_classifier(self) else "regressor"), contents.network.output
             raise ValueError(f"entry 'output' of {path} must be one that a {kind} has, got {output!r}")
         fitted = self.__sklearn_is_fitted__()
-        ensemble = self._ensemble if fitted else self._start_as(contents)
-        ours = self._contents() if fitted else replace(contents, network=ensemble.network, weights=ensemble.weights)
-        _weights_file.check_agreement(path, contents, ours)
-        ensemble = ensemble.with_weights(contents.weights)
+        _weights_file.check_agreement(path, contents, self._contents() if fitted else self._contents_like(contents))
+        ensemble = (self._ensemble if fitted else self._start_as(contents)).with_weights(contents.weights)
         if fitted:
             self._ensemble = ensemble
         else:
@@ -407,7 +407,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
     @weights_.setter
     def weights_(self, weights: ArrayLike) -> None:
         ensemble = self._fitted()
-        self._ensemble = ensemble.with_weights(check_weights(weights, ensemble.weights))
+        self._ensemble = ensemble.with_weights(check_weights(weights, ensemble))
 
     @property
     def coefs_(self) -> list[FloatArray]:
@@ -458,15 +458,22 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         ensemble, names = self._fitted(), getattr(self, "feature_names_in_", None)
         return _weights_file.Contents(ensemble.network, ensemble.weights, ensemble.classes, names)
 
-    def _start_as(self, contents):
-        """Peers before their first epoch, for the features and classes or outputs of a file."""
+    def _contents_like(self, contents):
+        """Return what a file would say of peers with these parameters and a file's features and classes or outputs."""
         parameters = self._check_parameters()
         n_networks = parameters.n_networks or len(contents.weights)
         check_prediction(self.prediction, n_networks)
         network = _network(parameters, contents.network.layer_sizes[0], *self._output_layer(contents))
+        # None of them, since their number is the file's to say.
+        weights = np.broadcast_to(contents.weights.dtype.type(0), (n_networks, network.n_parameters))
+        return replace(contents, network=network, weights=weights)
+
+    def _start_as(self, contents):
+        """Peers before their first epoch, of the network and the number that a file says."""
+        parameters = self._check_parameters()
         progress = Progress.start(parameters.random_state)
-        dtype = contents.weights.dtype
-        return Ensemble.start(network, parameters.settings, contents.classes, progress, n_networks, dtype)
+        shape = len(contents.weights), contents.weights.dtype
+        return Ensemble.start(contents.network, parameters.settings, contents.classes, progress, *shape)
 
     def __sklearn_is_fitted__(self):
         return "_ensemble" in vars(self)

@@ -2,9 +2,7 @@
 
 import copy
 import json
-import os
 import pickle
-import signal
 import subprocess
 import sys
 import threading
@@ -1386,39 +1384,6 @@ def test_a_failure_to_go_on_leaves_what_was_learnt_before(params, spoil):
     assert_same_training(fitted, before)
     np.testing.assert_array_equal(fitted.predict_proba(X), before.predict_proba(X))
     assert_same_training(fitted.partial_fit(X, Y), before.partial_fit(X, Y))
-
-
-@pytest.fixture
-def interruptible():
-    """A process started in the background ignores the signal."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.parametrize("n_jobs", [1, 2])
-@pytest.mark.usefixtures("parallel_always", "interruptible")
-def test_a_signal_in_the_midst_of_training_keeps_what_has_been_learnt(n_jobs):
-    begun, ended = threading.Event(), threading.Event()
-
-    class Begun(Recorder):
-        def on_fit_task_end(self, estimator, context):
-            begun.set()
-
-    def interrupt_once_begun():
-        begun.wait()
-        os.kill(os.getpid(), signal.SIGINT)
-        while not ended.wait(5):  # an interrupt that meets the garbage collector's callbacks is lost
-            os.kill(os.getpid(), signal.SIGINT)
-
-    threading.Thread(target=interrupt_once_begun, daemon=True).start()
-    try:
-        with pytest.warns(UserWarning, match="interrupted"):
-            fitted = model(max_iter=10**9, n_jobs=n_jobs).set_callbacks(Begun()).fit(X, Y)
-    finally:
-        ended.set()
-    assert np.isfinite(fitted.predict_proba(X)).all()
-    np.testing.assert_allclose(fitted.peer_scores(X, Y), [peer.score(X, Y) for peer in fitted.peers_])
 
 
 def test_what_a_callback_keeps_goes_on_from_where_it_was():

@@ -2,10 +2,14 @@
 
 import copy
 import io
+import math
 import os
 import pickle
+import signal
+import stat
 import subprocess
 import sys
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -375,6 +379,121 @@ def test_classes_that_are_neither_numbers_nor_strings_are_not_saved(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+# Where a file of weights may be, and what else may be there
+
+
+def test_a_symbolic_link_is_followed_and_stays(fitted, tmp_path):
+    (tmp_path / "there").mkdir()
+    link, target = tmp_path / "link.npz", tmp_path / "there" / "weights.npz"
+    link.symlink_to(Path("there") / "weights.npz")
+    for _ in range(2):  # the target is missing at first
+        fitted.save_weights(link)
+        assert link.is_symlink()
+        assert not target.is_symlink()
+        np.testing.assert_array_equal(clone(fitted).load_weights(target).weights_, fitted.weights_)
+    assert os.listdir(target.parent) == [target.name]
+
+
+def test_links_in_a_circle_are_refused(fitted, tmp_path):
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    with pytest.raises(OSError, match=r"symbolic links.*/a'"):
+        fitted.save_weights(tmp_path / "a")
+    assert sorted(os.listdir(tmp_path)) == ["a", "b"]
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o666])
+def test_a_file_that_is_replaced_keeps_its_mode(mode, fitted, file):
+    file.chmod(mode)
+    fitted.save_weights(file)
+    assert stat.S_IMODE(file.stat().st_mode) == mode
+
+
+def test_a_new_file_has_the_mode_of_any_other(fitted, tmp_path):
+    (tmp_path / "other").touch()
+    fitted.save_weights(tmp_path / "weights.npz")
+    assert (tmp_path / "weights.npz").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root gives files away")
+def test_a_file_that_root_replaces_keeps_its_owner(fitted, file):
+    os.chown(file, 1234, 5678)
+    fitted.save_weights(file)
+    assert (file.stat().st_uid, file.stat().st_gid) == (1234, 5678)
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_what_is_no_regular_file_is_neither_written_nor_read(linked, fitted, tmp_path):
+    path = tmp_path / "weights.npz"
+    os.mkfifo(path)
+    if linked:
+        (tmp_path / "link").symlink_to(path)
+        path = tmp_path / "link"
+    for method in (fitted.save_weights, model().load_weights):
+        with pytest.raises(OSError, match=f"Not a regular file.*{path.name}'"):
+            method(path)
+    assert stat.S_ISFIFO(path.stat().st_mode)
+
+
+def test_a_device_stays_a_device(fitted):
+    with pytest.raises(OSError, match=r"Not a regular file.*/dev/null"):
+        fitted.save_weights(os.devnull)
+    assert stat.S_ISCHR(os.stat(os.devnull).st_mode)
+
+
+def test_what_a_killed_process_leaves_behind_is_cleared_by_the_next_that_saves(fitted, file):
+    before = file.read_bytes()
+    pid = os.fork()
+    if pid == 0:
+
+        def killed(handle, **entries):
+            handle.write(b"PK half a file")
+            handle.flush()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        np.savez = killed
+        fitted.save_weights(file)
+    os.waitpid(pid, 0)
+    assert file.read_bytes() == before
+    assert len(os.listdir(file.parent)) == 2
+    fitted.save_weights(file.with_name("another.npz"))
+    assert sorted(os.listdir(file.parent)) == ["another.npz", file.name]
+
+
+def test_what_others_are_writing_is_not_cleared(fitted, file, monkeypatch):
+    """One saves while another one is halfway."""
+    savez, nested = np.savez, []
+
+    def other_first(handle, **entries):
+        if not nested:
+            nested.append(True)
+            fitted.save_weights(file.with_name("another.npz"))
+        savez(handle, **entries)
+
+    monkeypatch.setattr(np, "savez", other_first)
+    fitted.save_weights(file)
+    assert sorted(os.listdir(file.parent)) == ["another.npz", file.name]
+
+
+def test_processes_that_save_at_once_all_leave_whole_files(fitted, tmp_path):
+    path = tmp_path / "weights.npz"
+    children = []
+    for _ in range(4):
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                for _ in range(20):
+                    fitted.save_weights(path)
+                    clone(fitted).load_weights(path)
+                code = 0
+            finally:
+                os._exit(code)
+        children.append(pid)
+    assert [os.waitpid(pid, 0)[1] for pid in children] == [0] * 4
+    assert os.listdir(tmp_path) == [path.name]
+
+
 # Files that are not what they should be
 
 
@@ -514,6 +633,146 @@ def test_a_header_that_promises_more_than_the_file_holds_is_refused(fitted, file
         np.lib.format.write_array_header_1_0(entry, header)
     with pytest.raises(ValueError, match=r"'weights' of .* must be a whole array"):
         copy.deepcopy(fitted).load_weights(file)
+
+
+def npy_header(descr, shape):
+    buffer = io.BytesIO()
+    np.lib.format.write_array_header_1_0(buffer, {"descr": descr, "fortran_order": False, "shape": shape})
+    return buffer.getvalue()
+
+
+BOMBS = {  # entries of 64 MiB, which take 64 KiB in the file
+    "format_version": ("<i8", (2**23,)),
+    "layer_sizes": ("<i8", (2**23,)),
+    "activation": (f"<U{2**24}", ()),
+    "classes": ("<U1", (2**24,)),
+    "feature_names": ("<U1", (2**24,)),
+    "weights": ("<f8", (3, 2**23 // 3)),
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_what_unpacks_to_many_times_its_size_is_refused_before_it_does(name, fitted, file):
+    descr, shape = BOMBS[name]
+    with np.load(file) as entries:
+        others = {other: entries[other] for other in entries if other != name}
+    np.savez_compressed(file, **others)
+    size = math.prod(shape) * np.dtype(descr).itemsize
+    with zipfile.ZipFile(file, "a", zipfile.ZIP_DEFLATED) as archive, archive.open(f"{name}.npy", "w") as entry:
+        entry.write(npy_header(descr, shape))
+        for start in range(0, size, 2**24):
+            entry.write(bytes(min(2**24, size - start)))
+    assert file.stat().st_size < 2**17
+    for here in (copy.deepcopy(fitted), model(n_networks=None)):
+        tracemalloc.start()
+        with pytest.raises(ValueError, match=f"entry '{name}' of .* 64 times the file's size") as caught:
+            here.load_weights(file)
+        assert tracemalloc.get_traced_memory()[1] < 2**24
+        tracemalloc.stop()
+        assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "message"),
+    [
+        ("classes", np.array([str(k) for k in range(10**6)]), "must be 3 classes, one for each output, got 1000000"),
+        ("classes", np.array(["a" * 10**6, "b", "c"]), r"\['setosa', .*got \['aaa"),
+        ("feature_names", np.array(["a" * 10**6] * 4), r"\['sepal length', .*got \['aaa"),
+        ("layer_sizes", np.arange(1, 10**5), r"shape \(n_networks, \d+\), as layer_sizes tells"),
+        ("activation", np.array("a" * 10**6), "must be one of .*got 'aaa"),
+        ("weights", np.ones((3, 10**6)), r"shape \(n_networks, 51\).*got \(3, 1000000\)"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_messages_are_short_however_long_entries_are(name, array, message, fitted, file):
+    with np.load(file) as entries:
+        np.savez(file, **dict(entries) | {name: array})
+    with pytest.raises(ValueError, match=message) as caught:
+        copy.deepcopy(fitted).load_weights(file)
+    assert len(str(caught.value)) < 1000
+
+
+def test_many_entries_make_no_long_message(file):
+    with zipfile.ZipFile(file, "w") as archive:
+        for k in range(10**4):
+            archive.writestr(f"{k}.npy", b"")
+    with pytest.raises(ValueError, match="must have an entry 'format_version', got the entries") as caught:
+        model().load_weights(file)
+    assert len(str(caught.value)) < 1000
+
+
+def test_hidden_layers_of_another_size_are_refused_before_there_are_any(file):
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="'layer_sizes'"):
+        model((10**7,)).load_weights(file)
+    assert tracemalloc.get_traced_memory()[1] < 2**24
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_compression_that_numpy_does_not_write_is_refused(compression, file):
+    with zipfile.ZipFile(file) as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(file, "w", compression) as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content)
+    with pytest.raises(ValueError, match=r"'format_version' of .* NumPy compresses otherwise"):
+        model().load_weights(file)
+
+
+def test_a_file_may_be_compressed(fitted, file):
+    with np.load(file) as entries:
+        np.savez_compressed(file, **entries)
+    np.testing.assert_array_equal(model(momentum=0.9).load_weights(file).weights_, fitted.weights_)
+
+
+# Finite weights that are of no use
+
+TOO_LARGE = {
+    "all": lambda weights: np.full_like(weights, np.finfo(weights.dtype).max),
+    "of one unit": lambda weights: weights + np.finfo(weights.dtype).max / 50 * (np.arange(weights.shape[1]) % 6 == 2),
+    "with changing signs": lambda weights: np.finfo(weights.dtype).max * np.resize([1, -1], weights.shape),
+    "of the last layer": lambda weights: np.where(
+        np.arange(weights.shape[1]) < 30, weights, 0.9 * np.finfo(weights.dtype).max
+    ),
+    "in sum": lambda weights: weights + np.finfo(weights.dtype).max / 2 * (np.arange(weights.shape[1]) == 50),
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("case", TOO_LARGE)
+def test_weights_whose_network_would_answer_nan_are_refused(case, dtype, tmp_path):
+    path, here = tmp_path / "weights.npz", model().fit(X.astype(dtype), Y)
+    before = here.weights_
+    large = TOO_LARGE[case](before).astype(dtype)
+    assert np.isfinite(large).all()
+    here.save_weights(path)
+    with np.load(path) as entries:
+        np.savez(path, **dict(entries) | {"weights": large})
+    for each in (here, model()):
+        with pytest.raises(
+            ValueError, match=r"entry 'weights' of .* must be so small that no sum of them overflows, got"
+        ):
+            each.load_weights(path)
+    with pytest.raises(ValueError, match="weights_ must be so small that no sum of them overflows, got up to"):
+        here.weights_ = large
+    assert here.weights_ is before
+
+
+@settings(max_examples=100, deadline=None)
+@given(data=st.data())
+def test_what_is_accepted_answers_every_row_with_finite_numbers(data):
+    activation = data.draw(st.sampled_from(["identity", "logistic", "tanh", "relu"]))
+    here = model((4, 3), activation=activation, max_iter=1).fit(X.astype(np.float32), Y)
+    exponents = data.draw(st.lists(st.integers(0, 38), min_size=3, max_size=3))
+    scale = np.repeat(10.0 ** np.array(exponents), [4 * 4 + 4, 4 * 3 + 3, 3 * 3 + 3])
+    try:
+        here.weights_ = np.minimum(here.weights_ * scale, np.finfo(np.float32).max)
+    except ValueError:
+        return
+    rows = np.random.default_rng(0).choice([-1000, 0, 1000], (50, 4)).astype(np.float32)
+    for prediction in ("consensus", "vote", 0):
+        assert np.isfinite(here.set_params(prediction=prediction).predict_proba(rows)).all()
 
 
 @pytest.mark.parametrize("order", ["<", ">"])

@@ -1,6 +1,9 @@
 """Training in this process: one thread, or several that live as long as one fit."""
 
-import threading
+import time
+import weakref
+from itertools import pairwise
+from queue import SimpleQueue
 
 import joblib
 import numpy as np
@@ -10,9 +13,12 @@ from skfusion._training.peers import Bundle
 
 
 class ThreadTeam:
-    """Threads that meet at a barrier before and after each task, all started by a single joblib call.
+    """Threads that wait for tasks and do them side by side, all started by a single joblib call.
 
     A joblib call takes milliseconds, a fusion round on small data much less.
+
+    All waiting is for a ``SimpleQueue``, whose methods an interrupt either precedes or follows: threading's barriers,
+    conditions and events are Python code that it can leave halfway, with a lock in the wrong state.
 
     Parameters
     ----------
@@ -21,40 +27,47 @@ class ThreadTeam:
     """
 
     def __init__(self, n_workers):
-        self.n_workers = n_workers
-        self._barrier = threading.Barrier(n_workers + 1)
-        self._task = None
-        self._error = None
+        self._tasks = [SimpleQueue() for _ in range(n_workers)]
+        self._outcomes, self._all_gone = SimpleQueue(), SimpleQueue()
+        # A single call, which no interrupt can leave half done; it is made as well when nobody holds the team any more.
+        self._dismiss = weakref.finalize(self, self._tasks[0].put, None)
         # A generator leaves this thread free to hand out tasks while the workers run.
         parallel = joblib.Parallel(n_jobs=n_workers, prefer="threads", return_as="generator_unordered")
-        self._workers = parallel(joblib.delayed(self._work)(worker) for worker in range(n_workers))
+        self._workers = parallel(
+            joblib.delayed(_work)(worker, tasks, self._outcomes, following)
+            for worker, (tasks, following) in enumerate(pairwise([*self._tasks, self._all_gone]))
+        )
 
     def run(self, task):
         """Call ``task(worker)`` on each worker and wait for all of them."""
-        self._task = task
-        self._barrier.wait()
-        self._barrier.wait()
-        if self._error is not None:
-            raise self._error
+        for tasks in self._tasks:
+            tasks.put(task)
+        errors = [self._outcomes.get() for _ in self._tasks]
+        for error in errors:
+            if error is not None:
+                raise error
 
     def close(self):
-        """Let the threads end, wherever they are in a task."""
-        self._task = None
-        self._barrier.abort()
-        for _ in self._workers:
-            pass
-
-    def _work(self, worker):
+        """Let the threads end, each after the task that it is at."""
+        self._dismiss()
         try:
-            while True:
-                self._barrier.wait()
-                try:
-                    self._task(worker)
-                except BaseException as error:  # raised again by run, in the thread that asked for the task
-                    self._error = error
-                self._barrier.wait()
-        except threading.BrokenBarrierError:
-            return
+            for _ in self._workers:
+                pass
+        finally:  # joblib does not wait for its threads once it is interrupted, but they write the weights
+            while self._all_gone.empty():
+                time.sleep(0.001)
+
+
+def _work(worker, tasks, outcomes, following):
+    """In a thread, do one task after another until None tells to go, and pass that on to the following worker."""
+    while (task := tasks.get()) is not None:
+        try:
+            task(worker)
+        except BaseException as error:  # raised again by run, in the thread that asked for the task
+            outcomes.put(error)
+        else:
+            outcomes.put(None)
+    following.put(None)
 
 
 class Alone:

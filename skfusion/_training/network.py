@@ -12,6 +12,8 @@ ACTIVATIONS = ("identity", "logistic", "tanh", "relu")
 OUTPUTS = ("softmax", "logistic", "tanh", "identity")
 # Rows converted to C order at a time.
 _ROWS_AT_ONCE = 8192
+# Rows of numbers up to this must not make a network's sums overflow.
+_LARGEST_INPUT = 1000
 # Outputs of the paper's tanh network are targets, not probabilities; below this they are squeezed, not cut off.
 _SMALLEST_SCORE = 1e-3
 
@@ -58,6 +60,33 @@ class Network:
             intercepts.append(weights[middle:stop])
             start = stop
         return coefs, intercepts
+
+    def stays_finite(self, weights):
+        """Whether no sum can overflow, for rows of numbers up to 1000 in size, and where the networks are averaged.
+
+        Parameters
+        ----------
+        weights : ndarray of shape (n_networks, n_parameters)
+            Finite.
+
+        Returns
+        -------
+        bool
+        """
+        sizes = np.abs(weights)
+        with np.errstate(over="ignore"):
+            return bool(np.isfinite(sizes.sum(axis=0)).all()) and all(map(self._bounds_are_finite, sizes))
+
+    def _bounds_are_finite(self, sizes):
+        """Whether sums stay finite where all that is added has the same sign."""
+        bounds = np.full(self.layer_sizes[0], _LARGEST_INPUT, sizes.dtype)
+        for coefs, intercepts in zip(*self.layers(sizes), strict=True):
+            bounds = bounds @ coefs + intercepts
+            if not np.isfinite(bounds).all():
+                return False
+            if self.activation in ("tanh", "logistic"):
+                bounds = np.minimum(bounds, 1)
+        return True
 
     def initial_weights(self, rng, dtype):
         """Draw one network's weights.

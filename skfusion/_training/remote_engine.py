@@ -10,11 +10,11 @@ import pickle
 import uuid
 from contextlib import suppress
 
-import joblib
 import numpy as np
 
 from skfusion._ownership import largest_first
 from skfusion._training.blas import one_blas_thread
+from skfusion._training.crews import hire
 from skfusion._training.peers import Bundle
 
 # In a worker: the bundles of the fit that sent rows last, by fit and number.
@@ -68,8 +68,7 @@ class RemoteEngine:
         self._fit = uuid.uuid4().hex
 
     def __enter__(self):
-        # Entered, since some backends otherwise start their workers anew in each round.
-        self._parallel = joblib.Parallel(n_jobs=self._problem.settings.n_jobs, prefer="threads").__enter__()
+        self._crew = hire(self._problem.settings.n_jobs)
         return self
 
     def __exit__(self, kind, *exception):
@@ -77,25 +76,23 @@ class RemoteEngine:
             if kind is None:  # let the workers drop their rows, as far as these tasks reach them
                 # If one dies now, that must not take away the fit; what is left of the rows the next fit drops.
                 with suppress(Exception):
-                    self._parallel(joblib.delayed(_release)(self._fit) for _ in self._bundles)
+                    self._crew.run(_release, dict.fromkeys(range(len(self._bundles)), (self._fit,)))
         finally:
-            self._parallel.__exit__(kind, *exception)
+            self._crew.leave()
 
     def train(self, start, stop, last):
         """Train all peers for some steps of an epoch."""
-        numbers = range(len(self._bundles))
+        numbers, segment = range(len(self._bundles)), (start, stop, last)
         # What is sent is bytes, since a backend may keep arrays on one worker only, to be lost with it.
         states = [self._pack_state(number) for number in numbers]
         rows = dict.fromkeys(numbers)
         while numbers:
-            answers = self._parallel(
-                joblib.delayed(_train_bundle)(self._fit, number, rows[number], states[number], (start, stop, last))
-                for number in numbers
-            )
-            for number, answer in zip(numbers, answers, strict=True):
+            visits = {number: (self._fit, number, rows[number], states[number], segment) for number in numbers}
+            answers = self._crew.run(_train_bundle, visits)
+            for number, answer in answers.items():
                 if answer is not None:
                     self._state.put(self._bundles[number], answer)
-            numbers = [number for number, answer in zip(numbers, answers, strict=True) if answer is None]
+            numbers = [number for number, answer in answers.items() if answer is None]
             rows = {number: self._pack_rows(number) for number in numbers}
 
     def fuse(self, fusion_round, spread=None):

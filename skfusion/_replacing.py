@@ -1,0 +1,111 @@
+"""Files that are written whole or not at all, and take the place of those that were there."""
+
+import errno
+import fcntl
+import os
+import stat
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from uuid import uuid4
+
+# Of files that are being written, or that a killed process has left behind.
+_TEMPORARY_PREFIX = ".skfusion-"
+
+
+@contextmanager
+def replacing(path):
+    """Yield a file that, once it is whole, takes the place of the one that a path leads to, and its owner and mode.
+
+    Parameters
+    ----------
+    path : str or path-like
+        Of a regular file, or of none yet; a symbolic link is followed.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written; it names the path as it was given.
+    """
+    with _naming(path), _replacing(path) as file:
+        yield file
+
+
+@contextmanager
+def _naming(path):
+    """Have errors name the path that the caller knows."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            raise
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from None
+
+
+@contextmanager
+def _replacing(path):
+    try:
+        old = regular_status(path)
+    except FileNotFoundError:
+        old = None
+    path = Path(os.path.realpath(path))
+    _clear_abandoned(path.parent)
+    temporary, file = _new_file(path.parent, old)
+    with file:
+        try:
+            yield file
+            file.flush()
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def regular_status(path):
+    """Return the status of a regular file, or raise OSError: to read others may wait for ever, to replace them harms.
+
+    Parameters
+    ----------
+    path : str or path-like
+
+    Returns
+    -------
+    os.stat_result
+    """
+    status = os.stat(path)
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "Not a regular file, as is needed here", os.fspath(path))
+    return status
+
+
+def _new_file(folder, old):
+    """Make a file that nobody can read who could not read the old one, not even while it is empty."""
+    while True:
+        path = folder / f"{_TEMPORARY_PREFIX}{uuid4().hex}"
+        file = open(path, "xb", opener=lambda name, flags: os.open(name, flags, 0o600 if old else 0o666))  # noqa: SIM115
+        _lock(file)
+        if os.fstat(file.fileno()).st_nlink > 0:
+            break
+        file.close()  # somebody took it for abandoned before it was locked
+    if old is not None:
+        with suppress(PermissionError):  # to give files away takes a privilege
+            os.fchown(file.fileno(), old.st_uid, old.st_gid)
+        os.fchmod(file.fileno(), stat.S_IMODE(old.st_mode))
+    return path, file
+
+
+def _lock(file, flags=0):
+    """Lock a file for as long as it is open and the process lives; returns whether that could be done."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | flags)
+    except OSError:  # it is locked, or the file system knows no locks, and then nothing is ever cleared
+        return False
+    return True
+
+
+def _clear_abandoned(folder):
+    """Remove the files that killed processes have left half written."""
+    for path in folder.glob(f"{_TEMPORARY_PREFIX}*"):
+        with suppress(OSError), open(path, "r+b") as file:  # another's, or gone meanwhile
+            if _lock(file, fcntl.LOCK_NB):
+                path.unlink()

@@ -1,0 +1,227 @@
+"""Workers in other processes, on this machine or others: what calls them, and what becomes of it when they die."""
+
+import pickle
+import time
+from collections import Counter
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from tempfile import TemporaryDirectory
+from uuid import uuid4
+
+import joblib
+
+_MOST_ATTEMPTS = 4  # as many as Dask's scheduler makes
+_SECONDS_BETWEEN_CHECKS = 1.0
+
+
+def hire(n_jobs):
+    """Return the crew that ``joblib.parallel_config`` asks for.
+
+    A crew has a method ``run(function, calls)``, which returns ``{key: function(*calls[key])}`` with the calls made by
+    any of the workers, and ``leave()``, which ends their service.
+
+    Parameters
+    ----------
+    n_jobs : int or None
+        joblib's number of workers.
+
+    Returns
+    -------
+    LokyCrew, DaskCrew or OtherCrew
+    """
+    backend, _ = joblib.parallel.get_active_backend(prefer="threads")
+    if hasattr(backend, "client"):
+        return DaskCrew(backend)
+    # A pool of multiprocessing's waits for ever for a worker that has died, where loky's notices.
+    if type(backend) in (joblib.parallel.LokyBackend, joblib.parallel.MultiprocessingBackend):
+        return LokyCrew(n_jobs)
+    return OtherCrew(n_jobs)
+
+
+class OtherCrew:
+    """The workers of a backend of joblib's that replaces those that die.
+
+    Parameters
+    ----------
+    n_jobs : int or None
+        joblib's number of workers.
+    """
+
+    def __init__(self, n_jobs):
+        # Entered, since some backends otherwise start their workers anew in each call.
+        self._parallel = joblib.Parallel(n_jobs=n_jobs, prefer="threads").__enter__()
+
+    def run(self, function, calls):
+        """Make the calls."""
+        results = self._parallel(joblib.delayed(function)(*arguments) for arguments in calls.values())
+        return dict(zip(calls, results, strict=True))
+
+    def leave(self):
+        """End the workers' service."""
+        self._parallel.__exit__(None, None, None)
+
+
+class LokyCrew:
+    """Processes on this machine, which are all started again when one of them dies.
+
+    Parameters
+    ----------
+    n_jobs : int or None
+        joblib's number of workers.
+    """
+
+    def __init__(self, n_jobs):
+        self._n_jobs = n_jobs
+        self._folder = TemporaryDirectory(prefix="skfusion-")
+        self._enter()
+
+    def run(self, function, calls):
+        """Make the calls, again if a worker dies.
+
+        Raises
+        ------
+        RuntimeError
+            If workers die however often they are started again.
+        """
+        for _ in range(_MOST_ATTEMPTS):
+            try:
+                return self._attempt(function, calls)
+            except BrokenProcessPool as error:
+                death = error
+                self._exit()
+                self._enter()
+        raise _workers_keep_dying(_MOST_ATTEMPTS) from death
+
+    def leave(self):
+        """End the workers' service."""
+        self._exit()
+        self._folder.cleanup()
+
+    def _enter(self):
+        self._parallel = joblib.Parallel(n_jobs=self._n_jobs, backend="loky").__enter__()
+
+    def _exit(self):
+        self._parallel.__exit__(None, None, None)
+
+    def _attempt(self, function, calls):
+        # Not through loky's pipe: of a worker that is killed halfway through a message, it awaits the rest for ever.
+        paths = {key: Path(self._folder.name, uuid4().hex) for key in calls}
+        self._parallel(joblib.delayed(_call_into)(paths[key], function, calls[key]) for key in calls)
+        return {key: _taken_from(path) for key, path in paths.items()}
+
+
+def _call_into(path, function, arguments):
+    """In a worker, call a function and pickle the result into a file."""
+    path.write_bytes(pickle.dumps(function(*arguments)))
+
+
+def _taken_from(path):
+    result = pickle.loads(path.read_bytes())
+    path.unlink()
+    return result
+
+
+class DaskCrew:
+    """The workers of a Dask cluster, called without joblib, which waits for ever for what the scheduler gives up.
+
+    Parameters
+    ----------
+    backend : joblib's backend for Dask
+    """
+
+    def __init__(self, backend):
+        self._backend, self._client = backend, backend.client
+        self._scheduler = self._client.scheduler.address
+        self._workers = {}
+
+    def run(self, function, calls):
+        """Make the calls, each on the worker of the last call with its key, if that is still there.
+
+        Raises
+        ------
+        ConnectionError
+            If the scheduler dies.
+        RuntimeError
+            If workers die however often they are replaced.
+        TimeoutError
+            If there are no workers for as long as joblib's ``wait_for_workers_timeout``.
+        """
+        from distributed import CancelledError, KilledWorker
+
+        try:
+            with self._backend.retrieval_context():
+                futures = self._submit(function, calls)
+                self._wait(futures)
+                return dict(zip(calls, self._client.gather(futures), strict=True))
+        except KilledWorker as error:
+            raise _workers_keep_dying(error.allowed_failures + 1) from error
+        except (OSError, RuntimeError, CancelledError) as error:
+            if self._client.status == "running" and not isinstance(error, CancelledError):
+                raise
+            raise self._connection_is_lost() from error
+
+    def leave(self):
+        """End the workers' service."""
+
+    def _submit(self, function, calls):
+        self._place(calls)
+        return [
+            self._client.submit(
+                function,
+                *arguments,
+                **{"pure": False, "workers": self._workers.get(key), "allow_other_workers": key in self._workers}
+                | self._backend.submit_kwargs,
+            )
+            for key, arguments in calls.items()
+        ]
+
+    def _place(self, keys):
+        """Choose a worker for each key, as long as there are any."""
+        n_free = Counter(self._client.ncores())
+        self._workers = {key: worker for key, worker in self._workers.items() if worker in n_free}
+        n_free.subtract(self._workers.values())
+        for key in keys:
+            if n_free and key not in self._workers:
+                self._workers[key] = max(n_free, key=n_free.get)
+                n_free[self._workers[key]] -= 1
+
+    def _wait(self, futures):
+        """Return once all futures are done, or raise once they cannot be any more."""
+        done, n_pending = SimpleQueue(), len(futures)
+        for future in futures:
+            future.add_done_callback(done.put)
+        last_seen = time.monotonic()
+        while n_pending:
+            try:
+                done.get(timeout=_SECONDS_BETWEEN_CHECKS)
+                n_pending -= 1
+            except Empty:
+                last_seen = self._look_for_workers(last_seen)
+
+    def _look_for_workers(self, last_seen):
+        """Return when there were workers last, or raise."""
+        if self._client.status != "running":
+            raise self._connection_is_lost()
+        now, patience = time.monotonic(), self._backend.wait_for_workers_timeout
+        if self._client.ncores():
+            return now
+        if patience and now - last_seen > patience:
+            raise TimeoutError(
+                f"the Dask cluster of the scheduler at {self._scheduler} has had no workers for {patience:g} seconds; "
+                "start some, or set wait_for_workers_timeout of joblib.parallel_config higher"
+            )
+        return last_seen
+
+    def _connection_is_lost(self):
+        return ConnectionError(
+            f"the connection to the Dask scheduler at {self._scheduler} is lost, and the training with it; most likely "
+            "the scheduler has died"
+        )
+
+
+def _workers_keep_dying(n_attempts):
+    return RuntimeError(
+        f"a round of training was tried {n_attempts} times, and each time a worker died; most likely for lack of "
+        "memory (the system's log tells): fewer workers on a machine, as by a lower n_jobs, have more of it each"
+    )

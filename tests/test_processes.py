@@ -1,0 +1,275 @@
+"""Processes that fork, and worker processes that die: nothing hangs, and no fit is lost that can be done again."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import joblib
+import numpy as np
+import psutil  # dask.distributed depends on it
+import pytest
+from sklearn.datasets import make_classification
+from threadpoolctl import threadpool_info
+
+from skfusion import FusedMLPClassifier
+from skfusion._training import crews
+from skfusion._training.blas import one_blas_thread
+from skfusion._training.crews import DaskCrew, LokyCrew
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+    pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning"),  # which is what we test
+]
+
+X, Y = make_classification(2000, 20, n_informative=10, n_classes=4, random_state=0)
+
+
+def model(**params):
+    return FusedMLPClassifier(**dict(n_networks=4, hidden_layer_sizes=(30,), max_iter=4, random_state=0) | params)
+
+
+# BLAS threads, and forks
+
+
+def n_blas_threads():
+    return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
+
+
+def in_thread(function):
+    """Return function() of a thread of its own."""
+    results = []
+    thread = threading.Thread(target=lambda: results.append(function()))
+    thread.start()
+    thread.join()
+    return results[0]
+
+
+class Within:
+    """A thread that stays within the limit until it is left."""
+
+    def __enter__(self):
+        self._within, self._leave = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+        self._within.wait()
+
+    def __exit__(self, *exception):
+        self._leave.set()
+        self._thread.join()
+
+    def _run(self):
+        with one_blas_thread:
+            self._within.set()
+            self._leave.wait()
+
+
+def test_the_limit_is_set_and_lifted_whichever_threads_come_first_and_leave_last():
+    before = n_blas_threads()
+    ones = [1] * len(before)
+    with one_blas_thread:
+        assert n_blas_threads() == ones
+    assert in_thread(n_blas_threads) == before
+    first, second = Within(), Within()
+    first.__enter__()
+    assert n_blas_threads() == ones
+    second.__enter__()
+    first.__exit__()
+    assert n_blas_threads() == ones
+    second.__exit__()
+    assert n_blas_threads() == before
+    with one_blas_thread:
+        assert n_blas_threads() == ones
+    assert n_blas_threads() == before
+
+
+def exit_code_of_child(function, seconds=60):
+    """Fork, and return 0 if function() is true in the child, which is ended if it hangs."""
+    pid = os.fork()
+    if pid == 0:
+        code = 3
+        try:
+            signal.alarm(seconds)
+            code = 0 if function() else 2
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def fits_as(weights):
+    return (model(max_iter=1, batch_size=32).fit(X, Y).weights_ == weights).all()
+
+
+def test_a_child_that_is_forked_while_a_thread_fits_can_fit_too():
+    before, weights = n_blas_threads(), model(max_iter=1, batch_size=32).fit(X, Y).weights_
+    stop = threading.Event()
+
+    def enter_and_leave():
+        while not stop.is_set():
+            with one_blas_thread:
+                pass
+
+    thread = threading.Thread(target=enter_and_leave)
+    thread.start()
+    try:
+        codes = [
+            exit_code_of_child(lambda: n_blas_threads() == before and fits_as(weights) and n_blas_threads() == before)
+            for _ in range(10)
+        ]
+    finally:
+        stop.set()
+        thread.join()
+    assert codes == [0] * 10
+    assert n_blas_threads() == before
+
+
+def test_a_child_that_is_forked_within_the_limit_lifts_its_own():
+    before = n_blas_threads()
+
+    def leaves():
+        limited = n_blas_threads()
+        one_blas_thread.__exit__()
+        return limited == [1] * len(before) and n_blas_threads() == before
+
+    with one_blas_thread, Within():
+        assert exit_code_of_child(leaves) == 0
+    assert n_blas_threads() == before
+
+
+# Workers of joblib's that die
+
+
+class AtEpoch:
+    """Callback that calls a function as an epoch begins."""
+
+    def __init__(self, epoch, function):
+        self.epoch, self.function = epoch, function
+
+    def setup(self, estimator, context): ...
+
+    def teardown(self, estimator, context): ...
+
+    def on_fit_task_begin(self, estimator, context):
+        if context.task_name == "epoch" and context.task_id == self.epoch:
+            self.function()
+
+    def on_fit_task_end(self, estimator, context): ...
+
+
+def loky_workers():
+    children = psutil.Process().children(recursive=True)
+    return [child for child in children if "popen_loky_posix" in "".join(child.cmdline())]
+
+
+def kill_a_worker():
+    loky_workers()[0].kill()
+
+
+@pytest.mark.parametrize("backend", ["loky", "multiprocessing"])
+@pytest.mark.parametrize("delay", [None, 0.02])
+def test_a_round_in_which_a_worker_dies_is_done_again(backend, delay):
+    killed = []
+
+    def kill():
+        kill_a_worker()
+        killed.append(True)
+
+    kill_soon = kill if delay is None else lambda: threading.Timer(delay, kill).start()
+    params = dict(fusion_unit="step", fusion_frequency=200, momentum=0.9)
+    with joblib.parallel_config(backend, n_jobs=2):
+        fitted = model(**params).set_callbacks(AtEpoch(1, kill_soon)).fit(X, Y)
+    assert killed
+    np.testing.assert_array_equal(fitted.weights_, model(**params).fit(X, Y).weights_)
+
+
+def test_workers_that_always_die_end_the_fit_with_an_error(monkeypatch):
+    monkeypatch.setattr(crews, "_MOST_ATTEMPTS", 2)
+    with joblib.parallel_config("loky", n_jobs=2):
+        crew = LokyCrew(2)
+        with pytest.raises(RuntimeError, match=r"tried 2 times, and each time a worker died.*memory"):
+            crew.run(os._exit, {0: (1,), 1: (1,)})
+        assert crew.run(abs, {"a": (-1,), "b": (-2,)}) == {"a": 1, "b": 2}
+        crew.leave()
+
+
+def test_errors_in_workers_are_raised_as_they_are():
+    with joblib.parallel_config("loky", n_jobs=2):
+        crew = LokyCrew(2)
+        with pytest.raises(ZeroDivisionError):
+            crew.run(divmod, {0: (1, 1), 1: (1, 0)})
+        crew.leave()
+
+
+# Dask clusters that die
+
+
+def started(*command):
+    return subprocess.Popen([sys.executable, "-m", *command], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    """A client, and the processes of its cluster: a scheduler and two workers that nobody replaces."""
+    distributed = pytest.importorskip("dask.distributed")
+    file = str(tmp_path / "scheduler.json")
+    local = "--scheduler-file", file, "--no-dashboard", "--host", "127.0.0.1"
+    processes = [started("distributed.cli.dask_scheduler", "--port", "0", *local)]
+    alone = "--no-nanny", "--nthreads", "1", "--local-directory", str(tmp_path), "--death-timeout", "60"
+    processes += [started("distributed.cli.dask_worker", *alone, *local) for _ in range(2)]
+    try:
+        with distributed.Client(scheduler_file=file, timeout=60) as client:
+            client.wait_for_workers(2, timeout=60)
+            yield client, processes
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+@pytest.mark.parametrize("delay", [None, 0.05])
+def test_a_scheduler_that_dies_ends_the_fit_with_an_error_that_says_so(cluster, delay):
+    _, (scheduler, *_) = cluster
+    kill_soon = scheduler.kill if delay is None else lambda: threading.Timer(delay, scheduler.kill).start()
+    endless = model(max_iter=10**6, tol=0, n_iter_no_change=10**6)
+    with joblib.parallel_config("dask"), pytest.raises(ConnectionError, match=r"Dask scheduler at tcp.* is lost"):
+        endless.set_callbacks(AtEpoch(2, kill_soon)).fit(X, Y)
+
+
+def test_a_cluster_that_stays_without_workers_ends_the_fit_with_an_error_that_says_so(cluster):
+    _, (_, *workers) = cluster
+
+    def kill():
+        for worker in workers:
+            worker.kill()
+
+    with (
+        joblib.parallel_config("dask", wait_for_workers_timeout=1),
+        pytest.raises(TimeoutError, match=r"no workers for 1 seconds.*wait_for_workers_timeout"),
+    ):
+        model().set_callbacks(AtEpoch(2, kill)).fit(X, Y)
+
+
+def test_a_task_that_kills_its_workers_ends_with_an_error(cluster):
+    client, _ = cluster
+    client.run_on_scheduler(lambda dask_scheduler: setattr(dask_scheduler, "allowed_failures", 0))
+    with joblib.parallel_config("dask"):
+        backend, _ = joblib.parallel.get_active_backend()
+        crew = DaskCrew(backend)
+        assert crew.run(abs, {"a": (-1,), "b": (-2,)}) == {"a": 1, "b": 2}
+        with pytest.raises(ZeroDivisionError):
+            crew.run(divmod, {0: (1, 1), 1: (1, 0)})
+        with pytest.raises(RuntimeError, match="tried 1 times, and each time a worker died"):
+            crew.run(os._exit, {0: (1,)})
+
+
+def test_a_fit_within_a_task_gives_its_place_to_the_tasks_that_it_makes(cluster):
+    client, (_, _, other) = cluster
+    other.kill()
+
+    def fit(network, rows, labels):
+        with joblib.parallel_config("dask"):
+            return network.fit(rows, labels).weights_
+
+    weights = client.submit(fit, model(n_jobs=2), X, Y).result(timeout=120)
+    np.testing.assert_array_equal(weights, model().fit(X, Y).weights_)
