@@ -214,9 +214,10 @@ class Results:
         self._save()
 
     def _save(self):
-        partial = self._path.with_suffix(".partial")
+        path = self._path.resolve()  # a link stays one
+        partial = path.with_suffix(".partial")
         self.table.astype({"run_id": "Int64"}).to_csv(partial, index=False, float_format="%.6g")
-        os.replace(partial, self._path)
+        os.replace(partial, path)
 
 
 def store(run, folder):

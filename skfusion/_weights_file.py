@@ -60,7 +60,7 @@ def write(path, contents):
 
 
 def _plain(labels):
-    """Labels as an array that needs no pickle, if they are numbers or strings."""
+    """Return labels as an array that needs no pickle, if they are numbers or strings."""
     return np.array(labels.tolist()) if labels.dtype.hasobject else labels
 
 
