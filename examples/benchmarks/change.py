@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -77,9 +78,8 @@ def compare(commit, settings, seconds):
         with Trainer(ROOT, settings, seconds) as change, Trainer(folder, settings, seconds) as base:
             for number, (network, batch_size) in enumerate(settings):
                 trainers = {"change": change, "base": base}
-                times = in_turns(
-                    {name: lambda t=trainer: t.seconds_per_row(number) for name, trainer in trainers.items()}, seconds
-                )
+                measures = {name: partial(trainer.seconds_per_row, number) for name, trainer in trainers.items()}
+                times = in_turns(measures, seconds)
                 medians = {f"{name} (µs per row)": 1e6 * float(np.median(took)) for name, took in times.items()}
                 both = {"change / base": ratio(times["change"], times["base"])}
                 rows.append({"network": network, "batch size": batch_size} | medians | both)
@@ -97,7 +97,8 @@ def main():
         serve([Case(network, int(size)) for network, size in (name.split(":") for name in names)], float(seconds))
         return
     settings, seconds = (QUICK, 3) if options.quick else (tuple(GOALS), 15)
-    print_table(f"Training by this tree and by {options.base}, float32, one thread", compare(options.base, settings, seconds))
+    rows = compare(options.base, settings, seconds)
+    print_table(f"Training by this tree and by {options.base}, float32, one thread", rows)
 
 
 if __name__ == "__main__":
