@@ -1,13 +1,14 @@
 import json
+from functools import partial
 
 import numpy as np
 import pytest
+from models import model
 from sklearn.base import clone
 from sklearn.datasets import load_iris
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skfusion import FusedMLPClassifier
 from skfusion.callback import PeerScores
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -16,9 +17,7 @@ X, Y = load_iris(return_X_y=True)
 SHOWN, HIDDEN = np.arange(0, 150, 2), np.arange(1, 150, 2)
 
 
-def model(**params):
-    defaults = {"n_networks": 4, "max_iter": 3, "tol": 0, "random_state": 0, "learning_rate_init": 0.1}
-    return FusedMLPClassifier((6,), **defaults | params)
+model = partial(model, learning_rate_init=0.1)
 
 
 @pytest.mark.parametrize("prediction", ["consensus", "vote", 1])

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tracemalloc
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from models import model
 from sklearn.base import clone
 from sklearn.datasets import load_iris
 from sklearn.exceptions import NotFittedError
@@ -26,7 +28,7 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skfusion import FusedMLPClassifier, FusedMLPRegressor
+from skfusion import FusedMLPRegressor
 from skfusion.partition import DirichletPartitioner, PredefinedPartitioner
 from skfusion.topology import GraphTopology, HypercubeTopology, RandomTopology, RingTopology
 
@@ -39,10 +41,7 @@ SPECIES = np.array(["setosa", "versicolor", "virginica"])
 LABELS = {"three classes": Y, "two classes": Y > 0, "strings": SPECIES[Y], "objects": SPECIES.astype(object)[Y]}
 
 
-def model(hidden_layer_sizes=(6,), **params):
-    """A small network that trains for a few epochs."""
-    defaults = {"n_networks": 3, "max_iter": 4, "tol": 0, "fusion_frequency": 3, "random_state": 0}
-    return FusedMLPClassifier(hidden_layer_sizes, **defaults | params)
+model = partial(model, n_networks=3, max_iter=4, fusion_frequency=3)
 
 
 def framed(rows):

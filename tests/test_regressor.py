@@ -12,6 +12,8 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from models import NO_STEP, assert_same_training
+from models import regressor as model
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.sparse import csc_array, csr_array
 from sklearn.base import clone
@@ -36,7 +38,6 @@ from test_parity import (
 )
 
 from skfusion import FusedMLPClassifier, FusedMLPRegressor
-from skfusion._training import engine
 from skfusion._training.network import Network
 from skfusion.partition import (
     ClassPartitioner,
@@ -52,7 +53,6 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 
 DTYPES = [np.float32, np.float64]
 N_OUTPUTS = [1, 3]
-NO_STEP = 1e-30  # a learning rate that is lost in rounding
 GROUPS = np.resize(["york", "bath", "hull", "bath"], 100)
 
 
@@ -66,22 +66,6 @@ def make_data(n_outputs, dtype=np.float64, n_rows=100):
 
 X, Y = make_data(1)
 _, Y3 = make_data(3)
-
-
-def model(hidden_layer_sizes=(6,), **params):
-    """A small network that trains for a few epochs."""
-    defaults = {"n_networks": 4, "max_iter": 3, "tol": 0, "n_iter_no_change": 10**6, "random_state": 0}
-    return FusedMLPRegressor(hidden_layer_sizes, **defaults | params)
-
-
-def without_seconds(history):
-    return [{key: value for key, value in record.items() if key != "seconds"} for record in history]
-
-
-def assert_same_training(one, other):
-    """Two models went the same way, to the last bit."""
-    assert_array_equal(one.weights_, other.weights_)
-    assert without_seconds(one.history_) == without_seconds(other.history_)
 
 
 # scikit-learn's checks
@@ -588,13 +572,6 @@ PARALLEL = [
     {"solver": "adam", "batch_size": 8, "fusion_unit": "step", "fusion_frequency": 3, "topology": "hypercube"},
     {"early_stopping": True, "validation_fraction": 0.2, "momentum": 0.9, "topology": RingTopology()},
 ]
-
-
-@pytest.fixture
-def parallel_always(monkeypatch):
-    """Threads however small the data, which would otherwise be too little work for them."""
-    monkeypatch.setattr(engine, "_PARALLEL_ROUND", 0)
-    monkeypatch.setattr(engine, "_PARALLEL_FIT", 0)
 
 
 @pytest.mark.usefixtures("parallel_always")

@@ -1,0 +1,172 @@
+"""Input that is refused, and how."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from models import X, Y, model
+from scipy.sparse import csr_array
+
+from skfusion import FusedMLPClassifier
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+def with_value(value):
+    rows = X.copy()
+    rows[3, 2] = value
+    return rows
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("container", [np.asarray, csr_array])
+def test_input_that_is_not_finite_is_refused(value, container):
+    fitted = model().fit(X, Y)
+    bad = container(with_value(value))
+    for use in (
+        lambda: model().fit(bad, Y),
+        lambda: model().partial_fit(bad, Y, classes=[0, 1, 2]),
+        lambda: fitted.predict(bad),
+        lambda: fitted.predict_proba(bad),
+        lambda: fitted.peer_scores(bad, Y),
+    ):
+        with pytest.raises(ValueError, match=r"Input X contains (NaN|infinity)"):
+            use()
+
+
+def test_labels_that_are_missing_or_continuous_are_refused():
+    with pytest.raises(ValueError, match="Input y contains NaN"):
+        model().fit(X, np.where(Y == 0, np.nan, Y))
+    days = np.datetime64("2017-12-18") + Y.astype("timedelta64[D]")
+    with pytest.raises(ValueError, match="y must have a label for each row, got NaT"):
+        model().fit(X, np.where(Y == 0, np.datetime64("NaT"), days))
+    with pytest.raises(ValueError, match="Unknown label type"):
+        model().fit(X, Y + 0.5)
+    with pytest.raises(ValueError):
+        model().fit(X, np.eye(3)[Y])
+
+
+@pytest.mark.parametrize("width", [3, 5])
+def test_input_of_another_width_is_refused(width):
+    fitted = model().fit(X, Y)
+    other = np.ones((10, width))
+    for use in (fitted.predict, fitted.predict_proba, lambda rows: fitted.peer_scores(rows, Y[:10])):
+        with pytest.raises(ValueError, match=f"X has {width} features, but FusedMLPClassifier is expecting 4 features"):
+            use(other)
+
+
+def test_input_of_unequal_lengths_is_refused():
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        model().fit(X, Y[:-1])
+    fitted = model().fit(X, Y)
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        fitted.peer_scores(X, Y[:-1])
+
+
+def test_one_class_is_refused_as_there_is_nothing_to_tell_apart():
+    with pytest.raises(ValueError, match="at least 2 classes, got 1 class"):
+        model().fit(X, np.zeros(len(Y)))
+    with pytest.raises(ValueError, match=r"^classes must have at least 2 classes, got 1 class: 0"):
+        model().partial_fit(X, np.zeros(len(Y)), classes=[0])
+    with pytest.raises(ValueError, match=r"^classes must have at least 2 classes, got none"):
+        model().partial_fit(X, Y, classes=[])
+    with pytest.raises(ValueError, match="y, apart from rows of sample_weight 0, must have at least 2 classes, got 1"):
+        model().fit(X, Y, sample_weight=Y == 1)
+
+
+def test_fewer_rows_than_peers_are_refused():
+    for n_rows in (2, 7):
+        rows = np.linspace(0, 149, n_rows).astype(int)
+        with pytest.raises(ValueError, match=rf"n_networks must be at most .*n_samples = {n_rows}\b.*got 8"):
+            model(n_networks=8).fit(X[rows], Y[rows])
+    assert len(model(n_networks=8).fit(X[::19], Y[::19]).partition_) == 8
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "error"),
+    [
+        ("hidden_layer_sizes", [0, -3, (5, 0), (5, -1)], ValueError),
+        ("hidden_layer_sizes", [2.5, (5, 2.5), None, True, {5, 4}, {5: 4}, "5", b"5"], TypeError),
+        ("n_networks", [0, -1], ValueError),
+        ("n_networks", [2.0, "8", True], TypeError),
+        ("fusion_rate", [-0.1, 1.1, np.nan], ValueError),
+        ("fusion_rate", ["0.5", None, True], TypeError),
+        ("fusion_frequency", [0, -1], ValueError),
+        ("fusion_frequency", [1.5, "1", None], TypeError),
+        ("fusion_unit", ["epochs", None, 1], ValueError),
+        ("fusion_rule", ["both", None], ValueError),
+        ("init", ["zeros", None], ValueError),
+        ("activation", ["softmax", None, np.tanh], ValueError),
+        ("loss", ["hinge", None], ValueError),
+        ("solver", ["lbfgs", None], ValueError),
+        ("learning_rate", ["fast", 0.1], ValueError),
+        ("learning_rate_init", [0, -0.1, np.nan, np.inf], ValueError),
+        ("learning_rate_init", ["constant", None], TypeError),
+        ("power_t", [-1, np.inf], ValueError),
+        ("momentum", [-0.1, 1.1], ValueError),
+        ("nesterovs_momentum", ["yes", 1], TypeError),
+        ("beta_1", [-0.1, 1.0], ValueError),
+        ("beta_2", [-0.1, 1.0], ValueError),
+        ("epsilon", [0, -1e-8], ValueError),
+        ("alpha", [-1e-4, np.inf, np.nan], ValueError),
+        ("l1_ratio", [-0.1, 1.1], ValueError),
+        ("batch_size", [0, -1], ValueError),
+        ("batch_size", [1.5, "all", None], TypeError),
+        ("max_iter", [0, -1], ValueError),
+        ("max_iter", [1.5, None], TypeError),
+        ("tol", [-1e-4, np.nan], ValueError),
+        ("n_iter_no_change", [0], ValueError),
+        ("n_iter_no_change", [1.5, -np.inf, np.nan, pd.NA, np.array([1, 2])], TypeError),
+        ("shuffle", ["yes", 1, None], TypeError),
+        ("early_stopping", ["yes", 1], TypeError),
+        ("validation_fraction", [0, 1, -0.1, 1.1], ValueError),
+        ("warm_start", ["yes", 1], TypeError),
+        ("verbose", ["loud", None, 0.5], TypeError),
+        ("verbose", [-1], ValueError),
+    ],
+)
+def test_a_wrong_parameter_is_named_with_its_value(name, values, error):
+    for value in values:
+        estimator = model().set_params(**{name: value})  # kept verbatim until it is used
+        wrong = value[-1] if isinstance(value, tuple) else value
+        for method, kwargs in (("fit", {}), ("partial_fit", {"classes": [0, 1, 2]})):
+            with pytest.raises(error, match=name) as caught:
+                getattr(estimator, method)(X, Y, **kwargs)
+            assert repr(wrong) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"hidden_layer_sizes": 5},
+        {"hidden_layer_sizes": ()},
+        {"hidden_layer_sizes": [5, 4]},
+        {"hidden_layer_sizes": np.array([5, 4])},
+        {"fusion_rate": 1},
+        {"fusion_rate": np.float32(0.5)},
+        {"n_networks": np.int64(3)},
+        {"batch_size": 10**6},
+        {"batch_size": "auto"},
+        {"n_networks": 150, "max_iter": 1},
+        {"momentum": 1.0, "nesterovs_momentum": False},
+        {"beta_1": 0, "beta_2": 0, "solver": "adam"},
+        {"tol": 0},
+        {"n_iter_no_change": np.inf},
+        {"verbose": 2},
+        {"alpha": 0},
+        {"prediction": np.int64(1)},
+    ],
+    ids=str,
+)
+def test_parameters_at_the_edge_of_what_is_right_are_accepted(params):
+    fitted = model(**params).fit(X, Y)
+    assert np.isfinite(fitted.weights_).all()
+    assert fitted.predict(X).shape == (150,)
+
+
+def test_unknown_parameters_are_refused():
+    with pytest.raises(TypeError, match="topolgy"):
+        FusedMLPClassifier(topolgy="ring")
+    with pytest.raises(ValueError, match="topolgy"):
+        FusedMLPClassifier().set_params(topolgy="ring")
+    with pytest.raises(TypeError):
+        FusedMLPClassifier((5,), 8)  # all but the first by name

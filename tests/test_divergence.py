@@ -1,0 +1,25 @@
+"""Training that diverges."""
+
+import numpy as np
+import pytest
+from models import X, Y, diverging, model, parts_of, without_deadlock
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+@pytest.mark.usefixtures("parallel_always")
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    "params", [{}, {"n_jobs": 2}, {"batch_size": 16}, {"fusion_unit": "step"}, {"momentum": 0.9}], ids=str
+)
+def test_training_that_diverges_names_peer_epoch_and_learning_rate(params, dtype):
+    with pytest.raises(ValueError, match=r"peer \d .*epoch \d+.*learning_rate_init=1e\+08"):
+        without_deadlock(lambda: diverging(**params).fit((1e3 * X).astype(dtype), Y))
+
+
+def test_the_peer_that_diverges_is_the_one_named():
+    rows = X.copy()
+    rows[120:] *= 1e200
+    params = {"partitioner": parts_of(60, 60, 30), "n_networks": 3, "activation": "relu"}
+    with pytest.raises(ValueError, match=r"peer 2 .*epoch 1\b.*learning_rate_init=0\.01"):
+        model(**params).fit(rows, Y)

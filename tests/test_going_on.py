@@ -1,0 +1,270 @@
+"""Going on from earlier training: partial_fit and warm_start."""
+
+import copy
+import pickle
+from itertools import permutations
+
+import numpy as np
+import pytest
+from models import GROUPS, NO_STEP, X2, Y2, X, Y, assert_same_training, model, pandas_frame, parts_of, without_seconds
+
+from skfusion.partition import PredefinedPartitioner
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        {"solver": "adam"},
+        {"momentum": 0.9, "batch_size": 8},
+        {"fusion_unit": "step", "fusion_frequency": 17},
+        {"fusion_frequency": 2},
+        {"learning_rate": "invscaling"},
+        {"topology": "hypercube", "init": "independent"},
+        {"n_networks": 1},
+    ],
+    ids=str,
+)
+def test_partial_fits_of_the_same_rows_are_epochs_of_fit(params):
+    # A predefined partition, since partial_fit divides its rows anew at each call.
+    n_networks = params.get("n_networks", 4)
+    params = {"partitioner": PredefinedPartitioner(np.resize(np.arange(n_networks), len(Y))), **params}
+    whole = model(**params, max_iter=4).fit(X, Y)
+    bit_by_bit = model(**params).partial_fit(X, Y, classes=[0, 1, 2])
+    for _ in range(3):
+        assert bit_by_bit.partial_fit(X, Y) is bit_by_bit
+    np.testing.assert_array_equal(bit_by_bit.weights_, whole.weights_)
+    assert without_seconds(bit_by_bit.history_) == without_seconds(whole.history_)
+    assert bit_by_bit.n_iter_ == 1
+    assert bit_by_bit.loss_curve_ == whole.loss_curve_
+    np.testing.assert_array_equal(bit_by_bit.predict_proba(X), whole.predict_proba(X))
+
+
+def test_partial_fit_goes_on_from_fit():
+    fitted = model(max_iter=2).fit(X, Y)
+    before = fitted.weights_.copy()
+    losses = list(fitted.loss_curve_)
+    fitted.partial_fit(X, Y)
+    assert len(fitted.history_) == 3
+    assert fitted.loss_curve_[:2] == losses
+    assert fitted.loss_ < losses[0]
+    assert 0 < np.abs(fitted.weights_ - before).max() < 1
+
+
+def test_partial_fit_learns_from_rows_in_portions_and_divides_each_among_the_peers():
+    fitted = model(learning_rate_init=0.05)
+    rng = np.random.default_rng(0)
+    for _ in range(15):
+        for rows in np.array_split(rng.permutation(len(Y)), 5):
+            fitted.partial_fit(X[rows], Y[rows], classes=[0, 1, 2])
+            assert sorted(np.concatenate(fitted.partition_)) == list(range(len(rows)))
+    assert fitted.score(X, Y) > 0.9
+
+
+def test_partial_fit_needs_all_classes_at_first_and_no_others_later():
+    with pytest.raises(ValueError, match="classes must be passed to the first call"):
+        model().partial_fit(X, Y)
+    fitted = model().partial_fit(X[:100], Y[:100], classes=[2, 0, 1])
+    assert fitted.classes_.tolist() == [0, 1, 2]
+    fitted.partial_fit(X[100:], Y[100:]).partial_fit(X, Y, classes=[0, 1, 2])
+    before = fitted.weights_.copy()
+    with pytest.raises(ValueError, match="classes must stay"):
+        fitted.partial_fit(X, Y, classes=[0, 1, 3])
+    with pytest.raises(ValueError, match=r"y must have labels of .*\[0, 1, 2\].* got .*7"):
+        fitted.partial_fit(X, np.where(Y == 2, 7, Y))
+    with pytest.raises(ValueError, match="3 features"):
+        fitted.partial_fit(X[:, :3], Y)
+    np.testing.assert_array_equal(fitted.weights_, before)
+
+
+@pytest.mark.parametrize("later", [{"solver": "adam"}, {"momentum": 0.9}, {"batch_size": 32}, {"n_jobs": 2}], ids=str)
+def test_the_optimiser_may_change_between_partial_fits(later):
+    fitted = model(max_iter=5).fit(X, Y)
+    loss = fitted.loss_
+    fitted.set_params(**later)
+    for _ in range(5):
+        fitted.partial_fit(X, Y)
+    assert fitted.loss_ < loss
+
+
+SOLVERS = {"sgd": {}, "momentum": {"momentum": 0.9}, "adam": {"solver": "adam"}}
+
+
+@pytest.mark.parametrize("before, after", list(permutations(SOLVERS, 2)))
+def test_another_solver_starts_without_moments(before, after):
+    """They mean something else to each: a velocity points downhill, Adam's first moment uphill."""
+    changed = model(shuffle=False, partitioner=parts_of(40, 40, 30, 40), **SOLVERS[before]).fit(X, Y)
+    changed.set_params(**{"solver": "sgd", "momentum": 0.0} | SOLVERS[after])
+    restarted = copy.deepcopy(changed).set_params(warm_start=True, max_iter=1).fit(X, Y)
+    np.testing.assert_array_equal(changed.partial_fit(X, Y).weights_, restarted.weights_)
+
+
+def test_a_constant_learning_rate_may_change_between_partial_fits():
+    slow, fast = (model(learning_rate_init=0.01).fit(X, Y) for _ in range(2))
+    start = slow.weights_.copy()
+    slow.partial_fit(X, Y)
+    fast.set_params(learning_rate_init=1e-9).partial_fit(X, Y)
+    assert np.abs(slow.weights_ - start).max() > 1e-3
+    np.testing.assert_allclose(fast.weights_, fast.weights_.mean(axis=0, keepdims=True).repeat(4, axis=0), atol=1e-6)
+
+
+@pytest.mark.parametrize("topology", ["random", "exponential"])
+def test_short_warm_starts_mix_all_peers(topology):
+    """A topology that changes over time goes on from round to round rather than to start anew with each fit."""
+    params = dict(topology=topology, n_networks=8, warm_start=True, max_iter=1, learning_rate_init=1e-12, alpha=0)
+    fitted = model(**params).fit(X, Y)
+    start = np.random.default_rng(0).normal(size=fitted.weights_.shape)
+    fitted.weights_ = start
+    for _ in range(12):
+        fitted.fit(X, Y)
+    assert fitted.weights_.std(axis=0).max() < 0.2 * start.std(axis=0).min()
+
+
+def test_warm_starts_go_on_counting_steps():
+    step = dict(fusion_unit="step", fusion_frequency=3 * len(Y) // 4, batch_size=1, max_iter=1)
+    fitted = model(warm_start=True, **step).fit(X, Y)
+    for _ in range(5):
+        fitted.fit(X, Y)
+    assert sum(record["fusion_rounds"] for record in fitted.history_) > 0
+
+
+def test_warm_starts_go_on_with_all_curves():
+    fitted = model(warm_start=True, early_stopping=True).fit(X, Y)
+    fitted.fit(X, Y)
+    assert len(fitted.validation_scores_) == len(fitted.loss_curve_) == len(fitted.history_) == 6
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))], ids=["copy", "pickle"])
+def test_the_consensus_is_read_only_after_a_copy_too(copied):
+    fitted = copied(model().fit(X, Y))
+    for array in fitted.coefs_ + fitted.intercepts_:
+        assert not array.flags.writeable
+
+
+@pytest.mark.parametrize(
+    ("random_state", "error"),
+    [(np.random.default_rng(0), TypeError), ("0", TypeError), (-1, ValueError), (True, TypeError)],
+)
+def test_a_random_state_that_is_none_is_refused_before_all_else(random_state, error):
+    fitted = model().fit(X, Y)
+    with pytest.raises(error, match=r"^random_state must be"):
+        fitted.set_params(random_state=random_state).fit(X, Y)
+    assert fitted.predict(X).shape == Y.shape
+
+
+@pytest.mark.parametrize(
+    ("params", "match"),
+    [
+        ({"early_stopping": True}, "early_stopping must be False for partial_fit"),
+        ({"class_weight": "balanced"}, "class_weight must be a dict or None for partial_fit"),
+    ],
+)
+def test_partial_fit_refuses_what_needs_all_rows(params, match):
+    with pytest.raises(ValueError, match=match):
+        model(**params).partial_fit(X, Y, classes=[0, 1, 2])
+
+
+@pytest.mark.parametrize(
+    ("class_weight", "error", "match"),
+    [
+        ("balance", ValueError, "class_weight must be a dict, 'balanced' or None, got 'balance'"),
+        (np.ones(3), ValueError, "class_weight must be a dict, 'balanced' or None, got array"),
+        ({0: 1, 2: "heavy"}, TypeError, r"class_weight\[2\] must be a number in \[0, inf\), got 'heavy'"),
+        ({0: 1, 2: -1}, ValueError, r"class_weight\[2\] must be in \[0, inf\), got -1"),
+        ({0: np.nan}, ValueError, r"class_weight\[0\] must be in \[0, inf\), got nan"),
+        ({0: 0, 1: 0, 2: 0}, ValueError, "class_weight must not be 0 for all classes of y, got {0: 0, 1: 0, 2: 0}"),
+        ({3: 1}, ValueError, "classes, .* are not in class_weight"),
+    ],
+    ids=str,
+)
+def test_wrong_class_weights_are_named_with_their_value(class_weight, error, match):
+    with pytest.raises(error, match=match):
+        model(class_weight=class_weight).fit(X, Y)
+
+
+def test_a_portion_of_classes_without_weight_is_refused():
+    with pytest.raises(ValueError, match="class_weight must not be 0 for all classes of y"):
+        model(class_weight={0: 0}).partial_fit(X[:50], Y[:50], classes=[0, 1, 2])
+
+
+def test_a_dict_of_class_weights_does_for_partial_fit():
+    weights = {0: 5.0, 1: 1.0, 2: 1.0}
+    weighted = model(class_weight=weights).partial_fit(X, Y, classes=[0, 1, 2])
+    assert not np.allclose(weighted.weights_, model().partial_fit(X, Y, classes=[0, 1, 2]).weights_)
+
+
+def test_fit_starts_anew_unless_warm():
+    fitted = model().fit(X, Y)
+    first = copy.deepcopy(fitted)
+    assert_same_training(fitted.fit(X, Y), first)
+    fitted.fit(X2, Y2)
+    assert fitted.n_features_in_ == X2.shape[1]
+    assert_same_training(fitted, model().fit(X2, Y2))
+
+
+def test_fit_leaves_nothing_of_an_earlier_fit():
+    again = model(early_stopping=True, n_networks=3).fit(pandas_frame(X), Y, groups=GROUPS)
+    again.set_params(early_stopping=False, n_networks=4).fit(X2, Y2)
+    fresh = model().fit(X2, Y2)
+    assert set(vars(again)) == set(vars(fresh))
+    assert_same_training(again, fresh)
+
+
+def test_a_warm_start_goes_on_from_the_weights():
+    fitted = model(warm_start=True, max_iter=5).fit(X, Y)
+    weights, losses = fitted.weights_.copy(), list(fitted.loss_curve_)
+    fitted.set_params(learning_rate_init=NO_STEP, fusion_rate=0, alpha=0, max_iter=1).fit(X, Y)
+    np.testing.assert_array_equal(fitted.weights_, weights)
+    assert fitted.n_iter_ == 1
+    assert fitted.loss_ < losses[0]
+    assert fitted.loss_curve_[:5] == losses
+    assert len(fitted.loss_curve_) == len(fitted.history_) == 6
+
+
+def test_a_warm_start_leaves_read_only_weights_alone():
+    # As they come from joblib.load(mmap_mode="r"), or from joblib's processes.
+    fitted = model(warm_start=True).fit(X, Y)
+    reference = copy.deepcopy(fitted).fit(X, Y)
+    fitted.weights_.flags.writeable = False
+    old, copied = fitted.weights_, fitted.weights_.copy()
+    fitted.fit(X, Y)
+    np.testing.assert_array_equal(old, copied)
+    np.testing.assert_array_equal(fitted.weights_, reference.weights_)
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+@pytest.mark.parametrize(
+    ("params", "match"),
+    [
+        ({"n_networks": 3}, "n_networks must stay 4"),
+        ({"hidden_layer_sizes": (7,)}, "hidden_layer_sizes must stay as it was"),
+        ({"hidden_layer_sizes": (6, 2)}, "hidden_layer_sizes must stay as it was"),
+    ],
+    ids=str,
+)
+def test_kept_weights_must_fit_the_parameters(method, params, match):
+    fitted = model(warm_start=True).fit(X, Y).set_params(**params)
+    with pytest.raises(ValueError, match=match):
+        getattr(fitted, method)(X, Y)
+
+
+def test_a_network_of_as_many_weights_but_another_shape_is_not_taken_for_the_same():
+    # Two shapes of hidden layers with equal numbers of parameters.
+    sizes = {}
+    for first in range(1, 15):
+        for second in range(1, 15):
+            sizes.setdefault(5 * first + (first + 1) * second + 3 * (second + 1), []).append((first, second))
+    one, other = next(shapes[:2] for shapes in sizes.values() if len(shapes) > 1)
+    fitted = model(one, warm_start=True).fit(X, Y).set_params(hidden_layer_sizes=other)
+    with pytest.raises(ValueError, match="hidden_layer_sizes must stay as it was"):
+        fitted.fit(X, Y)
+
+
+def test_a_warm_start_refuses_other_classes_and_widths():
+    fitted = model(warm_start=True).fit(X, Y)
+    with pytest.raises(ValueError, match=r"y must have labels of .* only, got .*5"):
+        fitted.fit(X, np.where(Y == 0, 5, Y))
+    with pytest.raises(ValueError, match="2 features"):
+        fitted.fit(X[:, :2], Y)
