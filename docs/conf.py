@@ -1,8 +1,16 @@
 """How the documentation is built: ``sphinx-build -W -b html docs docs/_build/html``, without network."""
 
+import sys
+from pathlib import Path
+
 from sphinx_gallery.sorting import ExplicitOrder
 
 import skfusion
+from skfusion._base import BaseFusedMLP
+
+HERE = Path(__file__).parent
+sys.path.append(str(HERE / "_extensions"))
+import elsewhere  # noqa: E402
 
 project = "skfusion"
 author = "the skfusion developers"
@@ -12,17 +20,25 @@ version = release = skfusion.__version__
 extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
+    "sphinx.ext.intersphinx",
+    "parameter_groups",
     "numpydoc",
     "myst_parser",
     "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build", "_templates"]
+exclude_patterns = ["_build", "_extensions", "_templates"]
 templates_path = ["_templates"]
 
 # Reference
 autosummary_ignore_module_all = False  # a module's page lists the names in its __all__
 autodoc_typehints = "none"  # numpydoc's sections say more
 numpydoc_show_class_members = False  # the class template lists them
+
+# Links
+intersphinx_mapping = elsewhere.mapping(HERE / "_build" / "inventories")
+# An estimator that an example shows links to its page: scikit-learn's "Developer API for HTML representation".
+BaseFusedMLP._doc_link_module = "skfusion"
+BaseFusedMLP._doc_link_template = "../reference/skfusion.{estimator_name}.html"
 
 # Pages
 highlight_language = "none"

@@ -1,6 +1,6 @@
 """
-What fusion does
-================
+Three arms of a spiral
+======================
 
 Three peers each see one arm of a spiral, so none of them ever sees a border between two classes.  By averaging their
 weights they draw the borders all the same.

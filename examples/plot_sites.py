@@ -1,6 +1,6 @@
 """
-Sites as groups
-===============
+Four hospitals
+==============
 
 Rows that come from sites stay with their site: one peer per site, by ``groups``.  Metadata routing carries them through
 pipelines and cross-validation.

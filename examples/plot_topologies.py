@@ -1,6 +1,6 @@
 """
-Choosing a topology
-===================
+Topologies, measured without training
+=====================================
 
 How many fusion rounds make networks agree, and what do they send for it?  That needs no training: the pairs of a
 round, the fusion rate and the rule tell.  Here for all topologies, as tables and as a figure.

@@ -76,6 +76,8 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         self,
         hidden_layer_sizes: int | Sequence[int] | IntArray = (100,),
         *,
+        activation: Literal["identity", "logistic", "tanh", "relu"] = "tanh",
+        init: Literal["shared", "independent"] = "shared",
         n_networks: int | None = 8,
         partitioner: PartitionerName | BasePartitioner | Splitter | None = None,
         topology: TopologyName | BaseTopology = "hypercube",
@@ -85,8 +87,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         fusion_rule: FusionRule = "simultaneous",
         drift_correction: Literal["tracking"] | None = None,
         fusion_momentum: float = 0.0,
-        init: Literal["shared", "independent"] = "shared",
-        activation: Literal["identity", "logistic", "tanh", "relu"] = "tanh",
+        prediction: int | Literal["consensus", "vote"] = "consensus",
         solver: Literal["sgd", "adam"] = "sgd",
         learning_rate: Literal["constant", "invscaling", "adaptive"] = "constant",
         learning_rate_init: float = 0.01,
@@ -99,19 +100,20 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         alpha: float = 0.0001,
         l1_ratio: float = 0.0,
         batch_size: int | Literal["auto"] = 1,
+        shuffle: bool = True,
         max_iter: int = 200,
         tol: float = 1e-4,
         n_iter_no_change: int | float = 10,
-        shuffle: bool = True,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
-        prediction: int | Literal["consensus", "vote"] = "consensus",
         warm_start: bool = False,
         random_state: RandomState = None,
         n_jobs: int | None = None,
         verbose: bool | int = False,
     ):
         self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.init = init
         self.n_networks = n_networks
         self.partitioner = partitioner
         self.topology = topology
@@ -121,8 +123,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         self.fusion_rule = fusion_rule
         self.drift_correction = drift_correction
         self.fusion_momentum = fusion_momentum
-        self.init = init
-        self.activation = activation
+        self.prediction = prediction
         self.solver = solver
         self.learning_rate = learning_rate
         self.learning_rate_init = learning_rate_init
@@ -135,13 +136,12 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         self.alpha = alpha
         self.l1_ratio = l1_ratio
         self.batch_size = batch_size
+        self.shuffle = shuffle
         self.max_iter = max_iter
         self.tol = tol
         self.n_iter_no_change = n_iter_no_change
-        self.shuffle = shuffle
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
-        self.prediction = prediction
         self.warm_start = warm_start
         self.random_state = random_state
         self.n_jobs = n_jobs

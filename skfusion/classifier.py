@@ -34,10 +34,29 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
     Each of the networks, the *peers*, trains on rows of its own.  At intervals pairs of peers average their weights,
     along a topology, so that a peer learns to recognise what only others were shown.
 
+    The parameters come in groups:
+
+    - **Network**: ``hidden_layer_sizes``, ``activation``, ``loss``, ``init``
+    - **Peers and fusion**: ``n_networks``, ``partitioner``, ``topology``, ``fusion_rate``, ``fusion_frequency``,
+      ``fusion_unit``, ``fusion_rule``, ``drift_correction``, ``fusion_momentum``, ``prediction``
+    - **Optimiser**: ``solver``, ``learning_rate``, ``learning_rate_init``, ``power_t``, ``momentum``,
+      ``nesterovs_momentum``, ``beta_1``, ``beta_2``, ``epsilon``, ``alpha``, ``l1_ratio``, ``batch_size``,
+      ``shuffle``, ``class_weight``
+    - **Stopping**: ``max_iter``, ``tol``, ``n_iter_no_change``, ``early_stopping``, ``validation_fraction``
+    - **Running**: ``warm_start``, ``random_state``, ``n_jobs``, ``verbose``
+
     Parameters
     ----------
     hidden_layer_sizes : int or array-like of int of shape (n_layers - 2,), default=(100,)
         Number of units of each hidden layer.
+    activation : {"identity", "logistic", "tanh", "relu"}, default="tanh"
+        Activation of the hidden layers.
+    loss : {"log_loss", "squared_error"}, default="log_loss"
+        "log_loss" is cross-entropy on softmax outputs, or on one logistic output for two classes.
+        "squared_error" is the paper's: half the squared error of tanh outputs against targets of 0 and 1.
+    init : {"shared", "independent"}, default="shared"
+        Whether all peers start from the same weights.  They are drawn as MLPClassifier's, or with
+        ``loss="squared_error"`` as the paper's: normal with standard deviation max(0.03, 1 / fan_in).
     n_networks : int or None, default=8
         Number of peers.  None means the partitioner's natural number: one per group, class or fold.
     partitioner : {"random", "stratified", "class", "dirichlet", "group"}, partitioner, splitter or None, default=None
@@ -63,14 +82,9 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
     fusion_momentum : float, default=0.0
         Quasi-global momentum, in [0, 1): each step also goes on along how the peer has moved from round to round.  As
         ``drift_correction``, for plain SGD; nothing more is sent.
-    init : {"shared", "independent"}, default="shared"
-        Whether all peers start from the same weights.  They are drawn as MLPClassifier's, or with
-        ``loss="squared_error"`` as the paper's: normal with standard deviation max(0.03, 1 / fan_in).
-    activation : {"identity", "logistic", "tanh", "relu"}, default="tanh"
-        Activation of the hidden layers.
-    loss : {"log_loss", "squared_error"}, default="log_loss"
-        "log_loss" is cross-entropy on softmax outputs, or on one logistic output for two classes.
-        "squared_error" is the paper's: half the squared error of tanh outputs against targets of 0 and 1.
+    prediction : {"consensus", "vote"} or int, default="consensus"
+        Predict by one network with the mean of the peers' weights, by the mean of the peers' probabilities, or by
+        the peer of that index.
     solver : {"sgd", "adam"}, default="sgd"
         Each peer's optimiser.
     learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
@@ -96,6 +110,11 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
         Share of ``alpha`` that penalises magnitudes rather than squares, by a soft threshold after each step.
     batch_size : int or "auto", default=1
         Rows to an optimiser step, at most all of a peer's.  "auto" means 200.
+    shuffle : bool, default=True
+        Whether each peer takes its rows in a new random order in each epoch.
+    class_weight : dict, "balanced" or None, default=None
+        Weights of the classes, which multiply ``sample_weight``; "balanced" weighs them inversely to their numbers
+        of rows.
     max_iter : int, default=200
         Largest number of epochs.
     tol : float, default=1e-4
@@ -103,19 +122,11 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
         more than ``n_iter_no_change`` epochs running.
     n_iter_no_change : int or inf, default=10
         See ``tol``.  With inf all ``max_iter`` epochs run, which ``tol=0`` does not ensure.
-    shuffle : bool, default=True
-        Whether each peer takes its rows in a new random order in each epoch.
     early_stopping : bool, default=False
         Whether each peer holds out rows of its own and training stops by the accuracy on these; the peers' weights
         of the best epoch are kept.
     validation_fraction : float, default=0.1
         Share of its rows that each peer holds out for ``early_stopping``.
-    class_weight : dict, "balanced" or None, default=None
-        Weights of the classes, which multiply ``sample_weight``; "balanced" weighs them inversely to their numbers
-        of rows.
-    prediction : {"consensus", "vote"} or int, default="consensus"
-        Predict by one network with the mean of the peers' weights, by the mean of the peers' probabilities, or by
-        the peer of that index.
     warm_start : bool, default=False
         Whether ``fit`` starts from the weights of the previous call.
     random_state : int, RandomState instance or None, default=None
@@ -217,6 +228,9 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
         self,
         hidden_layer_sizes: int | Sequence[int] | IntArray = (100,),
         *,
+        activation: Literal["identity", "logistic", "tanh", "relu"] = "tanh",
+        loss: Literal["log_loss", "squared_error"] = "log_loss",
+        init: Literal["shared", "independent"] = "shared",
         n_networks: int | None = 8,
         partitioner: PartitionerName | BasePartitioner | Splitter | None = None,
         topology: TopologyName | BaseTopology = "hypercube",
@@ -226,9 +240,7 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
         fusion_rule: FusionRule = "simultaneous",
         drift_correction: Literal["tracking"] | None = None,
         fusion_momentum: float = 0.0,
-        init: Literal["shared", "independent"] = "shared",
-        activation: Literal["identity", "logistic", "tanh", "relu"] = "tanh",
-        loss: Literal["log_loss", "squared_error"] = "log_loss",
+        prediction: int | Literal["consensus", "vote"] = "consensus",
         solver: Literal["sgd", "adam"] = "sgd",
         learning_rate: Literal["constant", "invscaling", "adaptive"] = "constant",
         learning_rate_init: float = 0.01,
@@ -241,14 +253,13 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
         alpha: float = 0.0001,
         l1_ratio: float = 0.0,
         batch_size: int | Literal["auto"] = 1,
+        shuffle: bool = True,
+        class_weight: dict[Any, Any] | Literal["balanced"] | None = None,
         max_iter: int = 200,
         tol: float = 1e-4,
         n_iter_no_change: int | float = 10,
-        shuffle: bool = True,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
-        class_weight: dict[Any, Any] | Literal["balanced"] | None = None,
-        prediction: int | Literal["consensus", "vote"] = "consensus",
         warm_start: bool = False,
         random_state: RandomState = None,
         n_jobs: int | None = None,
@@ -256,6 +267,8 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
     ):
         super().__init__(
             hidden_layer_sizes=hidden_layer_sizes,
+            activation=activation,
+            init=init,
             n_networks=n_networks,
             partitioner=partitioner,
             topology=topology,
@@ -265,8 +278,7 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
             fusion_rule=fusion_rule,
             drift_correction=drift_correction,
             fusion_momentum=fusion_momentum,
-            init=init,
-            activation=activation,
+            prediction=prediction,
             solver=solver,
             learning_rate=learning_rate,
             learning_rate_init=learning_rate_init,
@@ -279,13 +291,12 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
             alpha=alpha,
             l1_ratio=l1_ratio,
             batch_size=batch_size,
+            shuffle=shuffle,
             max_iter=max_iter,
             tol=tol,
             n_iter_no_change=n_iter_no_change,
-            shuffle=shuffle,
             early_stopping=early_stopping,
             validation_fraction=validation_fraction,
-            prediction=prediction,
             warm_start=warm_start,
             random_state=random_state,
             n_jobs=n_jobs,

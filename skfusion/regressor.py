@@ -21,10 +21,25 @@ class FusedMLPRegressor(MultiOutputMixin, RegressorMixin, BaseFusedMLP):
     along a topology, so that a peer learns what only others were shown.  They minimise half the squared error of one or
     several outputs.
 
+    The parameters come in groups:
+
+    - **Network**: ``hidden_layer_sizes``, ``activation``, ``init``
+    - **Peers and fusion**: ``n_networks``, ``partitioner``, ``topology``, ``fusion_rate``, ``fusion_frequency``,
+      ``fusion_unit``, ``fusion_rule``, ``drift_correction``, ``fusion_momentum``, ``prediction``
+    - **Optimiser**: ``solver``, ``learning_rate``, ``learning_rate_init``, ``power_t``, ``momentum``,
+      ``nesterovs_momentum``, ``beta_1``, ``beta_2``, ``epsilon``, ``alpha``, ``l1_ratio``, ``batch_size``,
+      ``shuffle``
+    - **Stopping**: ``max_iter``, ``tol``, ``n_iter_no_change``, ``early_stopping``, ``validation_fraction``
+    - **Running**: ``warm_start``, ``random_state``, ``n_jobs``, ``verbose``
+
     Parameters
     ----------
     hidden_layer_sizes : int or array-like of int of shape (n_layers - 2,), default=(100,)
         Number of units of each hidden layer.
+    activation : {"identity", "logistic", "tanh", "relu"}, default="tanh"
+        Activation of the hidden layers.
+    init : {"shared", "independent"}, default="shared"
+        Whether all peers start from the same weights.  They are drawn as MLPRegressor's.
     n_networks : int or None, default=8
         Number of peers.  None means the partitioner's natural number: one per group or fold.
     partitioner : {"random", "group"}, partitioner, splitter or None, default=None
@@ -51,10 +66,9 @@ class FusedMLPRegressor(MultiOutputMixin, RegressorMixin, BaseFusedMLP):
     fusion_momentum : float, default=0.0
         Quasi-global momentum, in [0, 1): each step also goes on along how the peer has moved from round to round.  As
         ``drift_correction``, for plain SGD; nothing more is sent.
-    init : {"shared", "independent"}, default="shared"
-        Whether all peers start from the same weights.  They are drawn as MLPRegressor's.
-    activation : {"identity", "logistic", "tanh", "relu"}, default="tanh"
-        Activation of the hidden layers.
+    prediction : {"consensus", "vote"} or int, default="consensus"
+        Predict by one network with the mean of the peers' weights, by the mean of the peers' predictions, or by
+        the peer of that index.
     solver : {"sgd", "adam"}, default="sgd"
         Each peer's optimiser.
     learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
@@ -80,6 +94,8 @@ class FusedMLPRegressor(MultiOutputMixin, RegressorMixin, BaseFusedMLP):
         Share of ``alpha`` that penalises magnitudes rather than squares, by a soft threshold after each step.
     batch_size : int or "auto", default=1
         Rows to an optimiser step, at most all of a peer's.  "auto" means 200.
+    shuffle : bool, default=True
+        Whether each peer takes its rows in a new random order in each epoch.
     max_iter : int, default=200
         Largest number of epochs.
     tol : float, default=1e-4
@@ -87,16 +103,11 @@ class FusedMLPRegressor(MultiOutputMixin, RegressorMixin, BaseFusedMLP):
         more than ``n_iter_no_change`` epochs running.
     n_iter_no_change : int or inf, default=10
         See ``tol``.  With inf all ``max_iter`` epochs run, which ``tol=0`` does not ensure.
-    shuffle : bool, default=True
-        Whether each peer takes its rows in a new random order in each epoch.
     early_stopping : bool, default=False
         Whether each peer holds out rows of its own and training stops by R² on these; the peers' weights
         of the best epoch are kept.
     validation_fraction : float, default=0.1
         Share of its rows that each peer holds out for ``early_stopping``.
-    prediction : {"consensus", "vote"} or int, default="consensus"
-        Predict by one network with the mean of the peers' weights, by the mean of the peers' predictions, or by
-        the peer of that index.
     warm_start : bool, default=False
         Whether ``fit`` starts from the weights of the previous call.
     random_state : int, RandomState instance or None, default=None

@@ -4,6 +4,7 @@ import importlib
 import inspect
 import pkgutil
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,9 @@ import skfusion
 validate = pytest.importorskip("numpydoc.validate").validate
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-GENERATED = ("_build", "auto_examples", "reference")
+sys.path.append(str(DOCS / "_extensions"))
+elsewhere = importlib.import_module("elsewhere")
+GENERATED = ("_build", "_extensions", "auto_examples", "reference")
 PAGES = sorted(page for page in DOCS.rglob("*.md") if page.relative_to(DOCS).parts[0] not in GENERATED)
 API = (DOCS / "api.md").read_text()
 # What numpydoc would like besides: an extended summary (ES01) where the first line says it all, and a section of
@@ -95,6 +98,23 @@ def anchors(page):
     """Return the headings of a page as links name them."""
     titles = re.findall(r"^#+ (.*)$", page.read_text(), flags=re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def test_titles_differ():
+    titles = [page.read_text().partition("\n")[0].removeprefix("# ") for page in PAGES]
+    titles += [example.read_text().split("\n")[1] for example in (ROOT / "examples").glob("plot_*.py")]
+    assert len(set(titles)) == len(titles)
+
+
+def test_names_that_others_document_exist_and_are_all_known():
+    sources = [*PAGES, *(ROOT / "examples").glob("plot_*.py"), *(ROOT / "skfusion").rglob("*.py")]
+    text = "\n".join(path.read_text() for path in sources)
+    linked = re.findall(r"(?::\w+:|\{\w+\})`(?:[^`<]*<)?~?((?:sklearn|numpy)\.[\w.]+)>?`", text)
+    linked += re.findall(r"^ +((?:sklearn|numpy)\.[\w.]+) : ", text, flags=re.MULTILINE)  # See Also
+    assert set(linked) == {*elsewhere.CLASSES, *elsewhere.FUNCTIONS}
+    for name in linked:
+        module, _, member = name.rpartition(".")
+        assert hasattr(importlib.import_module(module), member), name
 
 
 def test_code_tour_names_every_file():

@@ -2,7 +2,9 @@
 
 import doctest
 import importlib
+import inspect
 import pkgutil
+import re
 
 import pytest
 from numpydoc.docscrape import ClassDoc
@@ -43,3 +45,12 @@ def test_the_estimators_describe_what_they_share_in_the_same_words():
     )
     shared = classifier.keys() & regressor.keys()
     assert {name for name in shared if classifier[name] != regressor[name]} == OWN_TEXT
+
+
+@pytest.mark.parametrize("estimator", [FusedMLPClassifier, FusedMLPRegressor])
+def test_groups_of_parameters_are_those_of_the_signature_in_its_order(estimator):
+    groups, _, _ = estimator.__doc__.partition("    Parameters\n")
+    in_groups = re.findall(r"``(\w+)``", groups)
+    assert in_groups == list(inspect.signature(estimator).parameters)
+    documented = [name for entry in ClassDoc(estimator)["Parameters"] for name in entry.name.split(", ")]
+    assert in_groups == documented
