@@ -16,9 +16,8 @@ import matplotlib.pyplot as plt
 from skfusion.diagnostics import diagnose
 from skfusion.topology import HypercubeTopology
 
-topologies = {
-    name: name for name in ("line", "ring", "star", "torus", "complete", "random", "exponential", "hypercube")
-} | {"hypercube, each edge once": HypercubeTopology(each_edge_once=True)}
+names = ("line", "ring", "star", "torus", "complete", "random", "exponential", "average", "hypercube")
+topologies = {name: name for name in names} | {"hypercube, each edge once": HypercubeTopology(each_edge_once=True)}
 
 # %%
 # Tables
@@ -27,18 +26,34 @@ topologies = {
 # and by the busiest one.
 
 settings = {"sequential": 0.55, "simultaneous": 0.5}
-header = ["topology", *("rounds", "contraction", "gap") * len(settings), "sent, mean", "sent, most"]
+groups = {f"{rule}, F = {rate}": ("rounds", "contraction", "gap") for rule, rate in settings.items()}
+groups["sent by a peer"] = ("mean", "most")
+columns = ["topology", *(column for group in groups.values() for column in group)]
+widths = [25] + [11] * len(columns[1:])
+
+
+def row(cells, widths=widths):
+    """Return a row of a table in reStructuredText."""
+    return " ".join(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True)).rstrip()
+
+
+def table(n_networks):
+    """Return the table for a number of networks."""
+    of_groups = [widths[0]] + [12 * len(group) - 1 for group in groups.values()]
+    edge = row("=" * width for width in widths)
+    head = [row(["..", *groups], of_groups), row(["-" * width for width in of_groups], of_groups), row(columns)]
+    return "\n".join([edge, *head, edge, *(row([name, *numbers(name, n_networks)]) for name in topologies), edge])
+
+
+def numbers(name, n_networks):
+    """Return the numbers of a topology's row."""
+    results = [diagnose(topologies[name], n_networks, rate, rule, random_state=0) for rule, rate in settings.items()]
+    of_rules = [[it.rounds, f"{it.contraction:.4f}", f"{it.spectral_gap:.4f}"] for it in results]
+    return [*of_rules[0], *of_rules[1], f"{results[0].sent_mean:.3g}", f"{results[0].sent_max:.3g}"]
+
 
 for n_networks in (8, 10, 16, 64):
-    print(f"{n_networks} networks, {', then '.join(f'{rule} with F = {rate}' for rule, rate in settings.items())}\n")
-    print("| " + " | ".join(header) + " |")
-    print("| --- |" + " ---: |" * (len(header) - 1))
-    for name, topology in topologies.items():
-        results = [diagnose(topology, n_networks, rate, rule, random_state=0) for rule, rate in settings.items()]
-        cells = [f"{value:.3g}" for it in results for value in (it.contraction, it.spectral_gap)]
-        cells = [results[0].rounds, *cells[:2], results[1].rounds, *cells[2:]]
-        print(f"| {name} | {' | '.join(map(str, cells))} | {results[0].sent_mean:.3g} | {results[0].sent_max:.3g} |")
-    print()
+    print(f"{n_networks} networks\n\n{table(n_networks)}\n")
 
 # %%
 # Figure
@@ -49,7 +64,7 @@ for n_networks in (8, 10, 16, 64):
 powers, between = [4, 8, 16, 32, 64], [6, 12, 24, 48]
 figure, panels = plt.subplots(1, 2, figsize=(10, 5.2), sharex=True, layout="constrained")
 for (name, topology), marker, color in zip(
-    topologies.items(), "osPDXv^*d", plt.color_sequences["tab10"][:9], strict=True
+    topologies.items(), "osPDXv^h*d", plt.color_sequences["tab10"], strict=True
 ):
     for sizes, joined in ((powers, True), (between, False)):
         results = [diagnose(topology, n_networks, 0.5, "simultaneous", random_state=0) for n_networks in sizes]
