@@ -53,7 +53,9 @@ ORDER = (
     "label_skew",
     "tuning",
     "sites",
+    "csv_of_sites",
     "two_sites",
+    "your_own_experiment",
 )
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",

@@ -63,9 +63,7 @@ for n_networks in (8, 10, 16, 64):
 
 powers, between = [4, 8, 16, 32, 64], [6, 12, 24, 48]
 figure, panels = plt.subplots(1, 2, figsize=(10, 5.2), sharex=True, layout="constrained")
-for (name, topology), marker, color in zip(
-    topologies.items(), "osPDXv^h*d", plt.color_sequences["tab10"], strict=True
-):
+for (name, topology), marker, color in zip(topologies.items(), "osPDXv^h*d", plt.color_sequences["tab10"], strict=True):
     for sizes, joined in ((powers, True), (between, False)):
         results = [diagnose(topology, n_networks, 0.5, "simultaneous", random_state=0) for n_networks in sizes]
         style = {"marker": marker, "markersize": 10 if marker in "*^" else 6, "color": color}
