@@ -3,7 +3,7 @@ From a CSV file with a site column to a table
 =============================================
 
 One file holds the rows of several sites, and a column says which site each row comes from.  What would the sites gain
-if they fused?  This goes from reading the file to a table of each site's error on its own rows: alone, fused and pooled.
+if they fused?  This reads the file and ends in a table of each site's error on its own rows: alone, fused and pooled.
 """
 
 # %%
@@ -37,7 +37,7 @@ table.to_csv(path, index=False)
 # %%
 # Read it
 # -------
-# The site column becomes ``groups``, the target ``y``, and all that is left ``X``.  Test rows are held out at each site.
+# The site column becomes ``groups``, the target ``y``, and the rest ``X``.  Test rows are held out at each site.
 
 table = pd.read_csv(path)
 site, y = table.pop("hospital"), table.pop("diagnosis")

@@ -2,8 +2,8 @@
 An experiment of your own, like Fig. 5
 ======================================
 
-The paper's Fig. 5 plots the error against the fusion rate.  The same experiment takes 25 lines with data of your own and
-a topology of your own: put yours in place of the wine and of the baton.
+The paper's Fig. 5 plots the error against the fusion rate.  To run it with your own data and your own topology takes
+about 25 lines: replace the wine and ``BatonTopology`` by yours.
 """
 
 import warnings

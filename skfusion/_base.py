@@ -49,7 +49,7 @@ _with_callbacks: Callable[[_Method], _Method] = with_callbacks
 
 
 class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
-    """Base of the estimators, whose docstrings tell of parameters and attributes.
+    """Base of the estimators, whose docstrings describe parameters and attributes.
 
     A subclass says what its targets are, and what becomes of the answers to a row: class probabilities, or outputs.
     """
@@ -200,14 +200,14 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         Parameters
         ----------
         X : {array-like, sparse} of shape (n_samples, n_features)
-            Training rows; float32 and float64 are kept as they are, others become float64.
+            Training rows.  float32 and float64 stay as they are, other types become float64.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Class labels, or in regression numbers.
+            Class labels, or numbers in regression.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Weights of the rows.
         groups : array-like of shape (n_samples,) or None, default=None
-            Group labels for the partitioner, such as the site that each row comes from.  A partitioner that makes no
-            use of them refuses them.  In a warm start a known group keeps its peer, as ``ownership_`` tells.
+            Group labels for the partitioner, such as the site that each row comes from.  A partitioner that cannot use
+            them refuses them.  In a warm start a known group keeps its peer (``ownership_``).
 
         Returns
         -------
@@ -279,7 +279,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
     # Afterwards
 
     def predict(self, X: MatrixLike) -> np.ndarray:
-        """Predict class labels, or in regression numbers.
+        """Predict class labels, or numbers in regression.
 
         Parameters
         ----------
@@ -289,26 +289,26 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         Returns
         -------
         ndarray of shape (n_samples,) or (n_samples, n_outputs)
-            Class labels, or numbers: a column per output where there are several.
+            Class labels, or numbers with a column for each of several outputs.
         """
         return self._decode(self._answers(X))
 
     def peer_scores(self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> FloatArray:
-        """Score of each peer, as ``score`` is one of the prediction: accuracy, or in regression R².
+        """Score each peer as ``score`` scores the prediction: by accuracy, or by R² in regression.
 
         Parameters
         ----------
         X : {array-like, sparse} of shape (n_samples, n_features)
             Rows to score on.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Their class labels, or in regression numbers.
+            Their class labels, or numbers in regression.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Weights of the rows.
 
         Returns
         -------
         ndarray of shape (n_networks,)
-            For each peer its score.
+            The score of each peer.
         """
         ensemble = self._fitted()
         X = self._validate_features(X)
@@ -320,8 +320,8 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         """Save the peers' weights as an .npz file of plain arrays, for another site to load.
 
         The file holds the arrays "weights" (``weights_``), "layer_sizes", "activation", "output"
-        (``out_activation_``), "classes" of a classifier, "feature_names" where ``fit`` saw names, and
-        "format_version".  It appears under its name once it is whole.
+        (``out_activation_``), "classes" of a classifier, "feature_names" if ``fit`` saw names, and "format_version".
+        It appears under its name only when it is whole.
 
         Parameters
         ----------
@@ -354,17 +354,17 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         _weights_file.write(path, self._contents())
 
     def load_weights(self, path: str | PathLike[str]) -> Self:
-        """Replace the peers' weights by those that ``save_weights`` wrote, maybe at another site.
+        """Replace the peers' weights by those that ``save_weights`` wrote, here or at another site.
 
-        A fitted estimator keeps all else, as when peers fuse: the optimiser's moments, the learning rates, the
-        history.  One that is not fitted takes the classes or the number of outputs, and the features, from the file;
-        it can then predict, and go on with ``partial_fit``, but has no attributes that tell of training, such as
-        ``loss_`` and ``partition_``, before it trains.
+        A fitted estimator keeps everything else, as when peers fuse: the optimiser's moments, the learning rates, the
+        history.  An estimator that is not fitted also takes the classes or the number of outputs, and the features,
+        from the file.  It can then predict and go on with ``partial_fit``.  Until it trains, it has no attributes of
+        training such as ``loss_`` and ``partition_``.
 
         Parameters
         ----------
         path : str or path-like
-            The file.  Nothing in it is executed, and all of it is checked before anything is changed.
+            The file.  Nothing in it is executed, and all of it is checked before anything changes.
 
         Returns
         -------
@@ -374,14 +374,13 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         Raises
         ------
         TypeError
-            If ``path`` is no path.
+            If ``path`` is not a path.
         OSError
             If the file cannot be read.
         ValueError
-            If it is no whole .npz file, or would unpack to many times its size; if an entry is missing, malformed,
-            not finite, or so large that sums in the network overflow; or if its network, classes, feature names,
-            number of networks or dtype are not those of this estimator, or of the parameters of one that is not
-            fitted.
+            If it is not a whole .npz file or would unpack to many times its size, if an entry is missing, malformed,
+            not finite, or so large that sums in the network overflow, or if its network, classes, feature names,
+            number of networks or dtype do not match this estimator (or its parameters, if it is not fitted).
         """
         contents = _weights_file.read(path)
         if is_classifier(self) == (contents.classes is None):

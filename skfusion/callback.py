@@ -16,12 +16,12 @@ __all__ = ["PeerScores"]
 class PeerScores:
     """Callback that scores each peer and the consensus after each epoch.
 
-    It is set by ``estimator.set_callbacks(PeerScores(X, y))``, and holds the scores of the latest call of ``fit``.
+    Set it by ``estimator.set_callbacks(PeerScores(X, y))``.  It holds the scores of the latest call of ``fit``.
 
     Parameters
     ----------
     X : {array-like, sparse} of shape (n_samples, n_features)
-        Rows to score on, as they reach the estimator: of a pipeline, those that its earlier steps have transformed.
+        Rows to score on, as they reach the estimator: in a pipeline, as its earlier steps have transformed them.
     y : array-like of shape (n_samples,)
         Their targets.
 

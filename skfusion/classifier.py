@@ -29,10 +29,10 @@ from skfusion.topology import BaseTopology
 
 
 class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
-    """Classifier of several neural networks that train apart and learn from one another.
+    """Classify by several neural networks that train apart and learn from one another.
 
-    Each of the networks, the *peers*, trains on rows of its own.  At intervals pairs of peers average their weights,
-    along a topology, so that a peer learns to recognise what only others were shown.
+    Each of the networks, the *peers*, trains on rows of its own.  At intervals, pairs of peers average their weights
+    along a topology.  So a peer learns to recognise what only others have seen.
 
     The parameters come in groups:
 
@@ -61,7 +61,7 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
         Number of peers.  None means the partitioner's natural number: one per group, class or fold.
     partitioner : {"random", "stratified", "class", "dirichlet", "group"}, partitioner, splitter or None, default=None
         Which rows each peer sees: a name, an instance of a class of :mod:`skfusion.partition`, or a scikit-learn
-        splitter, whose test folds are the partition.  None means "group" where ``fit`` gets groups, else "random".
+        splitter, whose test folds are the partition.  None means "group" if ``fit`` gets groups, else "random".
     topology : {"ring", "random", "hypercube", "line", "star", "complete", "torus", "exponential", "average"} or \
             topology, default="hypercube"
         Which peers fuse in a round: a name or an instance of a class of :mod:`skfusion.topology`.
@@ -70,18 +70,18 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
     fusion_frequency : int, default=1
         Interval between fusion rounds, in the unit of ``fusion_unit``.
     fusion_unit : {"epoch", "step"}, default="epoch"
-        Whether ``fusion_frequency`` counts epochs or each peer's optimiser steps.  With "step", an epoch is as long as
-        that of the peer with most rows, and all others go round their own rows again, so that all take equal steps.
+        Whether ``fusion_frequency`` counts epochs or each peer's optimiser steps.  With "step" all peers take equally
+        many: an epoch lasts until the peer with the most rows is through, and the others go round their rows again.
     fusion_rule : {"sequential", "simultaneous"}, default="simultaneous"
         Whether the second of a pair reads the weights of the first as already updated, or both read the old ones; see
-        :func:`skfusion.fuse`.  It has no say where all peers mix at once, as with ``topology="average"``.
+        :func:`skfusion.fuse`.  It does not matter if all peers mix at once, as with ``topology="average"``.
     drift_correction : {"tracking"} or None, default=None
-        Whether to correct each peer's steps by gradient tracking, for peers that see different classes or otherwise
-        unlike rows: a peer's gradient is joined by an estimate of how the mean of all peers' differs from it, which
-        travels with the weights and doubles what is sent.  For ``solver="sgd"`` without momentum and L1 penalty.
+        Whether to correct each peer's steps by gradient tracking, for peers whose classes or other rows differ.  Each
+        step adds an estimate of how the mean gradient of all peers differs from the peer's own.  The estimate travels
+        with the weights and doubles what is sent.  Needs ``solver="sgd"`` without momentum and L1 penalty.
     fusion_momentum : float, default=0.0
-        Quasi-global momentum, in [0, 1): each step also goes on along how the peer has moved from round to round.  As
-        ``drift_correction``, for plain SGD; nothing more is sent.
+        Quasi-global momentum, in [0, 1): each step also continues the peer's movement from round to round.  Needs plain
+        SGD, as ``drift_correction`` does; sends nothing more.
     prediction : {"consensus", "vote"} or int, default="consensus"
         Predict by one network with the mean of the peers' weights, by the mean of the peers' probabilities, or by
         the peer of that index.
@@ -89,7 +89,7 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
         Each peer's optimiser.
     learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
         Schedule of the learning rate, with ``solver="sgd"`` alone, as MLPClassifier's.  "adaptive" divides it by 5
-        where training would otherwise stop.
+        when training would otherwise stop.
     learning_rate_init : float, default=0.01
         Initial learning rate.
     power_t : float, default=0.5
@@ -97,34 +97,34 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
     momentum : float, default=0.0
         Momentum for ``solver="sgd"``, from 0 to 1.
     nesterovs_momentum : bool, default=True
-        Whether to use Nesterov's momentum where ``momentum > 0``.
+        Whether to use Nesterov's momentum if ``momentum > 0``.
     beta_1, beta_2 : float, default=0.9 and 0.999
         Decay rates of Adam's moments, in [0, 1).
     epsilon : float, default=1e-8
         Adam's value for numerical stability.
     alpha : float, default=0.0001
         Strength of the penalty on the coefficients; a batch of b rows adds ``alpha / b`` of it to the mean gradient.
-        On dense float32 rows a plain SGD step rounds what it takes off a coefficient, ``learning_rate * alpha / b`` of
-        it, to a multiple of 6e-8: below half of that, there is no penalty.
+        On dense float32 rows, a plain SGD step shrinks a coefficient by the share ``learning_rate * alpha / b``,
+        rounded to a multiple of 6e-8; a share below half of that does nothing.
     l1_ratio : float, default=0.0
         Share of ``alpha`` that penalises magnitudes rather than squares, by a soft threshold after each step.
     batch_size : int or "auto", default=1
-        Rows to an optimiser step, at most all of a peer's.  "auto" means 200.
+        Rows per optimiser step, at most all of a peer's.  "auto" means 200.
     shuffle : bool, default=True
-        Whether each peer takes its rows in a new random order in each epoch.
+        Whether each peer shuffles its rows in each epoch.
     class_weight : dict, "balanced" or None, default=None
-        Weights of the classes, which multiply ``sample_weight``; "balanced" weighs them inversely to their numbers
+        Weights of the classes, which multiply ``sample_weight``.  "balanced" weighs each class inversely to its number
         of rows.
     max_iter : int, default=200
         Largest number of epochs.
     tol : float, default=1e-4
-        Training stops when ``loss_``, or with ``early_stopping`` the validation score, has not improved by ``tol`` in
-        more than ``n_iter_no_change`` epochs running.
+        Training stops when ``loss_``, or with ``early_stopping`` the validation score, has failed to improve by ``tol``
+        for more than ``n_iter_no_change`` epochs in a row.
     n_iter_no_change : int or inf, default=10
-        See ``tol``.  With inf all ``max_iter`` epochs run, which ``tol=0`` does not ensure.
+        See ``tol``.  With inf, all ``max_iter`` epochs run; with ``tol=0`` alone they may not.
     early_stopping : bool, default=False
-        Whether each peer holds out rows of its own and training stops by the accuracy on these; the peers' weights
-        of the best epoch are kept.
+        Whether to stop training by the accuracy on rows that each peer holds out of its own.  Keeps the weights of the
+        best epoch.
     validation_fraction : float, default=0.1
         Share of its rows that each peer holds out for ``early_stopping``.
     warm_start : bool, default=False
@@ -132,76 +132,75 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
     random_state : int, RandomState instance or None, default=None
         Source of randomness: of the partition, the initial weights, the order of rows and the topology.
     n_jobs : int or None, default=None
-        Number of workers that train peers, through joblib: threads, unless ``joblib.parallel_config`` says otherwise.
-        Results do not depend on it.  Work too small to gain from threads runs in one.
+        Number of joblib workers that train peers: threads, unless ``joblib.parallel_config`` says otherwise.  Results
+        do not depend on it.  Work too small to gain from threads runs in one.
     verbose : bool or int, default=False
         Whether to print the loss of each epoch.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        Class labels, those of rows of ``sample_weight`` 0 included; every peer knows all of them.
+        Class labels, including those of rows of ``sample_weight`` 0.  Every peer knows all of them.
     n_features_in_ : int
         Number of features seen by ``fit``.
     feature_names_in_ : ndarray of shape (n_features,)
-        Names of the features, where all are strings.
+        Names of the features, if all are strings.
     weights_ : ndarray of shape (n_networks, n_parameters)
-        Each peer's weights, layer after layer: coefficients in C order, then intercepts.  Assign to it to replace
-        them; what is changed in place does not reach the consensus.
+        Each peer's weights, layer after layer: coefficients in C order, then intercepts.  Assign an array to replace
+        them.  Do not change them in place: the consensus would not notice.
     coefs_ : list of ndarray of shape (fan_in, fan_out)
         Coefficients of the consensus, the network with the mean of the peers' weights.
     intercepts_ : list of ndarray of shape (fan_out,)
         Intercepts of the consensus.
     peers_ : list of MLPClassifier
-        Each peer as a fitted MLPClassifier: copies, made anew whenever they are asked for.
+        Each peer as a fitted MLPClassifier.  They are copies, made anew at each access.
     consensus_ : MLPClassifier
         The consensus as a fitted MLPClassifier, whose losses are ``loss_curve_``.
     partition_ : list of int ndarray
-        For each peer the indices of its rows in the X of the last call, held-out ones included; empty for one that sat
-        the call out.
+        For each peer, the indices of its rows in the X of the last call, including held-out rows.  Empty if the peer
+        sat the call out.
     ownership_ : Ownership or None
-        Which groups each peer has, or which classes where the partitioner goes by them, as a
-        :class:`skfusion.partition.Ownership`: ``ownership_.by_peer`` lists them.  They stay with it in further calls of
-        ``partial_fit`` and in a warm start; a new one gets a peer that has none yet, or joins the one that has trained
-        on the fewest rows.  None where rows go by neither.
+        Which groups each peer has, or which classes if the partitioner goes by classes; ``ownership_.by_peer`` lists
+        them (:class:`skfusion.partition.Ownership`).  They stay with their peer in further calls of ``partial_fit`` and
+        in a warm start.  A new one goes to a peer that has none yet, or else joins the peer that has trained on the
+        fewest rows.  None if rows go by neither.
     partitioner_, topology_ : object
         The partitioner and the topology in use.
     history_ : list of dict
         For each epoch: "epoch", counted from 1; "losses", each peer's mean training loss with penalty, NaN for one
-        that sat out; "loss", the mean of the others', each counted by its number of rows; "fusion_rounds", how many
-        there were in the epoch;
-        "disagreement_before_fusion" and "disagreement_after_fusion", the root mean square distance of the peers'
-        weights from the consensus around the epoch's last fusion round; "numbers_sent", by each peer;
+        that sat out; "loss", their mean, weighted by the peers' numbers of rows; "fusion_rounds", the number of rounds
+        in the epoch; "disagreement_before_fusion" and "disagreement_after_fusion", the root mean square distance of the
+        peers' weights from the consensus before and after the epoch's last round; "numbers_sent", by each peer;
         "seconds"; and with ``early_stopping`` "validation_scores", for each peer the accuracy on what it held out,
         NaN where ``class_weight`` gives none of that a weight, or there is none, and "validation_score", that on all of
         it.
     loss_, best_loss_ : float
-        Mean of the peers' losses in the last epoch, each counted by its number of rows, and the lowest such mean.
+        Mean of the peers' losses in the last epoch, weighted by their numbers of rows, and the lowest such mean.
     loss_curve_ : list of float
-        That mean for each epoch.
+        The same mean for each epoch.
     validation_scores_, best_validation_score_ : list of float, float
         With ``early_stopping``, accuracy on all held-out rows for each epoch, and its highest value.
     n_iter_ : int
         Number of epochs of the last call.
     n_layers_, n_outputs_, out_activation_ : int, int, str
-        As of MLPClassifier.
+        As in MLPClassifier.
 
     See Also
     --------
-    FusedMLPRegressor : The same for numbers instead of labels.
+    FusedMLPRegressor : The same for numbers.
     sklearn.neural_network.MLPClassifier : One network that sees all rows.
 
     Notes
     -----
-    The defaults of ``topology``, ``fusion_rule`` and ``fusion_rate`` keep the mean of all weights and, for a power of
-    two, make all peers equal in one round.  They come from measurements on five data sets with 8, 10, 16 and 64
-    peers: beside random pairs fused sequentially with the paper's rate of 0.55, the peers' errors were lower by 2.7 to
-    14 points where each peer was shown one class, and by 0.3 to 1.4 on random shares.  A round sends more, 2 log2(N)
-    networks for each of N peers; :func:`skfusion.diagnostics.diagnose` tells what other topologies send.
+    The defaults of ``topology``, ``fusion_rule`` and ``fusion_rate`` preserve the mean of all weights.  If
+    the number of peers is a power of two, one round makes them all equal.  These defaults come from measurements on
+    five data sets with 8, 10, 16 and 64 peers.  Compared with random pairs fused sequentially at the paper's rate of
+    0.55, they lowered the peers' errors by 2.7 to 14 points if each peer saw one class, and by 0.3 to 1.4 points on
+    random shares.  They send more in a round, 2 log2(N) networks for each of N peers;
+    :func:`skfusion.diagnostics.diagnose` computes what other topologies send.
 
-    A row's weight multiplies its gradient.  As in MLPClassifier it is relative, though to the mean over all rows
-    rather than over a batch's, so that it matters at a batch size of 1 too.  Rows of weight 0 are dropped before the
-    partition.
+    A row's weight multiplies its gradient.  As in MLPClassifier it is relative, but to the mean over all rows rather
+    than over a batch, so that it matters at a batch size of 1 too.  Rows of weight 0 are dropped before the partition.
 
     References
     ----------
@@ -315,9 +314,9 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
     ) -> Self:
         """Train the peers for one epoch on further rows.
 
-        A group or class that is known goes to the peer that has it (``ownership_``); other rows are partitioned for
-        themselves.  Peers without rows sit the call out: they do not train, but fuse with the others.  A single row
-        will do, in the first call too if ``n_networks`` is a number.
+        Rows of a known group or class go to its peer (``ownership_``); other rows are partitioned anew.  Peers without
+        rows sit the call out: they do not train, but fuse with the others.  A single row is enough, in the first call
+        too if ``n_networks`` is a number.
 
         Parameters
         ----------
@@ -330,8 +329,8 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Weights of the rows.
         groups : array-like of shape (n_samples,) or None, default=None
-            Group labels.  Where more groups will come than the first call has, set ``n_networks`` to the number of all
-            of them, and peers that have none yet wait for them.
+            Group labels.  If later calls will bring more groups, set ``n_networks`` to the number of all of them; peers
+            that have no group yet wait for one.
 
         Returns
         -------
@@ -341,7 +340,7 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
         Raises
         ------
         TypeError, ValueError
-            As ``fit``; also if ``classes`` is missing in the first call or changes later, with
+            As in ``fit``; also if ``classes`` is missing in the first call or changes later, with
             ``early_stopping=True``, and with ``class_weight="balanced"``.
         """
         if isinstance(self.class_weight, str):

@@ -71,10 +71,10 @@ def diagnose(
     n_parameters: int = 1,
     random_state: RandomState = None,
 ) -> TopologyDiagnostics:
-    """Tell how fast a topology makes networks agree, and what it sends for that.
+    """Compute how fast a topology makes networks agree, and what it sends for that.
 
-    Networks that fuse, and do not train in between, lose their disagreement: the root mean square distance of their
-    weights from the consensus.  How fast depends on nothing but these arguments, as long as no weight is 0.
+    If networks fuse and do not train in between, their disagreement shrinks: the root mean square distance of their
+    weights from the consensus.  How fast depends only on these arguments, as long as no weight is 0.
 
     Parameters
     ----------

@@ -130,8 +130,8 @@ def fuse(weights: Weights, pairs: ArrayLike, fusion_rate: float, rule: FusionRul
     """Fuse pairs of networks, one pair after another, in place.
 
     For each pair (i, j), with A the weights of network i and B those of network j, element by element: where A is
-    exactly 0, it takes B's value; else where B is exactly 0, it takes A's; else A becomes ``(1 - F) * A + F * B``
-    and B becomes ``(1 - F) * B + F * A``.  A pair of a network with itself changes nothing.
+    exactly 0, it takes B's value; otherwise where B is exactly 0, it takes A's; otherwise A becomes ``(1 - F) * A + F *
+    B`` and B becomes ``(1 - F) * B + F * A``.  A pair of a network with itself changes nothing.
 
     Parameters
     ----------
@@ -142,8 +142,8 @@ def fuse(weights: Weights, pairs: ArrayLike, fusion_rate: float, rule: FusionRul
     fusion_rate : float in [0, 1]
         F, the weight that a network gives to the other.
     rule : {"sequential", "simultaneous"}, default="sequential"
-        Whether B reads the A that is already updated, as the algorithm is printed, or both read the old values, as
-        the estimators do by default.
+        Whether B reads the updated A, as the paper prints the algorithm, or both read the old values, as the estimators
+        do by default.
 
     Returns
     -------
@@ -153,7 +153,7 @@ def fuse(weights: Weights, pairs: ArrayLike, fusion_rate: float, rule: FusionRul
     Raises
     ------
     TypeError
-        If ``weights`` is no float array or ``fusion_rate`` no number.
+        If ``weights`` is not a float array or ``fusion_rate`` is not a number.
     ValueError
         If the shape of ``weights`` is wrong, a pair names a network that does not exist, ``fusion_rate`` lies
         outside [0, 1] or ``rule`` is unknown.

@@ -82,7 +82,7 @@ def check_partition(parts, n_samples, n_networks=None, *, complete=True):
 
 
 class BasePartitioner(BaseEstimator, ABC):
-    """Base class of partitioners; a subclass needs :meth:`partition` alone.
+    """Base class of partitioners; a subclass needs only :meth:`partition`.
 
     Examples
     --------
@@ -212,10 +212,10 @@ class StratifiedPartitioner(_AssigningPartitioner):
 
 
 class ClassPartitioner(_AssigningPartitioner):
-    """Each peer sees a few classes alone.
+    """Each peer sees only a few classes.
 
-    Peer p sees the ``classes_per_network`` classes from the p-th times ``classes_per_network`` on, in sorted order
-    and starting over after the last; the peers of a class get equal random shares of its rows.
+    In sorted order, peer 0 sees the first ``classes_per_network`` classes, peer 1 the next ones, and so on, starting
+    over after the last.  Peers that share a class get equal random shares of its rows.
 
     Parameters
     ----------
@@ -226,8 +226,8 @@ class ClassPartitioner(_AssigningPartitioner):
     -----
     The natural number of networks is one per class.
 
-    In ``partial_fit`` the classes are all that it was told of, and peers whose classes a portion lacks sit it out.
-    Peers keep their classes from call to call.
+    In ``partial_fit`` the classes are all that it was told of, and peers whose classes are missing from a portion sit
+    it out.  Peers keep their classes from call to call.
 
     Examples
     --------
@@ -272,23 +272,24 @@ class ClassPartitioner(_AssigningPartitioner):
 
 
 class DirichletPartitioner(_AssigningPartitioner):
-    """Shares with skewed classes: those of each class go to the peers in proportions drawn from a Dirichlet law.
+    """Shares with skewed classes, in proportions drawn from a Dirichlet distribution for each class.
 
-    Proportions that leave a peer without rows are drawn anew, up to a hundred times.  The peers keep them from call to
-    call of ``partial_fit``, where some may have no rows; those of a class that is new are drawn.
+    Proportions that leave a peer without rows are drawn anew, up to a hundred times.  Peers keep theirs from call to
+    call of ``partial_fit``, in which some may have no rows; a new class draws its own.
 
     Parameters
     ----------
     alpha : float, default=0.5
-        Concentration, positive: the smaller, the fewer classes a peer sees; towards infinity all see the same mix.
+        Concentration, positive.  The smaller it is, the fewer classes a peer sees; towards infinity all see the same
+        mix.
 
     Notes
     -----
-    As in Yurochkin et al., the proportions in which a class's rows go to the peers are drawn for each class, so that
-    peers differ in size too.  (Their code besides passes over a peer that has its even share of all rows.)  Hsu et al.,
-    often cited for this, draw the other way round: for each peer the proportions of its classes, around those of the
-    whole, and as many rows for each.  That divides all rows only if peers depart from what was drawn for them once a
-    class runs out, and is not offered here.
+    As in Yurochkin et al., each class draws the proportions in which its rows go to the peers, so peers differ in size
+    too.  (Their code also skips a peer that already has its even share of all rows.)  Hsu et al., often cited for this,
+    draw the other way round: each peer draws the proportions of its classes, around those of the whole, and all peers
+    get equally many rows.  That divides all rows only if peers depart from their proportions once a class runs out; it
+    is not offered here.
 
     References
     ----------
@@ -347,12 +348,12 @@ class GroupPartitioner(_AssigningPartitioner):
 
     Notes
     -----
-    The natural number of networks is one per group, in the groups' sorted order.  More groups than peers are announced
-    by a UserWarning.
+    The natural number of networks is one per group, in the groups' sorted order.  If there are more groups
+    than peers, a UserWarning says so.
 
-    In further calls of ``partial_fit``, and in a warm start, a group that is known keeps its peer.  A new one gets a
-    peer that has no group yet, in sorted order, or joins the one that has trained on the fewest rows.  Peers whose
-    groups a call lacks sit it out.
+    In further calls of ``partial_fit``, and in a warm start, a known group keeps its peer.  A new one goes to a peer
+    that has no group yet, in sorted order, or else joins the peer that has trained on the fewest rows.  Peers whose
+    groups are missing from a call sit it out.
 
     Examples
     --------
@@ -378,19 +379,19 @@ class GroupPartitioner(_AssigningPartitioner):
 
 
 class PredefinedPartitioner(_AssigningPartitioner):
-    """A partition of one's own.
+    """A partition that you already have.
 
     Parameters
     ----------
     peer_of_row : array-like of int of shape (n_samples,)
-        For each row the index of its peer, from 0; each peer occurs in a first ``fit``.
+        The index of each row's peer, from 0.  In a first ``fit`` every peer must occur.
 
     Notes
     -----
     The natural number of networks is the largest index plus 1.
 
-    ``peer_of_row`` tells of the rows of one call.  Before another portion for ``partial_fit``, set it anew; a peer that
-    does not occur then sits the call out.
+    ``peer_of_row`` is for the rows of one call.  Set it anew before each portion for ``partial_fit``; a peer that does
+    not occur sits the call out.
 
     Examples
     --------

@@ -82,8 +82,8 @@ class BaseTopology(BaseEstimator):
         """Return the shares by which all networks of a round mix at once.
 
         With these shares W and the fusion rate F, the round is (1 - 2 F) I + 2 F W: W itself at F = 0.5, nothing at
-        F = 0.  There is no order, and so no rule.  In an element's mean, weights that are exactly 0 count for
-        nothing, unless all are.
+        F = 0.  There is no order, and so no rule.  The mean ignores weights that are exactly 0, unless all of them
+        are.
 
         Parameters
         ----------
@@ -145,7 +145,7 @@ class BaseTopology(BaseEstimator):
         fusion_round: int = 0,
         random_state: RandomState = None,
     ) -> NDArray[np.float64]:
-        """Return what one round does to weights of which none is 0, as a matrix.
+        """Return a matrix that does what one round does, if no weight is 0.
 
         Parameters
         ----------
@@ -275,14 +275,14 @@ class RingTopology(_GraphOfNetworks):
 class RandomTopology(BaseTopology):
     """Networks fuse in random pairs.
 
-    Every network is in one pair, of a uniformly random perfect matching in random order; where their number is
-    odd, the one left over fuses with a random other, which thus fuses twice.
+    The pairs are a uniformly random perfect matching, in random order, so every network is in one pair.  If their
+    number is odd, the one left over fuses with a random other network, which then fuses twice.
 
     Parameters
     ----------
     replacement : bool, default=False
-        Draw both ends of each of the ``n_networks / 2`` (rounded up) pairs independently, as the algorithm's loop
-        is printed: this leaves some networks out, and a network drawn with itself does not change.
+        Whether to draw both ends of each of the ``n_networks / 2`` (rounded up) pairs independently, as the paper
+        prints the loop.  This leaves some networks out, and a network drawn with itself does not change.
 
     References
     ----------
@@ -318,10 +318,10 @@ class HypercubeTopology(BaseTopology):
     Parameters
     ----------
     each_edge_once : bool, default=False
-        Fuse each edge from its lower end alone.
+        Whether to fuse each edge from its lower end only.
     incomplete : {"skip", "raise"}, default="skip"
-        What to do where the number of networks is no power of two: leave out the pairs whose partner does not
-        exist (the graph stays connected), or raise ValueError.
+        What to do if the number of networks is not a power of two: leave out the pairs whose partner does not exist
+        (the graph stays connected), or raise ValueError.
 
     References
     ----------
@@ -398,7 +398,7 @@ class StarTopology(_GraphOfNetworks):
 
 
 class CompleteTopology(_GraphOfNetworks):
-    """Each network fuses with every other, once: first those next to one another, then those ever further apart.
+    """Each network fuses with every other once, near ones first.
 
     Parameters
     ----------
@@ -422,8 +422,8 @@ class CompleteTopology(_GraphOfNetworks):
 class TorusTopology(_GraphOfNetworks):
     """Networks fuse along the rows, then along the columns of a grid, whose rows and columns are rings.
 
-    The grid is as square as the number of networks allows; a prime number makes it a single row, which is a ring.
-    Where a side is 2, its pairs fuse twice, once from each end, as in a ring of two.
+    The grid is as square as the number of networks allows; a prime number makes it a single row, a ring.  If a side is
+    2, its pairs fuse twice, once from each end, as in a ring of two.
 
     Parameters
     ----------
@@ -457,14 +457,14 @@ class ExponentialTopology(BaseTopology):
 
     Notes
     -----
-    With N a power of two, each network is in one pair a round, and any log2 N successive rounds with the simultaneous
-    rule and ``fusion_rate=0.5`` make all networks equal to their mean.  With any other N, up to d networks of a round
-    are in two pairs, and as many rounds, rounded up, leave some of the disagreement: for N up to 257, less than 0.274
-    of it.
+    If N is a power of two, each network is in one pair a round, and any log2 N successive rounds with the
+    simultaneous rule and ``fusion_rate=0.5`` make all networks equal to their mean.  For any other N, up to d networks
+    of a round are in two pairs, and as many rounds, rounded up, leave some of the disagreement: less than 0.274 of it
+    for N up to 257.
 
-    The paper's networks average in a directed way: network s reads s + d and is read by s - d.  Here a fusion changes
-    both, so that the half of its edges that joins each network to one other is enough for the same exact mean, at the
-    same cost: a network sends its weights once a round.
+    The networks of Ying et al. average in a directed way: network s reads s + d and is read by s - d.  Here a fusion
+    changes both networks, so half of those edges, which join each network to one other, are enough for the same exact
+    mean at the same cost: a network sends its weights once a round.
 
     References
     ----------
@@ -494,16 +494,16 @@ class GraphTopology(_GraphOfNetworks):
     Parameters
     ----------
     graph : networkx graph or array-like of int of shape (n_edges, 2)
-        The edges, each a pair of the networks that it joins; of a networkx graph its ``edges()``.  Nodes are indices
-        of networks, from 0.  A network without an edge never fuses, and networks that no path joins never learn of
-        one another.
+        The edges, each a pair of the networks that it joins, or a networkx graph, whose ``edges()`` are used.  Nodes
+        are indices of networks, from 0.  A network without an edge never fuses, and networks that no path joins never
+        learn from one another.
     mixing : {"pairs", "metropolis"}, default="pairs"
         Whether the pairs of a round fuse one after another, or all networks mix at once by Metropolis-Hastings weights.
 
     Raises
     ------
     ValueError
-        At use, if a node is no index of a network.
+        At use, if a node is not the index of a network.
 
     Examples
     --------
@@ -546,8 +546,8 @@ class GraphTopology(_GraphOfNetworks):
 class AverageTopology(BaseTopology):
     """All networks take the mean of all.
 
-    A server can do it: each network is sent to it once a round, and the mean comes back, as in federated averaging
-    (FedAvg).  Unlike pairs, it reaches the exact mean with any number of networks.
+    This is what a server does in federated averaging (FedAvg): once a round each network is sent to it, and the mean
+    comes back.  Unlike pairs, it reaches the exact mean with any number of networks.
 
     References
     ----------

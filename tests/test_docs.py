@@ -106,13 +106,14 @@ def test_titles_differ():
     assert len(set(titles)) == len(titles)
 
 
-def test_names_that_others_document_exist_and_are_all_known():
+def test_names_that_we_link_to_elsewhere_are_known_and_exist():
     sources = [*PAGES, *(ROOT / "examples").glob("plot_*.py"), *(ROOT / "skfusion").rglob("*.py")]
     text = "\n".join(path.read_text() for path in sources)
     linked = re.findall(r"(?::\w+:|\{\w+\})`(?:[^`<]*<)?~?((?:sklearn|numpy)\.[\w.]+)>?`", text)
     linked += re.findall(r"^ +((?:sklearn|numpy)\.[\w.]+) : ", text, flags=re.MULTILINE)  # See Also
-    assert set(linked) == {*elsewhere.CLASSES, *elsewhere.FUNCTIONS}
-    for name in linked:
+    known = {*elsewhere.CLASSES, *elsewhere.FUNCTIONS}
+    assert set(linked) <= known
+    for name in known:
         module, _, member = name.rpartition(".")
         assert hasattr(importlib.import_module(module), member), name
 
