@@ -2,15 +2,15 @@
 Who sees what, who fuses with whom, and what comes of it
 ========================================================
 
-Three displays show a partition, a topology and a training, before and after the fact.  They are used as
-scikit-learn's own: made by a ``from_...`` method, and drawn on axes of one's own where these are given.
+Three displays draw a partition, a topology and a training.  Use them like scikit-learn's own: make one by a ``from_...``
+method, and pass axes to draw on them.
 """
 
 # %%
 # Who sees what
 # -------------
-# Eight peers share the rows of handwritten digits.  The classes are skewed: each peer sees much of a few digits, and
-# little or nothing of the others.
+# Eight peers share images of handwritten digits.  The classes are skewed: each peer sees many images of a few digits, and
+# few or none of the others.
 
 import warnings
 
@@ -35,9 +35,9 @@ plt.show()
 # %%
 # Who fuses with whom
 # -------------------
-# The arrows are the pairs of one fusion round, numbered in the order in which they fuse.  The matrix tells what the
-# round makes of the peers: each row is a peer after the round, as a mixture of the peers before it.  A ring carries
-# knowledge far in one direction only.
+# The arrows are the pairs of one fusion round, numbered in the order in which they fuse.  The matrix shows what the round
+# does: each row is a peer after the round, as a mixture of the peers before it.  A ring carries knowledge far in one
+# direction only.
 
 TopologyDisplay.from_topology("ring", n_networks=8, fusion_rate=0.5, rule="simultaneous")
 plt.show()
@@ -52,7 +52,7 @@ plt.show()
 # What comes of it
 # ----------------
 # The peers train for thirty epochs and fuse along a ring after every fifth.  Between two rounds they drift apart, each
-# towards what it sees itself; a round brings them together.  A callback scores them on test rows after each epoch.
+# towards what it sees itself; a round brings them back together.  A callback scores them on test rows after each epoch.
 
 scores = PeerScores(X_test, y_test)
 model = FusedMLPClassifier(
@@ -73,9 +73,8 @@ plt.show()
 # %%
 # Side by side
 # ------------
-# Axes that are given take the drawing: two, or one whose place two new ones take.  Without scores, the curves are the
-# training losses.  The data that is drawn, and the artists, are attributes of the display, so all can be changed
-# afterwards.
+# Pass two axes to draw on, or one to replace by two new ones.  Without scores, the curves show the training losses.  The
+# display keeps its data and its artists as attributes, so you can change everything afterwards.
 
 figure, axes = plt.subplots(1, 2, figsize=(12, 5), layout="constrained")
 PartitionDisplay.from_estimator(model, y_train, ax=axes[0])

@@ -76,8 +76,8 @@ for row, interval in enumerate(intervals.values()):
 # %%
 # What comes out
 # --------------
-# With random shares once an epoch is plenty.  With one class each it is far from enough: within an epoch a peer has all
-# but learned to call everything by the only name it ever hears.  Two steps are too short for that.
+# With random shares once an epoch is plenty.  With one class each it is far from enough: within an epoch a peer nearly
+# learns to call everything by the only name it ever hears.  Two steps are too short for that.
 
 figure, panel = plt.subplots(figsize=(8, 3.8), layout="constrained")
 image = panel.imshow(errors, cmap="Blues", norm="log", vmin=1, vmax=100, aspect="auto")

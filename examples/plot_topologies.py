@@ -2,8 +2,8 @@
 Topologies, measured without training
 =====================================
 
-How many fusion rounds make networks agree, and what do they send for it?  That needs no training: the pairs of a
-round, the fusion rate and the rule tell.  Here for all topologies, as tables and as a figure.
+How many fusion rounds until networks agree, and how much do they send for it?  No training is needed to know: the
+topology, the fusion rate and the rule decide.  These tables and this figure compare all topologies.
 """
 
 # %%

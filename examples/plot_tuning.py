@@ -2,8 +2,8 @@
 Tuning rate and frequency
 =========================
 
-scikit-learn's searches tune the fusion like any other parameter: a grid for a map of two parameters, successive halving
-for many at once.
+scikit-learn's searches tune fusion like any other parameter: with a grid for a map of two parameters, with successive
+halving for many at once.
 """
 
 # %%

@@ -10,9 +10,9 @@ has saved, and fuses them with its own.  Soon both recognise all ten digits.
 # %%
 # What a site does
 # ----------------
-# The sites agree beforehand on the classes, the network, the scaling of the features, and a ``random_state`` from
-# which both draw the same initial weights.  ``save_weights`` gives a file its name only once it is
-# whole, so a site can wait for the other's file to appear.
+# The sites agree beforehand on the classes, the network, the scaling of the features, and a ``random_state`` from which
+# both draw the same initial weights.  ``save_weights`` gives a file its name only when it is whole, so a site can wait
+# for the other's file to appear.
 
 import tempfile
 import time
@@ -72,7 +72,7 @@ def wait_for(file, seconds=60):
 # %%
 # Two processes
 # -------------
-# joblib starts two processes, one for each site.  Nothing but the folder is common to them.
+# joblib starts two processes, one for each site.  They share nothing but the folder.
 
 with tempfile.TemporaryDirectory() as folder:
     results = Parallel(n_jobs=2, batch_size=1)(delayed(run_site)(site, Path(folder)) for site in (0, 1))

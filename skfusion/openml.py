@@ -44,8 +44,8 @@ def run_on_task(
 ) -> OpenMLRun | tuple[OpenMLRun, OpenMLFlow]:
     """Run a model on the folds of an OpenML task.
 
-    It takes what ``openml.runs.run_model_on_task`` takes, and differs from it in three ways: the columns of class
-    probabilities are in the order of ``task.class_labels``, whatever the estimator (the client files them by position);
+    It takes what ``openml.runs.run_model_on_task`` takes, but differs in three ways: the columns of class
+    probabilities are in the order of ``task.class_labels``, for every estimator (the client files them by position);
     targets that the client reads as booleans or numbers are labels again; and models may have strategy objects as
     parameters.
 

@@ -58,7 +58,7 @@ class FusedMLPRegressor(MultiOutputMixin, RegressorMixin, BaseFusedMLP):
         many: an epoch lasts until the peer with the most rows is through, and the others go round their rows again.
     fusion_rule : {"sequential", "simultaneous"}, default="simultaneous"
         Whether the second of a pair reads the weights of the first as already updated, or both read the old ones; see
-        :func:`skfusion.fuse`.  It does not matter if all peers mix at once, as with ``topology="average"``.
+        :func:`skfusion.fuse`.  Ignored if all peers mix at once, as with ``topology="average"``.
     drift_correction : {"tracking"} or None, default=None
         Whether to correct each peer's steps by gradient tracking, for peers whose classes or other rows differ.  Each
         step adds an estimate of how the mean gradient of all peers differs from the peer's own.  The estimate travels

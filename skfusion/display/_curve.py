@@ -57,9 +57,9 @@ class FusionCurveDisplay:
     summary_line_ : matplotlib Line2D
         Their mean, or the scores of the consensus.
     disagreement_line_ : matplotlib Line2D
-        The disagreement, which falls where a round brings the peers together.
+        The disagreement, which falls when a round brings the peers together.
     fusion_lines_ : list of matplotlib Line2D
-        The disagreement before, and that after fusion, of the epochs that had a fusion round.
+        The disagreement before and after fusion, in the epochs that had a fusion round.
     fusion_marks_ : matplotlib Line2D
         A mark, at the top of the lower axes, for each epoch that had a fusion round.
 
@@ -130,7 +130,7 @@ class FusionCurveDisplay:
         score_name : str or None, default=None
             What the scores are, None for "loss" or "score".
         ax : matplotlib Axes, array-like of two matplotlib Axes or None, default=None
-            Two axes to draw on, or one whose place two new ones take; None for a new figure.
+            Two axes to draw on, or one to replace by two new ones; None for a new figure.
         peer_kw, line_kw : dict or None, default=None
             Keyword arguments of ``Axes.plot`` for the peers' lines, and for that of their mean or consensus.
 
@@ -174,7 +174,7 @@ class FusionCurveDisplay:
         score_name : str or None, default=None
             What the scores are, None for "loss" or "score".
         ax : matplotlib Axes, array-like of two matplotlib Axes or None, default=None
-            Two axes to draw on, or one whose place two new ones take; None for a new figure.
+            Two axes to draw on, or one to replace by two new ones; None for a new figure.
         peer_kw, line_kw : dict or None, default=None
             Keyword arguments of ``Axes.plot`` for the peers' lines, and for that of their mean or consensus.
 
@@ -220,7 +220,7 @@ class FusionCurveDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, array-like of two matplotlib Axes or None, default=None
-            Two axes to draw on, or one whose place two new ones take; None for a new figure.
+            Two axes to draw on, or one to replace by two new ones; None for a new figure.
         peer_kw, line_kw : dict or None, default=None
             Keyword arguments of ``Axes.plot`` for the peers' lines, and for that of their mean or consensus.
 

@@ -108,7 +108,7 @@ class PartitionDisplay:
         Raises
         ------
         NotFittedError, TypeError
-            If the estimator is not fitted, or no FusedMLPClassifier.
+            If the estimator is not fitted, or not a FusedMLPClassifier.
         ValueError
             As :meth:`from_partition`.
         """

@@ -40,7 +40,7 @@ class TopologyDisplay:
     mixing_matrix : ndarray of shape (n_networks, n_networks)
         For each peer after the round (row) the share of each peer before it (column).
     at_once : bool, default=False
-        Whether there is no order, as all peers mix at once: the second of each pair takes a share of the first.
+        Whether all peers mix at once, in no order: the second of each pair takes a share of the first.
 
     Attributes
     ----------
@@ -49,9 +49,9 @@ class TopologyDisplay:
     figure_ : matplotlib Figure
         The figure.
     arrows_ : matplotlib Quiver
-        An arrow from the first to the second of each pair, but for peers paired with themselves.
+        An arrow from the first to the second of each pair, except for peers paired with themselves.
     order_texts_ : list of matplotlib Text
-        The places of the pairs in the round, counted from 1; empty where there are too many to be read.
+        The places of the pairs in the round, counted from 1; empty if there are too many to read.
     im_ : matplotlib AxesImage
         The matrix.
     colorbar_ : matplotlib Colorbar
@@ -103,7 +103,7 @@ class TopologyDisplay:
         random_state : int, RandomState instance or None, default=None
             Source of randomness, for topologies that draw; a round like those of ``fit``, but not one of them.
         ax : matplotlib Axes, array-like of two matplotlib Axes or None, default=None
-            Two axes to draw on, or one whose place two new ones take; None for a new figure.
+            Two axes to draw on, or one to replace by two new ones; None for a new figure.
         arrow_kw, im_kw : dict or None, default=None
             Keyword arguments of ``Axes.quiver`` for the graph, and of ``Axes.imshow`` for the matrix.
 
@@ -162,7 +162,7 @@ class TopologyDisplay:
         random_state : int, RandomState instance or None, default=None
             Source of randomness, for topologies that draw.
         ax : matplotlib Axes, array-like of two matplotlib Axes or None, default=None
-            Two axes to draw on, or one whose place two new ones take; None for a new figure.
+            Two axes to draw on, or one to replace by two new ones; None for a new figure.
         arrow_kw, im_kw : dict or None, default=None
             Keyword arguments of ``Axes.quiver`` for the graph, and of ``Axes.imshow`` for the matrix.
 
@@ -193,7 +193,7 @@ class TopologyDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, array-like of two matplotlib Axes or None, default=None
-            Two axes to draw on, or one whose place two new ones take; None for a new figure.
+            Two axes to draw on, or one to replace by two new ones; None for a new figure.
         arrow_kw, im_kw : dict or None, default=None
             Keyword arguments of ``Axes.quiver`` for the graph, and of ``Axes.imshow`` for the matrix.
 
