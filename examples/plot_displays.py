@@ -2,15 +2,15 @@
 Who sees what, who fuses with whom, and what comes of it
 ========================================================
 
-Three displays draw a partition, a topology and a training.  Use them like scikit-learn's own: make one by a ``from_...``
-method, and pass axes to draw on them.
+Three displays draw a partition, a topology and a training.  Use them like scikit-learn's own: make one by a
+``from_...`` method, and pass axes to draw on them.
 """
 
 # %%
 # Who sees what
 # -------------
-# Eight peers share images of handwritten digits.  The classes are skewed: each peer sees many images of a few digits, and
-# few or none of the others.
+# Eight peers share images of handwritten digits.  The classes are skewed: each peer sees many images of a few digits,
+# and few or none of the others.
 
 import warnings
 
@@ -35,9 +35,9 @@ plt.show()
 # %%
 # Who fuses with whom
 # -------------------
-# The arrows are the pairs of one fusion round, numbered in the order in which they fuse.  The matrix shows what the round
-# does: each row is a peer after the round, as a mixture of the peers before it.  A ring carries knowledge far in one
-# direction only.
+# The arrows are the pairs of one fusion round, numbered in the order in which they fuse.  The matrix shows what the
+# round does: each row is a peer after the round, as a mixture of the peers before it.  A ring carries knowledge far in
+# one direction only.
 
 TopologyDisplay.from_topology("ring", n_networks=8, fusion_rate=0.5, rule="simultaneous")
 plt.show()
@@ -73,8 +73,8 @@ plt.show()
 # %%
 # Side by side
 # ------------
-# Pass two axes to draw on, or one to replace by two new ones.  Without scores, the curves show the training losses.  The
-# display keeps its data and its artists as attributes, so you can change everything afterwards.
+# Pass two axes to draw on, or one to replace by two new ones.  Without scores, the curves show the training losses.
+# The display keeps its data and its artists as attributes, so you can change everything afterwards.
 
 figure, axes = plt.subplots(1, 2, figsize=(12, 5), layout="constrained")
 PartitionDisplay.from_estimator(model, y_train, ax=axes[0])
