@@ -32,7 +32,10 @@ from skfusion import FusedMLPRegressor
 from skfusion.partition import DirichletPartitioner, PredefinedPartitioner
 from skfusion.topology import GraphTopology, HypercubeTopology, RandomTopology, RingTopology
 
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+    pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning"),
+]
 
 RAW, Y = load_iris(return_X_y=True)
 X = StandardScaler().fit_transform(RAW)
