@@ -1,0 +1,82 @@
+"""The background of dense rows: the value that most rows have in a column, agreed on by peers that show no row."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+# Dense input with a smaller share of values that differ from the background than this trains faster as CSR.
+SPARSE_DENSITY = 0.3
+_SAMPLED_ROWS = 101
+# Of fewer rows a majority tells too much about each, and too little about all.
+_FEWEST_ROWS = 10
+
+
+@dataclass(frozen=True)
+class Votes:
+    """What a peer takes for the background.
+
+    Attributes
+    ----------
+    values : ndarray of shape (n_features,)
+        In each column the value that more than half of the sampled rows have.
+    counts : int64 ndarray of shape (n_features,)
+        How many have it; 0 where there is no such value.
+    n_rows : int
+        Rows sampled; 0 if there are too few.
+    """
+
+    values: np.ndarray
+    counts: np.ndarray
+    n_rows: int
+
+
+def vote(X, n_peers):
+    """Look at some of a peer's rows.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        The peer's rows.
+    n_peers : int
+        How many peers vote: the more there are, the fewer rows each looks at.
+
+    Returns
+    -------
+    Votes
+    """
+    n_rows = min(len(X), max(_SAMPLED_ROWS // n_peers, _FEWEST_ROWS))
+    if n_rows < _FEWEST_ROWS:
+        return Votes(np.zeros(X.shape[1], X.dtype), np.zeros(X.shape[1], np.int64), 0)
+    sample = X[np.linspace(0, len(X) - 1, n_rows).astype(int)]
+    values = np.sort(sample, axis=0)[n_rows // 2] + 0.0  # a majority holds the middle; no -0
+    counts = (sample == values).sum(axis=0)
+    majority = 2 * counts > n_rows
+    return Votes(np.where(majority, values, 0), np.where(majority, counts, 0), n_rows)
+
+
+def elect(votes):
+    """Agree on a background.
+
+    Parameters
+    ----------
+    votes : list of Votes
+
+    Returns
+    -------
+    background : ndarray of shape (n_features,)
+        The values with most votes, the smallest of several; 0 in a column without votes.
+    density : float
+        Which share of the sampled values is not known to be background; 1 if there are none.
+    """
+    values, counts = np.array([one.values for one in votes]), np.array([one.counts for one in votes])
+    order = values.argsort(axis=0, kind="stable")
+    values, counts = np.take_along_axis(values, order, axis=0), np.take_along_axis(counts, order, axis=0)
+    run_ends = np.vstack([values[1:] != values[:-1], np.ones_like(values[:1], bool)])
+    reached = counts.cumsum(axis=0)
+    before = np.vstack([np.zeros_like(reached[:1]), np.maximum.accumulate(np.where(run_ends, reached, 0))[:-1]])
+    totals = np.where(run_ends, reached - before, -1)
+    chosen = totals.argmax(axis=0)[None]
+    background = np.where(totals.max(axis=0) > 0, np.take_along_axis(values, chosen, axis=0)[0], 0)
+    n_sampled = sum(one.n_rows for one in votes) * values.shape[1]
+    density = 1 - totals.max(axis=0).sum() / n_sampled if n_sampled else 1.0
+    return background.astype(values.dtype), float(density)

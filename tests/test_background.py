@@ -1,0 +1,71 @@
+"""Peers agree on the background of their rows by votes."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from skfusion._background import Votes, elect, vote
+
+columns = arrays(np.float64, st.tuples(st.integers(10, 30), st.integers(1, 3)), elements=st.sampled_from([-1, 0, 0.5]))
+
+
+@given(columns)
+def test_a_vote_is_what_more_than_half_of_the_rows_have(X):
+    votes = vote(X, n_peers=1)
+    for column, value, count in zip(X.T, votes.values, votes.counts, strict=True):
+        commonest, most = Counter(column.tolist()).most_common(1)[0]
+        assert (value, count) == ((commonest, most) if 2 * most > len(X) else (0, 0))
+    assert votes.n_rows == len(X)
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "n_peers", "n_sampled"), [(9, 1, 0), (10, 50, 10), (2000, 1, 101), (2000, 4, 25), (2000, 99, 10)]
+)
+def test_peers_share_the_work_and_small_ones_abstain(n_rows, n_peers, n_sampled):
+    votes = vote(np.ones((n_rows, 2), np.float32), n_peers)
+    assert votes.n_rows == n_sampled
+    assert votes.counts.tolist() == [n_sampled] * 2
+    assert votes.values.tolist() == [float(n_sampled > 0)] * 2
+    assert votes.values.dtype == np.float32
+
+
+def test_no_zero_is_negative():
+    assert not np.signbit(vote(np.full((20, 1), -0.0), 1).values).any()
+
+
+ballots = st.lists(
+    st.tuples(
+        arrays(np.float32, 3, elements=st.sampled_from([-2, 0, 3])), arrays(np.int64, 3, elements=st.integers(0, 9))
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+@given(ballots, st.randoms(use_true_random=False))
+def test_election_counts_votes_whatever_their_order(ballots, random):
+    votes = [Votes(np.where(counts, values, 0), counts, 12) for values, counts in ballots]
+    background, density = elect(votes)
+    expected, n_background = [], 0
+    for column in range(3):
+        totals = Counter()
+        for one in votes:
+            totals[float(one.values[column])] += int(one.counts[column])
+        most = max(totals.values())
+        expected.append(min(value for value, total in totals.items() if total == most) if most else 0)
+        n_background += most
+    assert background.tolist() == expected
+    assert background.dtype == votes[0].values.dtype
+    assert density == pytest.approx(1 - n_background / (len(votes) * 12 * 3))
+    random.shuffle(votes)
+    np.testing.assert_array_equal(elect(votes)[0], background)
+
+
+def test_without_voters_nothing_is_background():
+    background, density = elect([vote(np.ones((3, 2)), 1), vote(np.ones((4, 2)), 1)])
+    assert background.tolist() == [0, 0]
+    assert density == 1
