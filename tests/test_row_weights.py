@@ -19,9 +19,7 @@ finite = st.floats(allow_infinity=False, allow_nan=False)
 
 def relative(weight, codes, class_weight=None, n_classes=3):
     totals = WeightTotals.of(weight, codes, n_classes)
-    return relative_to_mean(
-        weight, codes, totals.maxima, totals.relative_maxima(class_weight, np.arange(n_classes))
-    )
+    return relative_to_mean(weight, codes, totals.maxima, totals.relative_maxima(class_weight, np.arange(n_classes)))
 
 
 @given(st.lists(finite, max_size=50))

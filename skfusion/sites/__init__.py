@@ -1,0 +1,1 @@
+"""Peers at sites that keep their rows."""
