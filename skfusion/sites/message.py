@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from skfusion._validation import is_integer
 
@@ -169,7 +170,7 @@ class Message:
             raise MessageError(f"the message must end with its arrays, after {stop} bytes; got {len(data)}")
         return cls(**{**header, "arrays": arrays})
 
-    def array(self, name: str, dtype, shape: tuple, *, finite: bool = True) -> np.ndarray:
+    def array(self, name: str, dtype: DTypeLike, shape: tuple, *, finite: bool = True) -> np.ndarray:
         """Return an array if it is as it should be.
 
         Parameters

@@ -175,7 +175,7 @@ def test_arrays_that_are_not_as_they_should_be_are_refused(dtype, shape, match):
     message = Message("state", "", 0, "", arrays={"x": np.array([[0, 1, 2], [3, 4, np.inf]])})
     with pytest.raises(MessageError, match=match):
         message.array("x", dtype, shape)
-    with pytest.raises(MessageError, match="'y' must be .*, got none"):
+    with pytest.raises(MessageError, match=r"'y' must be .*, got none"):
         message.array("y", dtype, shape)
     assert message.array("x", np.float64, (2, 3), finite=False) is message.arrays["x"]
 
