@@ -1,0 +1,76 @@
+"""``python -m skfusion.sites serve``: a site's process."""
+
+import argparse
+import importlib
+import logging
+import signal
+import sys
+
+from skfusion.sites._claim import ClaimedError
+from skfusion.sites.folder import serve
+from skfusion.sites.message import MAX_BYTES
+
+_INTERRUPTED = 128 + signal.SIGINT
+_TERMINATED = 128 + signal.SIGTERM
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Serve a site as the command line says.
+
+    Parameters
+    ----------
+    arguments : list of str or None, default=None
+        None for those of the process.
+
+    Returns
+    -------
+    int
+        The process's exit status.
+    """
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s  %(message)s", datefmt="%Y-%m-%d %H:%M:%S")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))
+    try:
+        site = _load(options.site, parser)
+        serve(site, options.folder, stay=options.stay, max_bytes=options.max_bytes)
+    except (ClaimedError, NotADirectoryError) as error:
+        parser.exit(1, f"{error}\n")
+    except KeyboardInterrupt:
+        logging.info("ended from the keyboard")
+        return _INTERRUPTED
+    return 0
+
+
+def _parser():
+    parser = argparse.ArgumentParser(prog="python -m skfusion.sites")
+    command = parser.add_subparsers(required=True).add_parser(
+        "serve", help="let a site take part in training, through a folder"
+    )
+    command.add_argument("--folder", required=True, help="the folder that is shared with the coordinator")
+    command.add_argument(
+        "--site", required=True, metavar="MODULE:FUNCTION", help="a function that returns a Site, as in hospital:load"
+    )
+    command.add_argument("--stay", action="store_true", help="wait for the next run when one is over")
+    command.add_argument("--max-bytes", type=int, default=MAX_BYTES, help="longer messages are not read")
+    return parser
+
+
+def _load(name, parser):
+    """Call the function that the command line names; what goes wrong in there is its author's to read."""
+    module, _, function = name.partition(":")
+    if not (module and function):
+        parser.error(f"--site must be MODULE:FUNCTION, got {name!r}")
+    try:
+        loaded = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise
+        parser.error(f"--site must name a module in this folder or one that is installed, got {module!r}")
+    if not callable(getattr(loaded, function, None)):
+        parser.error(f"--site must name a function of {loaded.__file__}, got {function!r}")
+    return getattr(loaded, function)()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

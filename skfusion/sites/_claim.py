@@ -1,0 +1,83 @@
+"""A file that says who has taken a folder, so that there is no second one."""
+
+import fcntl
+import os
+import platform
+from datetime import datetime
+from pathlib import Path
+
+
+class ClaimedError(RuntimeError):
+    """Another process has the folder."""
+
+
+class Claim:
+    """A folder's file that one process at a time holds, until it releases it or dies.
+
+    On one file system the lock decides, whose holder cannot be gone.  Where files are copied from machine to machine
+    there is none; there two that hold copies see that these differ once one has replaced the other.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file.
+    role : str
+        What the holder is, as in "a coordinator".
+
+    Raises
+    ------
+    ClaimedError
+        If another process holds it.
+    OSError
+        If the file cannot be written.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], role: str):
+        self.path, self.role = Path(path), role
+        self._text = f"process {os.getpid()} on {platform.node()}, since {datetime.now().astimezone().isoformat()}"
+        self._file = self._take()
+
+    def _take(self):
+        self.path.parent.mkdir(exist_ok=True)
+        while True:
+            file = open(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666), "r+", encoding="utf-8")  # noqa: SIM115
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                with file:
+                    raise self._refusal(file.read()) from None
+            if self._is(file):
+                file.truncate(0)
+                file.write(self._text)
+                file.flush()
+                return file
+            file.close()  # its last holder has removed it meanwhile
+
+    def _is(self, file):
+        try:
+            return os.path.samestat(os.fstat(file.fileno()), self.path.stat())
+        except FileNotFoundError:
+            return False
+
+    def _refusal(self, holder):
+        return ClaimedError(
+            f"{self.path.parent} has {self.role} already, {holder or 'another process'}; end that one, or use another "
+            "folder"
+        )
+
+    def renew(self) -> None:
+        """Write the file again if it is gone; raise ClaimedError if another process has taken the folder."""
+        if self._is(self._file):
+            return
+        if self.path.exists() and (holder := self.path.read_text(encoding="utf-8", errors="replace")) != self._text:
+            raise self._refusal(holder)
+        old, self._file = self._file, self._take()
+        old.close()
+
+    def release(self) -> None:
+        """Remove the file, unless it is another's by now; once is enough."""
+        if self._file.closed:
+            return
+        with self._file:
+            if self._is(self._file):
+                self.path.unlink()

@@ -1,0 +1,304 @@
+"""Sites that share nothing but a folder: a network drive, or one that SFTP or Syncthing copies from machine to machine.
+
+In the folder each site has a folder of its own, so that it need see no other's.  Each file in there has one writer::
+
+    FOLDER/coordinator      the coordinator's, while it is there: which process it is
+    FOLDER/Bath/serving     the site's, while it is there: likewise
+    FOLDER/Bath/request     the coordinator's last message to the site
+    FOLDER/Bath/answer      the site's last answer
+
+A message's file begins with the BLAKE2b digest, of 16 bytes, of the message that follows, so that a copy that is not
+whole yet can be told.
+"""
+
+import logging
+import os
+import stat
+import time
+from hashlib import blake2b
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+from skfusion._files import remove_parts, whole_file
+from skfusion.sites._claim import Claim
+from skfusion.sites.local import Answering
+from skfusion.sites.message import MAX_BYTES, MessageError, check_name
+from skfusion.sites.transport import BaseTransport
+
+_DIGEST_SIZE = 16
+# Files are looked at again after this share of the time that they have been waited for, within these bounds in seconds.
+_SHARE_OF_WAIT = 0.1
+_SHORTEST, _LONGEST = 0.001, 0.1
+_PAUSE = 5.0  # seconds, when the folder cannot be reached
+_QUIET = 60.0  # seconds without a message before that is said
+
+_log = logging.getLogger("skfusion.sites")
+
+
+class FolderTransport(BaseTransport):
+    """Sites that share a folder with the coordinator; each runs ``python -m skfusion.sites serve``.
+
+    Whoever can write to the folder can speak as a site or as the coordinator, and whoever can read it sees the weights:
+    its permissions are the protection.  A site needs no other's folder.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The folder, which must exist.
+    max_bytes : int, default=2**30
+        Longer answers are not read.
+
+    Raises
+    ------
+    NotADirectoryError
+        If there is no such folder.
+    RuntimeError
+        If another coordinator is at it.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> from skfusion.sites.folder import FolderTransport
+    >>> with TemporaryDirectory() as folder, FolderTransport(folder) as transport:
+    ...     transport.sites()
+    []
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES):
+        self.path = _existing(path)
+        self._max_bytes = max_bytes
+        self._claim = Claim(self.path / "coordinator", "a coordinator")
+        self._requests: dict[str, _MessageFile] = {}
+        self._answers: dict[str, _MessageFile] = {}
+        self._unanswered: set[str] = set()
+        for folder in self.path.iterdir():
+            if _site_of(folder) is not None:  # what a coordinator that was killed has left
+                _MessageFile(folder / "request").remove()
+
+    def sites(self) -> list[str]:
+        """Return the names of the sites whose processes are there, sorted."""
+        names = (_site_of(folder) for folder in self.path.iterdir() if (folder / "serving").exists())
+        return sorted(name for name in names if name is not None)
+
+    def send(self, site: str, message: bytes) -> None:
+        """Put a message into a site's folder, in the place of the one before.
+
+        Parameters
+        ----------
+        site : str
+        message : bytes
+
+        Raises
+        ------
+        OSError
+            If it cannot be written.
+        RuntimeError
+            If another coordinator has come to the folder.
+        """
+        self._claim.renew()
+        if site not in self._requests:
+            folder = _folder_of(self.path, site)
+            self._requests[site] = _MessageFile(folder / "request")
+            self._answers[site] = _MessageFile(folder / "answer")
+        self._requests[site].write(message)
+        self._unanswered.add(site)
+
+    def receive(self, timeout: float) -> tuple[str, bytes] | None:
+        """Wait for an answer of any site that was sent a message.
+
+        Parameters
+        ----------
+        timeout : float
+            Seconds.
+
+        Returns
+        -------
+        (site, message) or None
+            None if none came.
+
+        Raises
+        ------
+        MessageError
+            If an answer is too long.
+        OSError
+            If a file cannot be read.
+        """
+        began = time.monotonic()
+        while True:
+            for site, file in self._answers.items():
+                message = file.read_new(self._max_bytes)
+                if message is not None:
+                    self._unanswered.discard(site)
+                    return site, message
+            waited = time.monotonic() - began
+            if waited >= timeout:
+                return None
+            time.sleep(min(_pause_after(waited), timeout - waited))
+
+    def close(self) -> None:
+        """Remove the requests that have been answered, and leave the folder to another coordinator."""
+        for site in self._requests.keys() - self._unanswered:
+            self._requests[site].remove()
+        self._claim.release()
+
+
+def serve(site: Answering, path: str | os.PathLike[str], *, stay: bool = False, max_bytes: int = MAX_BYTES) -> None:
+    """Answer the messages that come to a site through a folder, until the run of training is over.
+
+    While the folder cannot be reached, it is tried again.
+
+    Parameters
+    ----------
+    site : Site
+    path : str or path-like
+        The folder, which must exist; the site makes one of its own in it.
+    stay : bool, default=False
+        Whether to wait for the next run when one is over.
+    max_bytes : int, default=2**30
+        Longer requests are not read.
+
+    Raises
+    ------
+    NotADirectoryError
+        If there is no such folder.
+    RuntimeError
+        If another process serves as this site.
+    """
+    folder = _folder_of(_existing(path), site.name)
+    claim = Claim(folder / "serving", f"a process that serves as {site.name!r}")
+    try:
+        _log.info("%s: waiting for the coordinator in %s", site.name, path)
+        desk = _Desk(site, folder, claim, max_bytes)
+        while not desk.work() or stay:
+            pass
+        _log.info("%s: the run is over", site.name)
+    finally:
+        claim.release()
+
+
+class _Desk:
+    """Where a site's messages are answered, one after another."""
+
+    def __init__(self, site, folder, claim, max_bytes):
+        self._site, self._claim, self._max_bytes = site, claim, max_bytes
+        self._request, self._answer = _MessageFile(folder / "request"), _MessageFile(folder / "answer")
+        self._answer.remove()  # an earlier process's
+        self._reachable, self._idle_since, self._told = True, time.monotonic(), False
+
+    def work(self):
+        """Answer a message if there is one; returns whether a run that the site took part in is over by it."""
+        request = self._try(self._look)
+        if request is None:
+            self._wait()
+            return False
+        run = self._site.run
+        answer = self._site.answer(request)
+        while not self._try(self._answer.write, answer):
+            time.sleep(_PAUSE)
+        self._idle_since, self._told = time.monotonic(), False
+        return run is not None and self._site.run is None
+
+    def _look(self):
+        self._claim.renew()
+        try:
+            return self._request.read_new(self._max_bytes)
+        except MessageError as error:
+            _log.warning("%s: refused: %s", self._site.name, error)
+            return None
+
+    def _wait(self):
+        waited = time.monotonic() - self._idle_since
+        if waited > _QUIET and not self._told:
+            _log.info("%s: no message for %d s; still waiting for the coordinator", self._site.name, _QUIET)
+            self._told = True
+        time.sleep(_pause_after(waited) if self._reachable else _PAUSE)
+
+    def _try(self, action, *arguments):
+        """Do something in the folder; returns None if that cannot be reached, and says so once."""
+        try:
+            result = action(*arguments)
+        except OSError as error:
+            if self._reachable:
+                _log.warning("%s: the folder cannot be reached, trying again: %s", self._site.name, error)
+            self._reachable = False
+            return None
+        if not self._reachable:
+            _log.info("%s: the folder is back", self._site.name)
+        self._reachable = True
+        return result
+
+
+class _MessageFile:
+    """A file with the last message of one side to the other."""
+
+    def __init__(self, path):
+        self._path, self._seen = path, None
+
+    def write(self, message):
+        """Put a message in the place of the one before; returns True."""
+        self._path.parent.mkdir(exist_ok=True)
+        with whole_file(self._path, durable=False) as file:
+            file.write(_digest(message) + message)
+        return True
+
+    def read_new(self, max_bytes):
+        """Return the message if it is there whole, and another than was read last; else None."""
+        try:
+            file = open(self._path, "rb", opener=_open_at_once)  # noqa: SIM115
+        except FileNotFoundError:
+            return None
+        with file:
+            status = os.fstat(file.fileno())
+            digest = file.read(_DIGEST_SIZE) if stat.S_ISREG(status.st_mode) else b""
+            if len(digest) < _DIGEST_SIZE or digest == self._seen:
+                return None
+            if status.st_size > _DIGEST_SIZE + max_bytes:
+                self._seen = digest
+                raise MessageError(
+                    f"{self._path} must have at most {_DIGEST_SIZE + max_bytes} bytes, got {status.st_size}"
+                )
+            message = file.read(max_bytes + 1)
+        if _digest(message) != digest:
+            return None
+        self._seen = digest
+        return message
+
+    def remove(self):
+        """Remove the message, and what was not written to its end."""
+        self._path.unlink(missing_ok=True)
+        remove_parts(self._path)
+
+
+def _digest(message):
+    return blake2b(message, digest_size=_DIGEST_SIZE).digest()
+
+
+def _open_at_once(path, flags):
+    """Open what may be a pipe that nobody writes to."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _pause_after(waited):
+    return min(max(_SHARE_OF_WAIT * waited, _SHORTEST), _LONGEST)
+
+
+def _existing(path):
+    path = Path(path)
+    if not path.is_dir():
+        raise NotADirectoryError(f"the folder must exist, got {str(path)!r}")
+    return path
+
+
+def _folder_of(path, site):
+    """Return a site's folder, whose name is the site's in characters that any file system takes."""
+    return path / quote(check_name(site), safe=" ")
+
+
+def _site_of(folder):
+    """Return the name of the site whose folder it is; None if it is no site's."""
+    name = unquote(folder.name)
+    try:
+        check_name(name)
+    except ValueError:
+        return None
+    return name if folder.is_dir() and quote(name, safe=" ") == folder.name else None

@@ -1,0 +1,86 @@
+"""Sites in this process, to try things out."""
+
+import queue
+from collections import Counter
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Protocol
+
+import joblib
+
+from skfusion.sites.message import check_name
+from skfusion.sites.transport import BaseTransport
+
+
+class Answering(Protocol):
+    """What a transport takes for a site."""
+
+    name: str
+    run: str | None
+    """The run that it takes part in."""
+
+    def answer(self, request: bytes) -> bytes:
+        """Return the answer to a message."""
+
+
+class LocalTransport(BaseTransport):
+    """Sites in this process, which messages reach as bytes, as they would any other.
+
+    Parameters
+    ----------
+    sites : iterable of Site
+        Their names must differ.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a name may not be one, or two are alike.
+    """
+
+    def __init__(self, sites: Iterable[Answering]):
+        sites = list(sites)
+        names = Counter(check_name(site.name) for site in sites)
+        for name, count in names.items():
+            if count > 1:
+                raise ValueError(f"sites must have names of their own, got {count} named {name!r}")
+        self._sites = {site.name: site for site in sites}
+        self._answers: queue.SimpleQueue[tuple[str, Future[bytes]]] = queue.SimpleQueue()
+        self._threads = ThreadPoolExecutor(min(max(len(sites), 1), joblib.cpu_count()), "site")
+
+    def sites(self) -> list[str]:
+        """Return the names of the sites, sorted."""
+        return sorted(self._sites)
+
+    def send(self, site: str, message: bytes) -> None:
+        """Let a site answer a message, in a thread.
+
+        Parameters
+        ----------
+        site : str
+        message : bytes
+        """
+        answer = self._threads.submit(self._sites[site].answer, message)
+        answer.add_done_callback(lambda answer: self._answers.put((site, answer)))
+
+    def receive(self, timeout: float) -> tuple[str, bytes] | None:
+        """Wait for an answer.
+
+        Parameters
+        ----------
+        timeout : float
+            Seconds.
+
+        Returns
+        -------
+        (site, message) or None
+            None if none came.
+        """
+        try:
+            site, answer = self._answers.get(timeout=timeout)
+        except queue.Empty:
+            return None
+        return site, answer.result()
+
+    def close(self) -> None:
+        """End the threads once they have answered what they are at."""
+        self._threads.shutdown(cancel_futures=True)

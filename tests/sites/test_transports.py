@@ -1,0 +1,428 @@
+"""Messages reach sites and come back whole, through this process and through a folder; the sites are echoes."""
+
+import logging
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from skfusion.sites import folder as folder_module
+from skfusion.sites.__main__ import main
+from skfusion.sites._claim import Claim
+from skfusion.sites.folder import FolderTransport, serve
+from skfusion.sites.local import LocalTransport
+from skfusion.sites.message import MessageError
+
+ROOT = Path(__file__).parents[2]
+SECONDS = 60  # after which a test has failed
+ECHO = '''
+"""Sites that send messages back reversed."""
+import os
+import signal
+import sys
+import time
+
+
+class Echo:
+    def __init__(self, name):
+        self.name, self.run = name, None
+
+    def answer(self, request):
+        if request == b"stop":
+            sys.exit()
+        self.run = None if request == b"end" else "a run"
+        if request.startswith(b"slow"):
+            time.sleep(0.5)
+        if request == b"terminate":
+            os.kill(os.getpid(), signal.SIGTERM)
+        if request == b"die" and not os.path.exists("died"):
+            open("died", "w").close()
+            os._exit(9)
+        return request[::-1]
+
+
+def load():
+    return Echo(os.environ["SITE"])
+'''
+names = {}
+exec(ECHO, names)
+Echo = names["Echo"]
+
+
+def answers(transport, messages):
+    """Send a message to each site, and return what they answer."""
+    for site, message in messages.items():
+        transport.send(site, message)
+    return dict(received(transport) for _ in messages)
+
+
+def received(transport):
+    answer = transport.receive(SECONDS)
+    assert answer is not None, "no site has answered"
+    return answer
+
+
+@pytest.fixture
+def process(tmp_path):
+    """Start a site's process on a folder, and end it with the test."""
+    (tmp_path / "echo.py").write_text(ECHO)
+    processes = []
+
+    def start(name):
+        command = [sys.executable, "-m", "skfusion.sites", "serve", "--folder", ".", "--site", "echo:load"]
+        environment = os.environ | {"SITE": name, "PYTHONPATH": str(ROOT)}
+        pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        processes.append(subprocess.Popen(command, cwd=tmp_path, env=environment, **pipes))
+        return processes[-1]
+
+    yield start
+    for one in processes:
+        one.kill()
+        one.communicate()
+
+
+def quietly(site, folder, **options):
+    with suppress(SystemExit):
+        serve(site, folder, **options)
+
+
+@pytest.fixture
+def thread(tmp_path):
+    """Let a site serve in a thread, and end it with the test."""
+    threads = {}
+
+    def start(name, **options):
+        threads[name] = threading.Thread(target=quietly, args=(Echo(name), tmp_path), kwargs=options, daemon=True)
+        threads[name].start()
+        return threads[name]
+
+    yield start
+    with FolderTransport(tmp_path) as transport:
+        for name, one in threads.items():
+            transport.send(name, b"stop")
+            one.join(SECONDS)
+            assert not one.is_alive()
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to be"
+        time.sleep(0.01)
+
+
+def output(process):
+    return process.communicate(timeout=SECONDS)[0]
+
+
+# In this process
+
+
+def test_local_sites_answer():
+    with LocalTransport([Echo("York"), Echo("Bath")]) as transport:
+        assert transport.sites() == ["Bath", "York"]
+        assert answers(transport, {"York": b"abc", "Bath": b"123"}) == {"York": b"cba", "Bath": b"321"}
+        assert transport.receive(0.01) is None
+
+
+def test_local_sites_work_at_the_same_time():
+    barrier = threading.Barrier(2, timeout=SECONDS)
+
+    class Meeting(Echo):
+        def answer(self, request):
+            barrier.wait()
+            return request
+
+    if os.cpu_count() > 1:
+        with LocalTransport([Meeting("York"), Meeting("Bath")]) as transport:
+            assert answers(transport, {"York": b"a", "Bath": b"b"}) == {"York": b"a", "Bath": b"b"}
+
+
+def test_what_a_local_site_raises_is_raised():
+    class Failing(Echo):
+        def answer(self, request):
+            raise ZeroDivisionError
+
+    with LocalTransport([Failing("York")]) as transport:
+        transport.send("York", b"")
+        with pytest.raises(ZeroDivisionError):
+            transport.receive(SECONDS)
+
+
+@pytest.mark.parametrize(
+    ("names", "error", "match"),
+    [
+        (["Bath", "York", "Bath"], ValueError, "names of their own, got 2 named 'Bath'"),
+        (["../Bath"], ValueError, "a site's name must have .* got '../Bath'"),
+        ([None], TypeError, "a site's name must be a string, got None"),
+    ],
+)
+def test_local_sites_have_names_of_their_own(names, error, match):
+    with pytest.raises(error, match=match):
+        LocalTransport([Echo(name) for name in names])
+
+
+# Through a folder, in processes
+
+
+def test_processes_answer_and_end_with_the_run(process, tmp_path):
+    names = ["St Mary's", "Zürich"]
+    processes = [process(name) for name in names]
+    with FolderTransport(tmp_path) as transport:
+        wait_for(lambda: len(transport.sites()) == 2)
+        assert transport.sites() == names
+        for k in range(5):
+            message = bytes([k]) * 100_000 + b"!"
+            assert answers(transport, dict.fromkeys(names, message)) == dict.fromkeys(names, message[::-1])
+        answers(transport, dict.fromkeys(names, b"end"))
+    for one in processes:
+        text = output(one)
+        assert one.returncode == 0
+        lines = text.splitlines()
+        assert all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  (St Mary's|Zürich): ", line) for line in lines)
+        assert "waiting for the coordinator in ." in lines[0]
+        assert lines[-1].endswith("the run is over")
+    left = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("answer*"))
+    assert left == ["St Mary%27s/answer", "Z%C3%BCrich/answer"]  # to the last message, which ended the run
+    assert not [*tmp_path.rglob("request*"), *tmp_path.rglob("serving*"), *tmp_path.rglob("coordinator*")]
+
+
+def test_a_process_that_was_killed_answers_when_it_is_back_and_ends_by_ctrl_c(process, tmp_path):
+    first = process("Bath")
+    with FolderTransport(tmp_path) as transport:
+        transport.send("Bath", b"die")
+        assert first.wait(SECONDS) == 9
+        assert (tmp_path / "Bath" / "serving").exists()
+        part = tmp_path / "Bath" / ".answer.0123.part"
+        part.write_bytes(b"cut")
+        assert transport.receive(0) is None
+        second = process("Bath")
+        assert received(transport) == ("Bath", b"eid")
+        assert not part.exists()
+    with pytest.raises(RuntimeError, match=f"has a process that serves as 'Bath' already, process {second.pid} on"):
+        serve(Echo("Bath"), tmp_path)
+    second.send_signal(signal.SIGINT)
+    text = output(second)
+    assert second.returncode == 128 + signal.SIGINT
+    assert "ended from the keyboard" in text
+    assert "Traceback" not in text
+    assert not (tmp_path / "Bath" / "serving").exists()
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """The folder that a command is given in, in this process."""
+    (tmp_path / "echo.py").write_text(ECHO)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("SITE", "Bath")
+    monkeypatch.delitem(sys.modules, "echo", raising=False)
+    handler = signal.getsignal(signal.SIGTERM)
+    yield tmp_path
+    signal.signal(signal.SIGTERM, handler)
+
+
+def test_a_command_that_is_terminated_ends_cleanly(here):
+    with FolderTransport(here) as transport:
+        transport.send("Bath", b"terminate")
+        with pytest.raises(SystemExit) as error:
+            main(["serve", "--folder", ".", "--site", "echo:load"])
+    assert error.value.code == 128 + signal.SIGTERM
+    assert not (here / "Bath" / "serving").exists()
+
+
+@pytest.mark.parametrize(
+    ("site", "folder", "status", "match"),
+    [
+        ("echo", ".", 2, "--site must be MODULE:FUNCTION, got 'echo'"),
+        ("ecco:load", ".", 2, "--site must name a module in this folder or one that is installed, got 'ecco'"),
+        ("echo:loud", ".", 2, "--site must name a function of .*echo.py, got 'loud'"),
+        ("echo:load", "shred", 1, "the folder must exist, got 'shred'"),
+    ],
+)
+def test_wrong_commands_are_named(site, folder, status, match, here, capsys):
+    with pytest.raises(SystemExit) as error:
+        main(["serve", "--folder", folder, "--site", site])
+    assert error.value.code == status
+    assert re.search(match, capsys.readouterr().err)
+
+
+# Through a folder, in threads
+
+
+def test_a_site_may_stay_for_the_next_run(thread, tmp_path):
+    one = thread("Bath", stay=True)
+    with FolderTransport(tmp_path) as transport:
+        for message in (b"one", b"end", b"two", b"end", b"three"):
+            assert answers(transport, {"Bath": message}) == {"Bath": message[::-1]}
+    assert one.is_alive()
+
+
+def test_the_end_of_a_run_that_a_site_had_no_part_in_does_not_end_it(thread, tmp_path):
+    with FolderTransport(tmp_path) as transport:
+        transport.send("Bath", b"end")
+        one = thread("Bath")
+        for message in (b"end", b"one", b"end"):
+            assert one.is_alive()
+            assert received(transport) == ("Bath", message[::-1])
+            transport.send("Bath", b"one" if message == b"end" else b"end")
+    one.join(SECONDS)
+    assert not one.is_alive()
+
+
+def test_a_coordinator_that_comes_back_gets_the_answer_to_the_same_message(thread, tmp_path):
+    thread("Bath")
+    transport = FolderTransport(tmp_path)
+    transport.send("Bath", b"slow")
+    transport._claim._file.close()  # as if it had been killed
+    with FolderTransport(tmp_path) as transport:
+        assert not (tmp_path / "Bath" / "request").exists()
+        assert answers(transport, {"Bath": b"slow"}) == {"Bath": b"wols"}
+
+
+def test_a_site_waits_for_a_folder_that_is_gone(tmp_path, monkeypatch, caplog, thread):
+    monkeypatch.setattr(folder_module, "_PAUSE", 0.01)
+    caplog.set_level(logging.INFO)
+    thread("Bath")
+    wait_for((tmp_path / "Bath" / "serving").exists)
+    away = tmp_path.rename(tmp_path.with_name("away"))
+    wait_for(lambda: "Bath: the folder cannot be reached, trying again" in caplog.text)
+    away.rename(tmp_path)
+    wait_for(lambda: "Bath: the folder is back" in caplog.text)
+    assert caplog.text.count("cannot be reached") == 1
+    with FolderTransport(tmp_path) as transport:
+        assert answers(transport, {"Bath": b"abc"}) == {"Bath": b"cba"}
+
+
+def test_a_request_that_is_too_long_is_not_read(tmp_path, thread, caplog):
+    thread("Bath", max_bytes=10)
+    with FolderTransport(tmp_path) as transport:
+        transport.send("Bath", b"x" * 11)
+        wait_for(lambda: "Bath: refused: " in caplog.text)
+        assert "Bath/request must have at most 26 bytes, got 27" in caplog.text
+        assert answers(transport, {"Bath": b"x" * 10}) == {"Bath": b"x" * 10}
+
+
+def test_a_site_says_once_that_it_hears_nothing(tmp_path, monkeypatch, caplog, thread):
+    monkeypatch.setattr(folder_module, "_QUIET", 0.01)
+    caplog.set_level(logging.INFO)
+    thread("Bath")
+    wait_for(lambda: "still waiting for the coordinator" in caplog.text)
+    with FolderTransport(tmp_path) as transport:
+        answers(transport, {"Bath": b"abc"})
+        wait_for(lambda: caplog.text.count("still waiting for the coordinator") == 2)
+        time.sleep(0.2)
+    assert caplog.text.count("still waiting for the coordinator") == 2
+
+
+# Through a folder, the coordinator's end
+
+
+def test_a_second_coordinator_is_refused(tmp_path):
+    taken = rf"has a coordinator already, process {os.getpid()} on .*since 20"
+    with FolderTransport(tmp_path), pytest.raises(RuntimeError, match=taken):
+        FolderTransport(tmp_path)
+    FolderTransport(tmp_path).close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_coordinator_that_another_machine_has_replaced_ends(tmp_path):
+    transport = FolderTransport(tmp_path)
+    other = tmp_path / "copied"
+    other.write_text("process 7 on elsewhere")
+    other.rename(tmp_path / "coordinator")
+    with pytest.raises(RuntimeError, match="has a coordinator already, process 7 on elsewhere"):
+        transport.send("Bath", b"")
+    transport.close()
+    assert (tmp_path / "coordinator").read_text() == "process 7 on elsewhere"
+
+
+def test_a_claim_whose_file_is_gone_is_renewed(tmp_path):
+    claim = Claim(tmp_path / "folder" / "serving", "a site")
+    claim.path.unlink()
+    claim.path.parent.rmdir()
+    claim.renew()
+    with pytest.raises(RuntimeError, match="has a site already"):
+        Claim(claim.path, "a site")
+    claim.release()
+    assert not claim.path.exists()
+
+
+def test_folders_that_are_no_sites_are_not_counted(tmp_path):
+    for name in (".stfolder", "lost+found", "Bath", "York%2F", "..%2FYork"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "serving").touch()
+    (tmp_path / "York").mkdir()
+    (tmp_path / "Leeds").touch()
+    with FolderTransport(tmp_path) as transport:
+        assert transport.sites() == ["Bath"]
+
+
+@pytest.mark.parametrize("name", ["../Bath", "..", "", ".", "/etc", "a/../b"])
+def test_names_that_lead_out_of_the_folder_are_refused(tmp_path, name):
+    with FolderTransport(tmp_path) as transport, pytest.raises(ValueError, match="a site's name must have"):
+        transport.send(name, b"")
+
+
+def test_missing_folders_are_named(tmp_path):
+    with pytest.raises(NotADirectoryError, match=r"the folder must exist, got '.*nowhere'"):
+        FolderTransport(tmp_path / "nowhere")
+
+
+@pytest.fixture
+def bath(tmp_path):
+    """A coordinator's end of a folder, and the file in which an answer is to come."""
+    with FolderTransport(tmp_path, max_bytes=100) as transport:
+        transport.send("Bath", b"request")
+        yield transport, tmp_path / "Bath" / "answer", tmp_path / "Bath" / "request"
+
+
+def test_what_is_not_whole_yet_is_waited_for(bath):
+    transport, answer, request = bath
+    whole = request.read_bytes()
+    for length in range(len(whole)):
+        answer.write_bytes(whole[:length])
+        assert transport.receive(0) is None
+    answer.write_bytes(whole)
+    assert transport.receive(0) == ("Bath", b"request")
+    assert transport.receive(0) is None
+
+
+def test_what_is_too_long_is_not_read(bath):
+    transport, answer, _ = bath
+    with open(answer, "wb") as file:
+        file.write(b"x" * 16)
+        file.truncate(2**40)
+    with pytest.raises(MessageError, match=r"Bath/answer must have at most 116 bytes, got 1099511627776"):
+        transport.receive(0)
+
+
+def test_pipes_and_folders_do_not_stop_the_coordinator(bath):
+    transport, answer, _ = bath
+    os.mkfifo(answer)
+    assert transport.receive(0) is None
+
+
+def test_what_an_earlier_coordinator_left_is_removed(tmp_path):
+    (tmp_path / "Bath").mkdir()
+    for name in ("request", ".request.12.part"):
+        (tmp_path / "Bath" / name).write_bytes(b"cut")
+    FolderTransport(tmp_path).close()
+    assert list((tmp_path / "Bath").iterdir()) == []
+
+
+def test_unanswered_requests_stay_and_answered_ones_go(bath):
+    transport, answer, request = bath
+    transport.send("York", b"to York")
+    answer.write_bytes(request.read_bytes())
+    assert transport.receive(0)[0] == "Bath"
+    transport.close()
+    assert not request.exists()
+    assert (transport.path / "York" / "request").exists()
