@@ -63,10 +63,15 @@ class WeightTotals:
         """
         counts = np.bincount(codes, minlength=n_classes).astype(np.int64)
         if sample_weight is None:
-            return cls(counts, [Fraction(count) for count in counts.tolist()], np.sign(counts).astype(np.float64))
+            return cls.of_equal_rows(counts)
         by_class = np.split(sample_weight[np.argsort(codes, kind="stable")], counts.cumsum()[:-1])
         maxima = np.array([weights.max(initial=0.0) for weights in by_class])
         return cls(counts, [exact_sum(weights) for weights in by_class], maxima)
+
+    @classmethod
+    def of_equal_rows(cls, counts):
+        """Of so many rows of weight 1 in each class."""
+        return cls(counts, [Fraction(count) for count in counts.tolist()], np.sign(counts).astype(np.float64))
 
     def __add__(self, other):
         sums = [mine + theirs for mine, theirs in zip(self.sums, other.sums, strict=True)]

@@ -1,0 +1,131 @@
+"""A site's rows, checked, and what is told of them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import csr_array, issparse
+from sklearn.base import BaseEstimator
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import validate_data
+
+from skfusion._inputs import check_groups, check_numbers, check_sample_weight, encode
+from skfusion._moments import moments_of_rows
+from skfusion._row_weights import WeightTotals
+from skfusion.sites.agreement import Description, PeerDescription, unpack_labels
+from skfusion.sites.message import check_name
+
+_LABEL_KINDS = "biufU"
+
+
+class RefusalError(ValueError):
+    """Why a site does not do what it is asked, in words that show no row, since they leave it."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A site's rows, and which of its peers has which.
+
+    Attributes
+    ----------
+    X : {ndarray, CSR} of shape (n_samples, n_features)
+    y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+    sample_weight : float64 ndarray of shape (n_samples,) or None
+    feature_names : list of str or None
+    parts : dict of str to int ndarray
+        By each peer's name its rows, but for those of weight 0.
+    """
+
+    X: np.ndarray | csr_array
+    y: np.ndarray
+    sample_weight: np.ndarray | None
+    feature_names: list[str] | None
+    parts: dict[str, np.ndarray]
+
+    @classmethod
+    def check(cls, site, X, y, sample_weight, groups):
+        """Check rows as an estimator's ``fit`` does, or raise TypeError or ValueError."""
+        if issparse(y):
+            raise TypeError(f"y must be a dense array, got a {type(y).__name__}; pass y.toarray()")
+        table = BaseEstimator()  # which takes down the features' names
+        options = dict(accept_sparse="csr", dtype=(np.float64, np.float32), order="C", multi_output=True)
+        X, y = validate_data(table, X, y, **options)
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = y.ravel()
+        groups, weight = check_groups(groups, len(y)), check_sample_weight(sample_weight, len(y))
+        names = table.feature_names_in_.tolist() if hasattr(table, "feature_names_in_") else None
+        return cls(X, y, weight, names, _parts(site, groups, np.ones(len(y)) if weight is None else weight))
+
+    def describe(self, site, question):
+        """Tell what the coordinator must know before it can plan.
+
+        Raises
+        ------
+        RefusalError
+            If y is not what it asks for.
+        """
+        classes = self._classes(question)
+        by_class = classes is not None and question.by_class
+        codes = self.encoded(classes) if by_class else np.zeros(len(self.y), np.int32)
+        n_sums = len(classes) if by_class else 1
+        return Description(
+            site=site,
+            dtype=self.X.dtype.name,
+            sparse=issparse(self.X),
+            n_features=self.X.shape[1],
+            feature_names=self.feature_names,
+            n_outputs=self.numbers().shape[1] if classes is None else 0,
+            labels=classes if question.classes is None else None,
+            weighted=self.sample_weight is not None,
+            peers=[PeerDescription(name, self._totals(rows, codes, n_sums)) for name, rows in self.parts.items()],
+            moments=moments_of_rows(self.X) if question.moments else None,
+        )
+
+    def labels(self):
+        """Return y as class labels, or raise RefusalError."""
+        try:
+            check_classification_targets(self.y)
+        except ValueError:
+            raise RefusalError("y must hold class labels, but has continuous numbers or several to a row") from None
+        labels = self.y
+        if labels.dtype.kind not in _LABEL_KINDS and all(isinstance(label, str) for label in labels):
+            labels = labels.astype(str)
+        if labels.dtype.kind not in _LABEL_KINDS or labels.ndim > 1:
+            raise RefusalError(f"y must hold one label to a row, a number or a string, but has dtype {labels.dtype}")
+        return labels
+
+    def encoded(self, classes):
+        """Return y as class indices, or raise RefusalError."""
+        try:
+            return encode(self.labels(), classes)
+        except ValueError:
+            raise RefusalError("y must have labels of the classes given to fit_sites only, but has others") from None
+
+    def numbers(self):
+        """Return y as numbers of shape (n_samples, n_outputs), or raise RefusalError."""
+        try:
+            return check_numbers(self.y, self.X.dtype).reshape(len(self.y), -1)
+        except ValueError:
+            raise RefusalError(f"y must hold finite numbers that {self.X.dtype}, X's dtype, can express") from None
+
+    def _classes(self, question):
+        """Return the classes that are given, or that y has; None in regression."""
+        if not question.labelled:
+            return None
+        if question.classes is None:
+            return np.unique(self.labels())
+        classes = unpack_labels(question.classes)
+        self.encoded(classes)
+        return classes
+
+    def _totals(self, rows, codes, n_classes):
+        weight = None if self.sample_weight is None else self.sample_weight[rows]
+        return WeightTotals.of(weight, codes[rows], n_classes)
+
+
+def _parts(site, groups, weight):
+    """Return each peer's rows by its name."""
+    if groups is None:
+        return {site: np.flatnonzero(weight)}
+    labels, codes = np.unique(groups, return_inverse=True)
+    parts = {f"{site}/{check_name(str(label))}": (codes == k) & (weight > 0) for k, label in enumerate(labels)}
+    return {name: np.flatnonzero(rows) for name, rows in parts.items() if rows.any()}
