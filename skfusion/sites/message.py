@@ -23,7 +23,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import DTypeLike
 
-from skfusion._validation import is_integer
+from skfusion._checks import is_integer
 
 MAGIC = b"SKFUSION"
 VERSION = 1
