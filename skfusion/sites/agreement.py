@@ -322,13 +322,11 @@ def _exact(ratios, counts, maxima):
     """Return sums of weights that may be those of that many rows with such a maximum."""
     sums = []
     for ratio, count, maximum in zip(ratios, counts.tolist(), maxima.tolist(), strict=True):
-        integers = isinstance(ratio, list) and [type(number) for number in ratio] == [int, int] and ratio[1] > 0
-        possible = (
-            integers and (maximum > 0) == (count > 0) and maximum <= Fraction(*ratio) <= count * Fraction(maximum)
-        )
-        if not possible:
-            raise MessageError("sums of weights must lie between the largest weight and as many times that as rows")
+        if not (isinstance(ratio, list) and list(map(type, ratio)) == [int, int] and ratio[1] > 0):
+            raise MessageError("sums of weights must be ratios of integers")
         sums.append(Fraction(*ratio))
+        if (maximum > 0) != (count > 0) or not maximum <= sums[-1] <= count * Fraction(maximum):
+            raise MessageError("sums of weights must lie between the largest weight and as many times that as rows")
     return sums
 
 
