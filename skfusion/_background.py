@@ -4,8 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# Dense input with a smaller share of values that differ from the background than this trains faster as CSR.
-SPARSE_DENSITY = 0.3
 _SAMPLED_ROWS = 101
 # Of fewer rows a majority tells too much about each, and too little about all.
 _FEWEST_ROWS = 10
@@ -30,13 +28,14 @@ class Votes:
     n_rows: int
 
 
-def vote(X, n_peers):
+def vote(X, rows, n_peers):
     """Look at some of a peer's rows.
 
     Parameters
     ----------
     X : ndarray of shape (n_samples, n_features)
-        The peer's rows.
+    rows : int ndarray of shape (n_rows,)
+        Which of them are the peer's.
     n_peers : int
         How many peers vote: the more there are, the fewer rows each looks at.
 
@@ -44,10 +43,10 @@ def vote(X, n_peers):
     -------
     Votes
     """
-    n_rows = min(len(X), max(_SAMPLED_ROWS // n_peers, _FEWEST_ROWS))
+    n_rows = min(len(rows), max(_SAMPLED_ROWS // n_peers, _FEWEST_ROWS))
     if n_rows < _FEWEST_ROWS:
         return Votes(np.zeros(X.shape[1], X.dtype), np.zeros(X.shape[1], np.int64), 0)
-    sample = X[np.linspace(0, len(X) - 1, n_rows).astype(int)]
+    sample = X[rows[np.linspace(0, len(rows) - 1, n_rows).astype(int)]]
     values = np.sort(sample, axis=0)[n_rows // 2] + 0.0  # a majority holds the middle; no -0
     counts = (sample == values).sum(axis=0)
     majority = 2 * counts > n_rows

@@ -27,7 +27,7 @@ from skfusion._training.ensemble import Ensemble, Progress
 from skfusion._training.network import Network
 from skfusion._training.outcome import Yardstick, exhausted
 from skfusion._training.problem import Data, Problem
-from skfusion._training.stopping import HeldOut, hold_out
+from skfusion._training.stopping import HeldOutRows, hold_out
 from skfusion._training.training import Training
 from skfusion._typing import (
     FloatArray,
@@ -173,13 +173,9 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
     def _metric(self, y, predicted, sample_weight):
         """Return the score of predictions."""
 
-    @abstractmethod
-    def _validation_score(self, target, answers, sample_weight):
-        """Return the score of answers to encoded targets."""
-
-    def _check_held_out(self, data, fraction):
-        """Check that the rows that are held out for early stopping can be scored."""
-        if data.sample_weight is not None and not data.sample_weight.any():
+    def _check_held_out(self, n_rows, weighted, fraction):
+        """Check that so many rows held out for early stopping, some of them ``weighted`` or not, can be scored."""
+        if not weighted:
             raise ValueError(
                 f"early_stopping needs held-out rows that class_weight gives a weight, but those that "
                 f"validation_fraction={fraction:g} takes have none; set it higher"
@@ -528,15 +524,12 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
             check_suits(topology, len(partition), progress.fusion_round)
         topology = with_edges_alone(topology)
         data = Data(rows.X, targets.values, targets.sample_weight, partition)
+        network = _network(parameters, rows.X.shape[1], targets.n_outputs, targets.output)
         held_out = None
         if settings.early_stopping:
-            data, held_out = self._hold_out(data, settings.validation_fraction, progress.partition_rng)
-        problem = Problem(
-            _network(parameters, rows.X.shape[1], targets.n_outputs, targets.output),
-            settings,
-            topology,
-            np.array([len(part) for part in data.parts]),
-        )
+            data, others = self._hold_out(data, settings.validation_fraction, progress.partition_rng)
+            held_out = HeldOutRows(network, others)
+        problem = Problem(network, settings, topology, np.array([len(part) for part in data.parts]))
         attributes = {
             "partition_": [rows.trained[part] for part in partition],
             "ownership_": ownership or peers.ownership,
@@ -548,9 +541,9 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
     def _hold_out(self, data, fraction, rng):
         """Split each peer's rows into those to train on and those to validate on."""
         parts, held_out = hold_out(data.parts, fraction, rng)
-        own = replace(data, parts=held_out).of_peers(range(len(held_out)))
-        self._check_held_out(own, fraction)
-        return replace(data, parts=parts), HeldOut(own, self._validation_score)
+        rows = np.concatenate(held_out)
+        self._check_held_out(len(rows), data.sample_weight is None or data.sample_weight[rows].any(), fraction)
+        return replace(data, parts=parts), replace(data, parts=held_out)
 
     # Training
 

@@ -6,7 +6,6 @@ from numbers import Number
 import numpy as np
 from scipy.sparse import csr_array, issparse
 from sklearn.utils import check_array
-from sklearn.utils.class_weight import compute_class_weight
 
 from skfusion._checks import check_column, check_real, cut, shown
 from skfusion._typing import FloatArray
@@ -138,26 +137,10 @@ def check_sample_weight(sample_weight, n_samples):
     return weight
 
 
-def relative_weight(sample_weight, class_weight, y, classes, dtype):
-    """Multiply the rows' and their classes' weights, relative to their mean; None if all are alike."""
-    weight = sample_weight
-    if class_weight is not None:
-        _check_class_weight(class_weight)
-        # "balanced" takes no class without rows, such as one whose rows all have weight 0; a dict may name one.
-        weighted = np.unique(y) if isinstance(class_weight, str) else classes
-        by_class = compute_class_weight(class_weight, classes=weighted, y=y, sample_weight=sample_weight)
-        of_rows = by_class[encode(y, weighted)]
-        if not of_rows.any():
-            raise ValueError(f"class_weight must not be 0 for all classes of y, got {shown(class_weight)}")
-        weight = of_rows / of_rows.max() * (1 if weight is None else weight / weight.max())
-    if weight is None:
-        return None
-    weight = weight / weight.max()
-    return (weight / weight.mean()).astype(dtype)
-
-
-def _check_class_weight(class_weight):
-    """Raise TypeError or ValueError unless it is "balanced" or a dict of weights."""
+def check_class_weight(class_weight):
+    """Raise TypeError or ValueError unless it is None, "balanced" or a dict of weights."""
+    if class_weight is None:
+        return
     if isinstance(class_weight, dict):
         for name, weight in class_weight.items():
             check_real(f"class_weight[{shown(name)}]", weight, open_maximum=True)

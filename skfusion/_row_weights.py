@@ -77,8 +77,8 @@ class WeightTotals:
         sums = [mine + theirs for mine, theirs in zip(self.sums, other.sums, strict=True)]
         return WeightTotals(self.counts + other.counts, sums, np.maximum(self.maxima, other.maxima))
 
-    def relative_maxima(self, class_weight, classes):
-        """Return each class's largest weight, times the class's own, relative to the mean of all rows.
+    def scale(self, class_weight, classes):
+        """Return what makes rows' weights, times their classes', relative to the mean of all.
 
         Parameters
         ----------
@@ -87,7 +87,7 @@ class WeightTotals:
 
         Returns
         -------
-        float64 ndarray of shape (n_classes,)
+        WeightScale
 
         Raises
         ------
@@ -97,9 +97,10 @@ class WeightTotals:
         of_class = self._class_weights(class_weight, classes)
         total = sum(weight * of_rows for weight, of_rows in zip(of_class, self.sums, strict=True))
         if total == 0:
-            raise ValueError(f"class_weight must not be 0 for all classes of y, got {class_weight!r}")
+            raise ValueError(f"class_weight must not be 0 for all classes of y, got {shown(class_weight)}")
         mean = Fraction(total, int(self.counts.sum()))
-        return np.array([float(w * Fraction(m) / mean) for w, m in zip(of_class, self.maxima.tolist(), strict=True)])
+        pairs = zip(of_class, self.maxima.tolist(), strict=True)
+        return WeightScale(self.maxima, np.array([float(weight * Fraction(most) / mean) for weight, most in pairs]))
 
     def _class_weights(self, class_weight, classes):
         if class_weight is None:
@@ -110,18 +111,53 @@ class WeightTotals:
         return [Fraction(weight) for weight in compute_class_weight(class_weight, classes=classes, y=classes).tolist()]
 
 
-def relative_to_mean(sample_weight, codes, maxima, relative_maxima):
-    """Weights of rows, times their classes', relative to the mean over all rows.
+@dataclass(frozen=True)
+class WeightScale:
+    """What makes weights relative to the mean over all rows there are.
+
+    Attributes
+    ----------
+    maxima, relative_maxima : float64 ndarray of shape (n_classes,)
+        Each class's largest weight, as it was and as it becomes.
+    """
+
+    maxima: np.ndarray
+    relative_maxima: np.ndarray
+
+    def relative(self, sample_weight, codes):
+        """Return rows' weights, times their classes', relative to the mean.
+
+        Parameters
+        ----------
+        sample_weight : float64 ndarray of shape (n_samples,) or None
+        codes : int ndarray of shape (n_samples,)
+
+        Returns
+        -------
+        float64 ndarray of shape (n_samples,)
+        """
+        return (1.0 if sample_weight is None else sample_weight) / self.maxima[codes] * self.relative_maxima[codes]
+
+
+def relative_weight(sample_weight, class_weight, codes, classes, dtype):
+    """Multiply rows' and their classes' weights, relative to their mean; None if all are alike.
 
     Parameters
     ----------
     sample_weight : float64 ndarray of shape (n_samples,) or None
+    class_weight : dict, "balanced" or None
     codes : int ndarray of shape (n_samples,)
-    maxima, relative_maxima : float64 ndarray of shape (n_classes,)
-        Of all rows there are.
+        Class indices, which count for class_weight alone.
+    classes : ndarray of shape (n_classes,) or None
+    dtype : dtype
 
     Returns
     -------
-    float64 ndarray of shape (n_samples,)
+    ndarray of shape (n_samples,) or None
     """
-    return (1.0 if sample_weight is None else sample_weight) / maxima[codes] * relative_maxima[codes]
+    if sample_weight is None and class_weight is None:
+        return None
+    if class_weight is None:
+        codes, classes = np.zeros_like(codes), [0]
+    scale = WeightTotals.of(sample_weight, codes, len(classes)).scale(class_weight, classes)
+    return scale.relative(sample_weight, codes).astype(dtype)

@@ -2,10 +2,34 @@
 
 import math
 from dataclasses import dataclass
+from functools import reduce
+from typing import Protocol, Self
 
 import numpy as np
 
-from skfusion._moments import Moments, merged
+from skfusion._moments import Moments
+
+
+class Sums(Protocol):
+    """What the score of some rows is made of."""
+
+    finite: bool
+
+    def merge(self, other: Self) -> Self:
+        """Return the sums of both's rows."""
+
+    def score(self) -> float:
+        """Return the score, NaN if that of these rows is not defined."""
+
+
+def merged(shares):
+    """Merge the sums of several shares of the rows, in their order."""
+    return reduce(lambda these, others: these.merge(others), shares)
+
+
+def sums_for(network):
+    """Return the kind of sums for a network: of R² in regression, else of accuracy."""
+    return R2Sums if network.output == "identity" else AccuracySums
 
 
 @dataclass(frozen=True)
@@ -18,21 +42,25 @@ class AccuracySums:
         Of all rows.
     correct : float
         Of those whose class is predicted.
+    finite : bool
+        Whether all answers are.
     """
 
     weight: float
     correct: float
+    finite: bool = True
 
     @classmethod
     def of(cls, target, answers, sample_weight):
         """Of class probabilities, of shape (n_samples, n_classes), against class indices."""
         weight = np.ones(len(target)) if sample_weight is None else sample_weight
-        return cls(math.fsum(weight.tolist()), math.fsum(weight[answers.argmax(axis=1) == target].tolist()))
+        correct = weight[answers.argmax(axis=1) == target]
+        return cls(math.fsum(weight.tolist()), math.fsum(correct.tolist()), bool(np.isfinite(answers).all()))
 
-    @classmethod
-    def merged(cls, shares):
-        """Of several shares of the rows."""
-        return cls(math.fsum(one.weight for one in shares), math.fsum(one.correct for one in shares))
+    def merge(self, other):
+        """Return the sums of both's rows."""
+        finite = self.finite and other.finite
+        return AccuracySums(self.weight + other.weight, self.correct + other.correct, finite)
 
     def score(self):
         """Accuracy, NaN if no row has a weight."""
@@ -50,11 +78,14 @@ class R2Sums:
         Of the targets.
     squared_errors : float64 ndarray of shape (n_outputs,)
         Sums over the rows.
+    finite : bool
+        Whether all answers are.
     """
 
     n_rows: int
     moments: Moments
     squared_errors: np.ndarray
+    finite: bool = True
 
     @classmethod
     def of(cls, target, answers, sample_weight):
@@ -62,13 +93,14 @@ class R2Sums:
         errors = (target.astype(np.float64) - answers) ** 2
         if sample_weight is not None:
             errors *= sample_weight.astype(np.float64)[:, None]
-        return cls(len(target), Moments.of(target, sample_weight), errors.sum(axis=0))
+        finite = bool(np.isfinite(answers).all())
+        return cls(len(target), Moments.of(target, sample_weight), errors.sum(axis=0), finite)
 
-    @classmethod
-    def merged(cls, shares):
-        """Of several shares of the rows, in their order."""
-        errors = sum(one.squared_errors for one in shares)
-        return cls(sum(one.n_rows for one in shares), merged(one.moments for one in shares), errors)
+    def merge(self, other):
+        """Return the sums of both's rows."""
+        errors = self.squared_errors + other.squared_errors
+        finite = self.finite and other.finite
+        return R2Sums(self.n_rows + other.n_rows, self.moments.merge(other.moments), errors, finite)
 
     def score(self):
         """R², as scikit-learn's r2_score; NaN if there are fewer than two rows."""

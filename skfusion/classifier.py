@@ -13,7 +13,8 @@ from sklearn.utils.multiclass import check_classification_targets, unique_labels
 
 from skfusion._base import BaseFusedMLP
 from skfusion._checks import check_choice, shown
-from skfusion._inputs import Targets, check_classes, encode, relative_weight
+from skfusion._inputs import Targets, check_class_weight, check_classes, encode
+from skfusion._row_weights import relative_weight
 from skfusion._typing import (
     FloatArray,
     FusionRule,
@@ -383,6 +384,7 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
 
     def _check_parameters(self):
         check_choice("loss", self.loss, ("log_loss", "squared_error"))
+        check_class_weight(self.class_weight)
         return super()._check_parameters()
 
     def _check_classes(self, classes):
@@ -413,7 +415,7 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
 
     def _encode(self, rows):
         codes = encode(rows.y, rows.classes)
-        weight = relative_weight(rows.sample_weight, self.class_weight, rows.y, rows.classes, rows.X.dtype)
+        weight = relative_weight(rows.sample_weight, self.class_weight, codes, rows.classes, rows.X.dtype)
         return Targets(codes, weight, *self._outputs_for(rows.classes))
 
     def _output_layer(self, contents):
@@ -428,8 +430,3 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
 
     def _metric(self, y, predicted, sample_weight):
         return accuracy_score(column_or_1d(y), predicted, sample_weight=sample_weight)
-
-    def _validation_score(self, target, answers, sample_weight):
-        if not len(target) or (sample_weight is not None and not sample_weight.any()):
-            return np.nan
-        return np.average(answers.argmax(axis=1) == target, weights=sample_weight)

@@ -10,7 +10,8 @@ from sklearn.neural_network import MLPRegressor
 from sklearn.utils import column_or_1d
 
 from skfusion._base import BaseFusedMLP
-from skfusion._inputs import Targets, check_numbers, relative_weight
+from skfusion._inputs import Targets, check_numbers
+from skfusion._row_weights import relative_weight
 from skfusion._typing import MatrixLike
 
 
@@ -253,7 +254,7 @@ class FusedMLPRegressor(MultiOutputMixin, RegressorMixin, BaseFusedMLP):
 
     def _encode(self, rows):
         values = np.ascontiguousarray(rows.y.reshape(len(rows.y), -1))
-        weight = relative_weight(rows.sample_weight, None, rows.y, None, rows.X.dtype)
+        weight = relative_weight(rows.sample_weight, None, np.zeros(len(values), np.intp), None, rows.X.dtype)
         return Targets(values, weight, values.shape[1], "identity")
 
     def _output_layer(self, contents):
@@ -265,15 +266,10 @@ class FusedMLPRegressor(MultiOutputMixin, RegressorMixin, BaseFusedMLP):
     def _metric(self, y, predicted, sample_weight):
         return r2_score(y, predicted, sample_weight=sample_weight)
 
-    def _check_held_out(self, data, fraction):
-        super()._check_held_out(data, fraction)
-        if len(data.target) < 2:
+    def _check_held_out(self, n_rows, weighted, fraction):
+        super()._check_held_out(n_rows, weighted, fraction)
+        if n_rows < 2:
             raise ValueError(
                 f"early_stopping needs at least 2 held-out rows for R², but validation_fraction={fraction:g} takes "
-                f"{len(data.target)}; set it higher"
+                f"{n_rows}; set it higher"
             )
-
-    def _validation_score(self, target, answers, sample_weight):
-        if len(target) < 2:
-            return np.nan
-        return r2_score(target.astype(np.float64), answers.astype(np.float64), sample_weight=sample_weight)

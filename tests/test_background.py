@@ -13,9 +13,13 @@ from skfusion._background import Votes, elect, vote
 columns = arrays(np.float64, st.tuples(st.integers(10, 30), st.integers(1, 3)), elements=st.sampled_from([-1, 0, 0.5]))
 
 
+def vote_of(X, n_peers=1):
+    return vote(X, np.arange(len(X)), n_peers)
+
+
 @given(columns)
 def test_a_vote_is_what_more_than_half_of_the_rows_have(X):
-    votes = vote(X, n_peers=1)
+    votes = vote_of(X)
     for column, value, count in zip(X.T, votes.values, votes.counts, strict=True):
         commonest, most = Counter(column.tolist()).most_common(1)[0]
         assert (value, count) == ((commonest, most) if 2 * most > len(X) else (0, 0))
@@ -26,7 +30,7 @@ def test_a_vote_is_what_more_than_half_of_the_rows_have(X):
     ("n_rows", "n_peers", "n_sampled"), [(9, 1, 0), (10, 50, 10), (2000, 1, 101), (2000, 4, 25), (2000, 99, 10)]
 )
 def test_peers_share_the_work_and_small_ones_abstain(n_rows, n_peers, n_sampled):
-    votes = vote(np.ones((n_rows, 2), np.float32), n_peers)
+    votes = vote_of(np.ones((n_rows, 2), np.float32), n_peers)
     assert votes.n_rows == n_sampled
     assert votes.counts.tolist() == [n_sampled] * 2
     assert votes.values.tolist() == [float(n_sampled > 0)] * 2
@@ -34,7 +38,7 @@ def test_peers_share_the_work_and_small_ones_abstain(n_rows, n_peers, n_sampled)
 
 
 def test_no_zero_is_negative():
-    assert not np.signbit(vote(np.full((20, 1), -0.0), 1).values).any()
+    assert not np.signbit(vote_of(np.full((20, 1), -0.0)).values).any()
 
 
 ballots = st.lists(
@@ -65,7 +69,12 @@ def test_election_counts_votes_whatever_their_order(ballots, random):
     np.testing.assert_array_equal(elect(votes)[0], background)
 
 
+def test_peers_look_at_their_own_rows():
+    X = np.repeat([[1.0], [2]], 20, axis=0)
+    assert [vote(X, rows, 2).values.tolist() for rows in (np.arange(20), np.arange(20, 40))] == [[1], [2]]
+
+
 def test_without_voters_nothing_is_background():
-    background, density = elect([vote(np.ones((3, 2)), 1), vote(np.ones((4, 2)), 1)])
+    background, density = elect([vote_of(np.ones((3, 2))), vote_of(np.ones((4, 2)))])
     assert background.tolist() == [0, 0]
     assert density == 1

@@ -11,15 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.utils.class_weight import compute_sample_weight
 
-from skfusion._row_weights import WeightTotals, exact_sum, relative_to_mean
+from skfusion._row_weights import WeightTotals, exact_sum
 
 positive = st.floats(min_value=0, exclude_min=True, allow_infinity=False, allow_nan=False)
 finite = st.floats(allow_infinity=False, allow_nan=False)
 
 
 def relative(weight, codes, class_weight=None, n_classes=3):
-    totals = WeightTotals.of(weight, codes, n_classes)
-    return relative_to_mean(weight, codes, totals.maxima, totals.relative_maxima(class_weight, np.arange(n_classes)))
+    scale = WeightTotals.of(weight, codes, n_classes).scale(class_weight, np.arange(n_classes))
+    return scale.relative(weight, codes)
 
 
 @given(st.lists(finite, max_size=50))
@@ -76,9 +76,9 @@ def test_balanced_leaves_out_classes_without_rows():
 
 def test_rows_without_weights_count_as_1_beside_weighted_ones():
     totals = WeightTotals.of(None, np.array([0, 1]), 2) + WeightTotals.of(np.array([4.0, 2.0]), np.array([0, 0]), 2)
-    scale = totals.maxima, totals.relative_maxima(None, np.arange(2))
-    np.testing.assert_array_equal(relative_to_mean(None, np.array([0, 1]), *scale), [0.5, 0.5])
-    np.testing.assert_array_equal(relative_to_mean(np.array([4.0, 2.0]), np.array([0, 0]), *scale), [2, 1])
+    scale = totals.scale(None, np.arange(2))
+    np.testing.assert_array_equal(scale.relative(None, np.array([0, 1])), [0.5, 0.5])
+    np.testing.assert_array_equal(scale.relative(np.array([4.0, 2.0]), np.array([0, 0])), [2, 1])
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from sklearn.metrics import accuracy_score, r2_score
 from sklearn.preprocessing import StandardScaler
 
 from skfusion import _moments
+from skfusion import _scores as scores
 from skfusion._moments import Moments, merged, moments_of_rows
 from skfusion._scores import AccuracySums, R2Sums
 
@@ -72,10 +73,10 @@ def test_r2_merges(target, data):
         if len(target[rows])
     ]
     if (target.var(axis=0) < 1e-6).any():  # where scikit-learn's own sums are rounding errors
-        assert math.isfinite(R2Sums.merged(shares).score())
+        assert math.isfinite(scores.merged(shares).score())
         return
     expected = r2_score(target, answers, sample_weight=weight)
-    assert R2Sums.merged(shares).score() == pytest.approx(expected, rel=1e-6, abs=1e-6)
+    assert scores.merged(shares).score() == pytest.approx(expected, rel=1e-6, abs=1e-6)
 
 
 @pytest.mark.parametrize(("answers", "score"), [([0.1, 0.1, 0.1], 1), ([0.1, 0.2, 0.1], 0)])
@@ -98,7 +99,7 @@ def test_accuracy_merges(n_rows, data):
         for rows in split(data, n_rows)
     ]
     expected = accuracy_score(target, answers.argmax(axis=1), sample_weight=weight)
-    assert AccuracySums.merged(shares).score() == pytest.approx(expected, rel=1e-12)
+    assert scores.merged(shares).score() == pytest.approx(expected, rel=1e-12)
 
 
 def test_accuracy_of_rows_without_weight_is_not_a_number():

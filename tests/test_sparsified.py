@@ -8,9 +8,12 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from skfusion import FusedMLPClassifier
 from skfusion._training import sparsify
-from skfusion._training.sparsify import sparsified
 
 DIGITS, LABELS = load_digits(return_X_y=True)
+
+
+def sparsified(X):
+    return sparsify.sparsified(X, [np.arange(X.shape[0])])
 
 
 def background_rows(n_rows=60, n_features=13, dtype=np.float64):

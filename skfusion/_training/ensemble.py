@@ -138,6 +138,21 @@ class Ensemble:
         other.update_consensus()
         return other
 
+    def networks(self, prediction):
+        """Return the networks whose mean answer is the prediction.
+
+        Parameters
+        ----------
+        prediction : {"consensus", "vote"} or int
+
+        Returns
+        -------
+        ndarray of shape (n, n_parameters)
+        """
+        if prediction == "consensus":
+            return self.consensus[None]
+        return self.weights if prediction == "vote" else self.weights[prediction : prediction + 1]
+
     def answers(self, X, prediction):
         """Class probabilities, or outputs in regression, by the consensus, by a vote, or by one peer.
 
@@ -150,12 +165,7 @@ class Ensemble:
         -------
         ndarray of shape (n_samples, n_classes) or (n_samples, n_outputs)
         """
-        answers = self.network.outputs if self.network.output == "identity" else self.network.probabilities
-        if prediction == "consensus":
-            return answers(self.consensus, X)
-        if prediction == "vote":
-            return sum(answers(weights, X) for weights in self.weights) / len(self.weights)
-        return answers(self.weights[prediction], X)
+        return self.network.answers(self.networks(prediction), X)
 
     def blank_mlp(self, params):
         """Return an MLPClassifier or MLPRegressor of the network's shape that has no weights yet, for ``as_mlp``.

@@ -132,6 +132,22 @@ class Network:
             result[rows] = _kernels.Forward(self, chunk).outputs(weights)
         return result
 
+    def answers(self, networks, X):
+        """Class probabilities, or outputs in regression: the mean of several networks'.
+
+        Parameters
+        ----------
+        networks : ndarray of shape (n_networks, n_parameters)
+            Their weights.
+        X : {ndarray, CSR} of shape (n_samples, n_features), of the weights' dtype
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes) or (n_samples, n_outputs), of the weights' dtype
+        """
+        answers = self.outputs if self.output == "identity" else self.probabilities
+        return sum(answers(weights, X) for weights in networks) / len(networks)
+
     def probabilities(self, weights, X):
         """Class probabilities by one network.
 

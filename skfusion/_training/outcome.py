@@ -27,7 +27,12 @@ def divergence(what, ensemble):
 
 def check_answers(who, answers, ensemble):
     """Raise ValueError unless the answers to rows are finite, which finite weights do not ensure."""
-    if not np.isfinite(answers).all():
+    check_finite_answers(who, np.isfinite(answers).all(), ensemble)
+
+
+def check_finite_answers(who, finite, ensemble):
+    """Raise ValueError unless answers to rows are ``finite``."""
+    if not finite:
         raise divergence(f"the answers of {who} left the finite numbers in epoch {ensemble.progress.epoch}", ensemble)
 
 

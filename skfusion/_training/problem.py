@@ -79,7 +79,7 @@ class Data:
 
     def sparsified(self) -> "Data":
         """Return the same rows as sparse deviations from a background row, where that trains faster."""
-        X, offset = sparsified(self.X)
+        X, offset = sparsified(self.X, self.parts)
         return replace(self, X=X, offset=offset)
 
 

@@ -4,21 +4,24 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from skfusion import _kernels
+from skfusion._background import elect, vote
 
 # Dense input with a smaller share of nonzeros than this trains faster as CSR.
 _SPARSE_DENSITY = 0.3
 _MOST_NONZEROS = np.iinfo(np.int32).max
 
 
-def sparsified(X):
+def sparsified(X, parts):
     """X as CSR deviations from one row, where few enough are not 0 that this trains faster.
 
-    The row holds each column's commonest value, or what a hundred rows take for it: the background of an image, the
-    value of a standardised one-hot column where it is not hot.
+    The row holds what the peers take for each column's commonest value: the background of an image, the value of a
+    standardised one-hot column where it is not hot.
 
     Parameters
     ----------
     X : {ndarray, CSR} of shape (n_samples, n_features)
+    parts : list of int ndarray
+        For each peer the indices of its rows.
 
     Returns
     -------
@@ -29,20 +32,28 @@ def sparsified(X):
     """
     if not isinstance(X, np.ndarray):
         return X, None
-    sample = X[np.linspace(0, len(X) - 1, min(len(X), 101)).astype(int)]
-    offset = _commonest(sample)
-    if np.count_nonzero(sample != offset) > 2 * _SPARSE_DENSITY * sample.size:
+    background, density = elect([vote(X, part, len(parts)) for part in parts])
+    if not may_be_sparse(density):
         return X, None
-    ends = np.append(0, _kernels.count_deviations(X, offset).cumsum())
-    if not ends[-1] < min(_SPARSE_DENSITY * X.size, _MOST_NONZEROS):
+    counts, rows = _kernels.count_deviations(X, background), np.concatenate(parts)
+    if not is_sparse(counts[rows].sum(), len(rows) * X.shape[1]) or counts.sum() > _MOST_NONZEROS:
         return X, None
-    values, columns = _kernels.deviations(X, offset, ends[-1])
-    return csr_array((values, columns, ends.astype(np.int32)), shape=X.shape), offset if offset.any() else None
+    return deviations(X, background, counts)
 
 
-def _commonest(sample):
-    """Each column's commonest value, the smallest of several."""
-    ordered, places = np.sort(sample, axis=0), np.arange(len(sample))[:, None]
-    begins = np.vstack([np.ones_like(ordered[:1], bool), ordered[1:] != ordered[:-1]])
-    run_lengths = places - np.maximum.accumulate(np.where(begins, places, 0), axis=0)
-    return np.take_along_axis(ordered, run_lengths.argmax(axis=0)[None], axis=0)[0]
+def may_be_sparse(density):
+    """Whether rows of which a sample has that density are worth a look at all."""
+    return density <= 2 * _SPARSE_DENSITY
+
+
+def is_sparse(n_deviations, size):
+    """Whether so many deviations among so many values are few enough."""
+    return n_deviations < _SPARSE_DENSITY * size
+
+
+def deviations(X, background, counts):
+    """Return X as CSR deviations from a background, of which each row has so many, and the offset to be added."""
+    ends = np.append(0, counts.cumsum())
+    values, columns = _kernels.deviations(X, background, ends[-1])
+    rows = csr_array((values, columns, ends.astype(np.int32)), shape=X.shape)
+    return rows, background if background.any() else None

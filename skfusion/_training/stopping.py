@@ -1,12 +1,14 @@
 """When training ends: held-out rows, their scores, patience, and the best weights to return to."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 
-from skfusion._training.outcome import check_answers
-from skfusion._training.problem import Data
+from skfusion._scores import Sums, merged, sums_for
+from skfusion._training.blas import one_blas_thread
+from skfusion._training.outcome import check_finite_answers
+from skfusion._typing import FloatArray
 
 # At which an adaptive learning rate is not lowered any more, as MLPClassifier's.
 _SMALLEST_LEARNING_RATE = 1e-6
@@ -34,30 +36,40 @@ def hold_out(parts, fraction, rng):
     return train, held_out
 
 
-@dataclass(frozen=True)
-class HeldOut:
-    """The rows that peers hold out, and how they are scored.
+class HeldOut(Protocol):
+    """The rows that peers hold out, wherever they are."""
 
-    Attributes
+    def sums(self, networks: FloatArray) -> Sequence[Sums]:
+        """Return for each peer what the score of the networks' mean answers to its rows is made of.
+
+        Parameters
+        ----------
+        networks : ndarray of shape (n, n_parameters)
+            Their weights.
+        """
+
+
+class HeldOutRows:
+    """Rows that are here; a :class:`HeldOut`.
+
+    Parameters
     ----------
+    network : Network
     data : Data
-        Peer after peer.
-    score : callable
-        ``score(target, answers, sample_weight)``: the score of answers to encoded targets.
     """
 
-    data: Data
-    score: Callable
+    def __init__(self, network, data):
+        self._network = network
+        # Peer by peer, since what BLAS makes of a row may depend on the rows beside it.
+        self._shares = [data.of_peers([peer]) for peer in range(len(data.parts))]
 
-    def scores(self, ensemble, prediction):
-        """Return the score on what each peer held out, and that on all of it."""
-        answers, weight = ensemble.answers(self.data.X, prediction), self.data.sample_weight
-        check_answers("the peers", answers, ensemble)
-
-        def score(rows):
-            return float(self.score(self.data.target[rows], answers[rows], None if weight is None else weight[rows]))
-
-        return [score(part) for part in self.data.parts], score(slice(None))
+    def sums(self, networks):
+        """Return for each peer what the score of the networks' mean answers to its rows is made of."""
+        with one_blas_thread:
+            return [
+                sums_for(self._network).of(share.target, self._network.answers(networks, share.X), share.sample_weight)
+                for share in self._shares
+            ]
 
 
 class Stopping:
@@ -84,9 +96,11 @@ class Stopping:
         goal = record["loss"]
         if self._held_out is not None:
             ensemble.update_consensus()
-            scores, score = self._held_out.scores(ensemble, self._settings.prediction)
-            record |= {"validation_scores": scores, "validation_score": score}
-            goal = -score
+            sums = self._held_out.sums(ensemble.networks(self._settings.prediction))
+            check_finite_answers("the peers", all(one.finite for one in sums), ensemble)
+            record["validation_scores"] = [one.score() for one in sums]
+            record["validation_score"] = merged(sums).score()
+            goal = -record["validation_score"]
         self._n_without = self._n_without + 1 if goal > self._best - self._settings.tol else 0
         if goal < self._best and self._held_out is not None:
             self.best_weights = ensemble.weights.copy()
