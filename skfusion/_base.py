@@ -162,8 +162,8 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         """Return the Targets of Rows."""
 
     @abstractmethod
-    def _output_layer(self, contents):
-        """Return the number of outputs and the output function for the contents of a file of weights."""
+    def _output_layer(self, classes, n_outputs):
+        """Return the number of outputs and the output function, for classes or that many numbers to a row."""
 
     @abstractmethod
     def _decode(self, answers):
@@ -235,7 +235,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         if old is None:
             ensemble = _start(problem, rows, progress)
         else:
-            _check_unchanged(old, problem)
+            check_unchanged(old, problem)
             ensemble = old.restarted(problem.settings, progress)
         yardstick = Yardstick(ensemble, data)
         engine = engine_for(problem, data.sparsified(), ensemble.state, problem.settings.max_iter)
@@ -258,7 +258,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         if old is None:
             ensemble = _start(problem, rows, progress)
         else:
-            _check_unchanged(old, problem)
+            check_unchanged(old, problem)
             ensemble = old.continued(problem.settings, progress)
         yardstick = Yardstick(ensemble, data)
         training = Training(ensemble, problem, engine_for(problem, data.sparsified(), ensemble.state, n_epochs=1))
@@ -458,7 +458,11 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         parameters = self._check_parameters()
         n_networks = parameters.n_networks or len(contents.weights)
         check_prediction(self.prediction, n_networks)
-        network = _network(parameters, contents.network.layer_sizes[0], *self._output_layer(contents))
+        network = network_of(
+            parameters,
+            contents.network.layer_sizes[0],
+            *self._output_layer(contents.classes, contents.network.layer_sizes[-1]),
+        )
         # None of them, since their number is the file's to say.
         weights = np.broadcast_to(contents.weights.dtype.type(0), (n_networks, network.n_parameters))
         return replace(contents, network=network, weights=weights)
@@ -524,7 +528,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
             check_suits(topology, len(partition), progress.fusion_round)
         topology = with_edges_alone(topology)
         data = Data(rows.X, targets.values, targets.sample_weight, partition)
-        network = _network(parameters, rows.X.shape[1], targets.n_outputs, targets.output)
+        network = network_of(parameters, rows.X.shape[1], targets.n_outputs, targets.output)
         held_out = None
         if settings.early_stopping:
             data, others = self._hold_out(data, settings.validation_fraction, progress.partition_rng)
@@ -548,7 +552,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
     # Training
 
     def _train(self, training, yardstick, attributes, given):
-        """Train to the end, with callbacks, and set the fitted attributes."""
+        """Train to the end, with callbacks, and set the fitted attributes; returns why training ended."""
         max_iter = training.problem.settings.max_iter
         task = self._init_callback_context(task_name="fit", max_subtasks=max_iter)
         task.call_on_fit_task_begin(estimator=self, **given)
@@ -563,6 +567,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         elif complaint is not None:
             warnings.warn(f"Training {complaint}", ConvergenceWarning, stacklevel=4)
         task.call_on_fit_task_end(estimator=self, reconstruction_attributes={}, **given)
+        return outcome
 
     def _publish(self, training, attributes):
         """Set the fitted attributes."""
@@ -594,7 +599,8 @@ class _Epochs:
         return _fitted_attributes(self._training.ensemble.snapshot(), self._training.n_epochs) | self._attributes
 
 
-def _network(parameters, n_features, n_outputs, output):
+def network_of(parameters, n_features, n_outputs, output):
+    """Return the network of an estimator's parameters for rows and targets."""
     return Network((n_features, *parameters.hidden_layer_sizes, n_outputs), parameters.activation, output)
 
 
@@ -603,7 +609,7 @@ def _start(problem, rows, progress):
     return Ensemble.start(problem.network, problem.settings, rows.classes, progress, n_networks, dtype)
 
 
-def _check_unchanged(old, problem):
+def check_unchanged(old, problem):
     """Check that peers whose weights are kept fit the parameters and the rows of today."""
     kept = "since the peers' weights are kept"
     sizes, new_sizes = old.network.layer_sizes, problem.network.layer_sizes

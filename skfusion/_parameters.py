@@ -49,7 +49,7 @@ def _settings(estimator):
     l1_ratio = check_real("l1_ratio", estimator.l1_ratio, 0, 1)
     return Settings(
         init=check_choice("init", estimator.init, ("shared", "independent")),
-        **_solver(estimator),
+        **check_solver(estimator),
         l1=alpha * l1_ratio,
         l2=alpha * (1 - l1_ratio),
         batch_size=_batch_size(estimator.batch_size),
@@ -66,7 +66,8 @@ def _settings(estimator):
     )
 
 
-def _solver(estimator):
+def check_solver(estimator):
+    """Return the parameters of the optimiser as a dict, or raise TypeError or ValueError."""
     return dict(
         solver=check_choice("solver", estimator.solver, ("sgd", "adam")),
         momentum=check_real("momentum", estimator.momentum, 0, 1),

@@ -416,12 +416,9 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
     def _encode(self, rows):
         codes = encode(rows.y, rows.classes)
         weight = relative_weight(rows.sample_weight, self.class_weight, codes, rows.classes, rows.X.dtype)
-        return Targets(codes, weight, *self._outputs_for(rows.classes))
+        return Targets(codes, weight, *self._output_layer(rows.classes, None))
 
-    def _output_layer(self, contents):
-        return self._outputs_for(contents.classes)
-
-    def _outputs_for(self, classes):
+    def _output_layer(self, classes, n_outputs):
         n_outputs = len(classes) if len(classes) > 2 else 1
         return n_outputs, "tanh" if self.loss == "squared_error" else "softmax" if n_outputs > 1 else "logistic"
 

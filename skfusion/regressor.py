@@ -255,10 +255,10 @@ class FusedMLPRegressor(MultiOutputMixin, RegressorMixin, BaseFusedMLP):
     def _encode(self, rows):
         values = np.ascontiguousarray(rows.y.reshape(len(rows.y), -1))
         weight = relative_weight(rows.sample_weight, None, np.zeros(len(values), np.intp), None, rows.X.dtype)
-        return Targets(values, weight, values.shape[1], "identity")
+        return Targets(values, weight, *self._output_layer(None, values.shape[1]))
 
-    def _output_layer(self, contents):
-        return contents.network.layer_sizes[-1], "identity"
+    def _output_layer(self, classes, n_outputs):
+        return n_outputs, "identity"
 
     def _decode(self, answers):
         return answers.ravel() if answers.shape[1] == 1 else answers

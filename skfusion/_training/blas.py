@@ -2,6 +2,7 @@
 
 import os
 import threading
+from contextlib import nullcontext
 from functools import cache
 
 from threadpoolctl import ThreadpoolController  # scikit-learn depends on it
@@ -58,3 +59,8 @@ def _thread_pools():
 
 
 one_blas_thread = _OneBlasThread()
+
+
+def steady_blas(n_networks, settings):
+    """Return a context in which several peers train to the same bits, whatever the number of threads."""
+    return one_blas_thread if n_networks > 1 and settings.batch_size > 1 else nullcontext()

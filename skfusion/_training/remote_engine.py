@@ -5,7 +5,6 @@ a task meets is for the backend to say: one that does not hold the rows asks for
 the bundle or that the worker that held them died.
 """
 
-import copy
 import pickle
 import uuid
 from contextlib import suppress
@@ -30,15 +29,7 @@ def _train_bundle(fit, number, rows, state, segment):
             for other in {key[0] for key in list(_held)} - {fit}:
                 _release(other)
         bundle = _held.get((fit, number))
-        if bundle is None:
-            return None
-        bundle.state.put(bundle.peers, state)
-        generators = copy.deepcopy(state.generators)
-        bundle.begin_epoch()
-        bundle.train(*segment)
-    if not segment[-1]:  # the epoch's next segment draws the same order of rows
-        bundle.state.generators = generators
-    return bundle.state
+        return None if bundle is None else bundle.train_from(state, *segment)
 
 
 def _release(fit):

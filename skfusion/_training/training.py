@@ -1,12 +1,12 @@
 """Training: epochs in which peers pass over their rows and fuse at intervals, until it is time to stop."""
 
 import time
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 
 import numpy as np
 
 from skfusion import _kernels
-from skfusion._training.blas import one_blas_thread
+from skfusion._training.blas import steady_blas
 from skfusion._training.outcome import divergence
 from skfusion._training.stopping import Stopping
 from skfusion.topology import round_of
@@ -67,13 +67,11 @@ class Training:
 
     @contextmanager
     def _at_work(self):
-        # Whatever n_jobs is, so that sums are taken in the same order.
-        several = self.problem.n_networks > 1 and self.problem.settings.batch_size > 1
-        with one_blas_thread if several else nullcontext(), self._engine:
+        with steady_blas(self.problem.n_networks, self.problem.settings), self._engine:
             yield
 
     def _run_epochs(self, epoch_begins, epoch_ends):
-        for _ in range(self.problem.settings.max_iter):
+        for _ in range(self.n_epochs, self.problem.settings.max_iter):
             epoch_begins()
             self._epoch()
             if epoch_ends() or self._stopping.is_due(self.ensemble.state):

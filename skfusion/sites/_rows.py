@@ -95,8 +95,9 @@ class Rows:
 
     def encoded(self, classes):
         """Return y as class indices, or raise RefusalError."""
+        labels = self.labels()
         try:
-            return encode(self.labels(), classes)
+            return encode(labels, classes)
         except ValueError:
             raise RefusalError("y must have labels of the classes given to fit_sites only, but has others") from None
 

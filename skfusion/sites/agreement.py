@@ -17,6 +17,7 @@ from skfusion._moments import Moments, merged
 from skfusion._row_weights import WeightTotals
 from skfusion.sites.message import Message, MessageError, check_name
 
+DTYPES = ("float32", "float64")
 _NUMBERS = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32", "float64")
 _MOST_CHARACTERS = 2**22  # of all labels, were each as long as the longest
 _MAX_FEATURES = _MOST_ROWS = 2**31 - 1
@@ -140,7 +141,7 @@ class Description:
             labels = unpack_labels(message.entry("labels", dict))
         return cls(
             site=message.site,
-            dtype=_one_of(message, "dtype", ("float32", "float64")),
+            dtype=_one_of(message, "dtype", DTYPES),
             sparse=message.entry("sparse", bool),
             n_features=n_features,
             feature_names=_feature_names(message, n_features),
@@ -291,10 +292,8 @@ def _n_sums(question, labels):
 def _peers(message, n_sums):
     names = message.entry("peers", list)
     for name in names:
-        own = isinstance(name, str) and name.removeprefix(f"{message.site}/")
-        if not own or (name != message.site and own == name) or names.count(name) > 1:
+        if not _is_peer(name, message.site) or names.count(name) > 1:
             raise MessageError(f"peers must have names of their own that begin with the site's, got {str(name)[:80]!r}")
-        check_name(own)
     shape = len(names), n_sums
     counts = message.array("counts", np.int64, shape)
     if not (names and counts.any(axis=1).all()):
@@ -308,6 +307,14 @@ def _peers(message, n_sums):
     else:
         totals = [WeightTotals.of_equal_rows(own) for own in counts]
     return [PeerDescription(name, own) for name, own in zip(names, totals, strict=True)]
+
+
+def _is_peer(name, site):
+    """Whether a peer of that name may live at a site."""
+    try:
+        return name == site or (name.startswith(f"{site}/") and bool(check_name(name.removeprefix(f"{site}/"))))
+    except (AttributeError, ValueError):
+        return False
 
 
 def _lists(message, name, shape):

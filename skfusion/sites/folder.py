@@ -126,7 +126,10 @@ class FolderTransport(BaseTransport):
         began = time.monotonic()
         while True:
             for site, file in self._answers.items():
-                message = file.read_new(self._max_bytes)
+                try:
+                    message = file.read_new(self._max_bytes)
+                except MessageError as error:
+                    raise MessageError(str(error), site) from None
                 if message is not None:
                     self._unanswered.discard(site)
                     return site, message

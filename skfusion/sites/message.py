@@ -38,7 +38,18 @@ _ENTRIES = {"kind": str, "run": str, "round": int, "site": str, "content": dict,
 
 
 class MessageError(ValueError):
-    """A message that is refused."""
+    """A message that is refused.
+
+    Parameters
+    ----------
+    reason : str
+    site : str or None, default=None
+        The site that it is from, where that is known.
+    """
+
+    def __init__(self, reason: str, site: str | None = None):
+        super().__init__(reason if site is None else f"the answer of site {site!r} is refused: {reason}")
+        self.site = site
 
 
 def check_name(name: str) -> str:

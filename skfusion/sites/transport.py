@@ -1,5 +1,6 @@
 """What carries messages between a coordinator and sites."""
 
+import math
 from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import Self
@@ -10,7 +11,14 @@ class BaseTransport(ABC):
 
     The coordinator alone knows of rounds, waiting and sending again.  A transport may lose a message or deliver it
     twice, but never a part of one.  It is a context manager that closes itself.
+
+    Attributes
+    ----------
+    resend_after : float
+        Seconds after which a message without an answer is taken for lost; infinite where none is lost.
     """
+
+    resend_after: float = math.inf
 
     @abstractmethod
     def sites(self) -> list[str]:

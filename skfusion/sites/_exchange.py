@@ -1,0 +1,191 @@
+"""Questions to sites and their answers: waiting, asking again, refusing."""
+
+import logging
+import math
+import time
+from datetime import datetime
+
+from skfusion.sites.message import Message, MessageError
+
+_LISTEN = 1.0  # seconds at a time
+_FIRST_NOTICE, _NEXT_NOTICE = 10.0, 60.0  # seconds
+_MAX_REASON = 500  # characters of what a site says
+
+_log = logging.getLogger("skfusion.sites")
+
+
+class RefusedError(RuntimeError):
+    """A site refuses to answer.
+
+    Parameters
+    ----------
+    reason : str
+        In the site's words.
+    site : str
+    """
+
+    def __init__(self, reason, site):
+        super().__init__(f"site {site!r} refuses to take part: {reason}")
+        self.site = site
+
+
+class AbsentError(TimeoutError):
+    """Sites do not answer.
+
+    Parameters
+    ----------
+    sites : iterable of str
+    patience : float
+        How long they have been waited for.
+    """
+
+    def __init__(self, sites, patience):
+        self.site = min(sites)
+        super().__init__(f"waited {patience:g} s for {_names(sites)} in vain")
+
+
+class Exchange:
+    """The coordinator's side of the conversation with the sites.
+
+    Parameters
+    ----------
+    transport : BaseTransport
+    run : str
+        The run that all messages belong to.
+    patience : float, default=inf
+        Seconds to wait for a site.
+
+    Attributes
+    ----------
+    absent : set of str
+        Sites that the others have gone on without, until they are heard of again.
+    """
+
+    def __init__(self, transport, run, patience=math.inf):
+        self.run, self.absent = run, set()
+        self._transport, self._patience = transport, patience
+
+    def ask(self, number, kind, parts, read, *, needed=True):
+        """Ask sites, and wait for their answers.
+
+        Parameters
+        ----------
+        number : int
+            Number of the exchange in the run.
+        kind : str
+        parts : dict
+            By site the content and the arrays of its message.
+        read : callable
+            ``read(site, answer)`` returns what an answer says, or raises MessageError.
+        needed : bool, default=True
+            Whether each answer is; otherwise a site without one that is not refused becomes absent.
+
+        Returns
+        -------
+        dict
+            By site what its answer says.
+
+        Raises
+        ------
+        MessageError
+            If an answer that is needed is refused.
+        RefusedError
+            If a site whose answer is needed refuses to give one.
+        AbsentError
+            If an answer that is needed does not come.
+        """
+        requests = {site: Message(kind, self.run, number, site, *own).encode() for site, own in parts.items()}
+        for site, request in requests.items():
+            self._transport.send(site, request)
+        answers, watch = {}, _Watch(requests, self._patience, self._transport.resend_after)
+        while waiting := requests.keys() - answers.keys() - (set() if needed else self.absent):
+            for site in watch.lost(waiting):
+                self._transport.send(site, requests[site])
+            try:
+                watch.remind(waiting)
+                watch.check_patience(waiting)
+                answer = self._receive(number, kind, watch)
+                if answer is not None:
+                    answers[answer.site] = self._read(answer, read)
+            except (AbsentError, MessageError, RefusedError) as error:
+                if needed or error.site is None:
+                    raise
+                _log.warning("going on without site %r: %s", error.site, error)
+                self.absent.add(error.site)
+        if not answers:
+            raise AbsentError(self.absent, self._patience)
+        return answers
+
+    def _receive(self, number, kind, watch):
+        """Return an answer to the question of that number if one comes; others are not to it."""
+        received = self._transport.receive(min(_LISTEN, self._patience))
+        if received is None:
+            return None
+        site, data = received
+        try:
+            message = Message.decode(data)
+        except MessageError as error:
+            raise MessageError(str(error), site) from None
+        if site in self.absent:
+            _log.warning("site %r is back", site)
+            self.absent.discard(site)
+            watch.start(site)
+        if message.kind == "refused" and (message.run, message.round) in ((self.run, number), ("", 0)):
+            raise RefusedError(_printable(message.content.get("reason")), site)
+        if message.run != self.run or message.round < number:
+            _log.info("an answer of site %r is to an earlier question; ignored", site)
+            return None
+        found, right = (message.round, message.kind, message.site), (number, f"{kind} answered", site)
+        if found != right:
+            raise MessageError(f"it must be {right}, got {found}", site)
+        return message
+
+    def _read(self, answer, read):
+        try:
+            return read(answer.site, answer)
+        except MessageError as error:
+            raise MessageError(str(error), answer.site) from None
+
+
+class _Watch:
+    """Keeps an eye on the time in one exchange."""
+
+    def __init__(self, sites, patience, resend_after):
+        now = time.monotonic()
+        self._began = datetime.now()
+        self._patience, self._resend_after = patience, resend_after
+        self._since, self._sent = dict.fromkeys(sites, now), dict.fromkeys(sites, now)
+        self._next_notice = now + _FIRST_NOTICE
+
+    def start(self, site):
+        """Let a site's time begin now."""
+        self._since[site] = time.monotonic()
+
+    def lost(self, waiting):
+        """Return the sites whose messages are to be sent again."""
+        now = time.monotonic()
+        lost = [site for site in waiting if now - self._sent[site] >= self._resend_after]
+        self._sent |= dict.fromkeys(lost, now)
+        return lost
+
+    def remind(self, waiting):
+        """Say from time to time which sites are waited for."""
+        if time.monotonic() >= self._next_notice:
+            _log.warning("waiting for %s since %s", _names(waiting), self._began.strftime("%H:%M:%S"))
+            self._next_notice = time.monotonic() + _NEXT_NOTICE
+
+    def check_patience(self, waiting):
+        """Raise AbsentError if sites have been waited for long enough."""
+        now = time.monotonic()
+        overdue = [site for site in waiting if now - self._since[site] >= self._patience]
+        if overdue:
+            raise AbsentError(overdue, self._patience)
+
+
+def _names(sites):
+    return f"site{'s' * (len(sites) > 1)} {', '.join(map(repr, sorted(sites)))}"
+
+
+def _printable(reason):
+    text = str(reason)[:_MAX_REASON]
+    return text if text.isprintable() else repr(text)

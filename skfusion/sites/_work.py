@@ -1,0 +1,127 @@
+"""What a site makes of its rows for a plan: data to train on, votes, counts, scores."""
+
+from functools import cached_property
+
+import numpy as np
+
+from skfusion import _kernels
+from skfusion._background import vote
+from skfusion._training.blas import steady_blas
+from skfusion._training.peers import Bundle
+from skfusion._training.problem import Data, Problem
+from skfusion._training.sparsify import deviations
+from skfusion._training.stopping import HeldOutRows
+from skfusion.sites._rows import RefusalError
+from skfusion.sites._state import template
+
+
+class Work:
+    """A site's rows, ready for a plan.
+
+    Parameters
+    ----------
+    rows : Rows
+    plan : Plan
+
+    Raises
+    ------
+    RefusalError
+        If the plan is not one for these rows.
+    """
+
+    def __init__(self, rows, plan):
+        _check_plan(rows, plan)
+        self.plan = plan
+        used = np.sort(np.concatenate([rows.parts[peer] for peer in plan.peers]))
+        X = plan.scaling.transform(rows.X if len(used) == len(rows.y) else rows.X[used])
+        if not np.isfinite(X if isinstance(X, np.ndarray) else X.data).all():
+            raise RefusalError("the scaler takes X out of the finite numbers")
+        codes = None if plan.classes is None else rows.encoded(plan.classes)[used]
+        target = rows.numbers()[used] if codes is None else codes
+        _check_target(target, plan)
+        weight = None
+        if plan.weight_scale is not None:
+            own = None if rows.sample_weight is None else rows.sample_weight[used]
+            sums = codes if plan.by_class else np.zeros(len(used), np.intp)
+            weight = plan.weight_scale.relative(own, sums).astype(X.dtype)
+        self._data = Data(X, target, weight, [np.searchsorted(used, rows.parts[peer]) for peer in plan.peers])
+
+    @cached_property
+    def _train(self):
+        """The rows to train on."""
+        return self._with_parts(held_out=False)
+
+    @cached_property
+    def _held_out(self):
+        return self._with_parts(held_out=True)
+
+    def _with_parts(self, held_out):
+        data, masks = self._data, self.plan.held_out
+        if masks is None:
+            masks = [np.zeros(len(part), bool) for part in data.parts]
+        parts = [part[mask == held_out] for part, mask in zip(data.parts, masks, strict=True)]
+        return Data(data.X, data.target, data.sample_weight, parts)
+
+    def votes(self):
+        """Return for each peer what it takes for the background."""
+        return [vote(self._train.X, part, self.plan.n_networks) for part in self._train.parts]
+
+    def count_deviations(self, background):
+        """Return how many of the values to train on are not the background's."""
+        counts = _kernels.count_deviations(self._train.X, background)
+        return int(counts[np.concatenate(self._train.parts)].sum())
+
+    def held_out_weigh(self):
+        """Whether any of the held-out rows has a weight."""
+        weight = self._held_out.sample_weight
+        return weight is None or bool(weight[np.concatenate(self._held_out.parts)].any())
+
+    def train(self, state, segment):
+        """Train the peers from a state, for some steps of an epoch; returns the new state."""
+        with steady_blas(self.plan.n_networks, self.plan.settings):
+            return self._bundle.train_from(state, *segment)
+
+    @cached_property
+    def _bundle(self):
+        data, plan = self._train, self.plan
+        if plan.background is not None:
+            counts = _kernels.count_deviations(data.X, plan.background)
+            X, offset = deviations(data.X, plan.background, counts)
+            data = Data(X, data.target, data.sample_weight, data.parts, offset)
+        problem = Problem(plan.network, plan.settings, None, np.array([len(part) for part in data.parts]))
+        return Bundle(problem, data, self.blank_state(), range(len(plan.peers)))
+
+    def blank_state(self):
+        """Return what a state of the site's peers looks like."""
+        plan = self.plan
+        return template(plan.network, plan.settings, len(plan.peers), self._data.X.dtype)
+
+    def score_sums(self, networks):
+        """Return for each peer what the score on its held-out rows is made of."""
+        return self._scorer.sums(networks)
+
+    @cached_property
+    def _scorer(self):
+        return HeldOutRows(self.plan.network, self._held_out)
+
+
+def _check_plan(rows, plan):
+    for peer, length in zip(plan.peers, plan.lengths, strict=True):
+        has = len(rows.parts.get(peer, ()))
+        if has != length:
+            raise RefusalError(f"peer {peer!r} must have {length} rows, as it had when the run began; it has {has}")
+    if rows.X.dtype != plan.dtype or rows.X.shape[1] != plan.network.layer_sizes[0]:
+        raise RefusalError(
+            f"X must be {plan.dtype} with {plan.network.layer_sizes[0]} features, as it was when the run began; it is "
+            f"{rows.X.dtype} with {rows.X.shape[1]}"
+        )
+    if plan.background is not None and not isinstance(rows.X, np.ndarray):
+        raise RefusalError("X must be dense, as it was when the run began")
+
+
+def _check_target(target, plan):
+    """Check that there are outputs for the targets, beyond which the compiled core does not look."""
+    network = plan.network
+    n_outputs = target.shape[1] if plan.classes is None else len(plan.classes) if len(plan.classes) > 2 else 1
+    if (network.output == "identity") != (plan.classes is None) or network.layer_sizes[-1] != n_outputs:
+        raise RefusalError(f"a network with {network.layer_sizes[-1]} outputs ({network.output}) does not suit y")

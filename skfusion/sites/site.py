@@ -1,0 +1,179 @@
+"""A site: rows that stay where they are, and answers to messages about them."""
+
+import json
+import logging
+import threading
+from hashlib import blake2b
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from skfusion._typing import MatrixLike
+from skfusion.sites._rows import RefusalError, Rows
+from skfusion.sites._state import pack, unpack
+from skfusion.sites._sums import pack_sums
+from skfusion.sites._work import Work
+from skfusion.sites.agreement import Question
+from skfusion.sites.message import MAX_BYTES, Message, MessageError, check_name
+from skfusion.sites.plan import Plan
+
+_log = logging.getLogger("skfusion.sites")
+
+
+class Site:
+    """The rows of one site, which never leave it.
+
+    Parameters
+    ----------
+    X : {array-like, sparse} of shape (n_samples, n_features)
+        Rows; float32 and float64 are kept as they are, others become float64.
+    y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        Class labels, or in regression numbers.
+    name : str
+        The site's name, by which the coordinator and the other sites know it.
+    sample_weight : array-like of shape (n_samples,) or None, default=None
+        Weights of the rows.
+    groups : array-like of shape (n_samples,) or None, default=None
+        Where several peers live at the site, such as wards, for each row its peer's label.  The peer's name is then the
+        site's, a slash and the label.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the rows are not such as ``fit`` takes, or a name may not be one.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skfusion import FusedMLPClassifier
+    >>> from skfusion.sites import LocalTransport, Site, fit_sites
+    >>> X, y = load_iris(return_X_y=True)
+    >>> sites = [Site(X[::2], y[::2], name="Bath"), Site(X[1::2], y[1::2], name="York")]
+    >>> with LocalTransport(sites) as transport:
+    ...     model = fit_sites(FusedMLPClassifier(max_iter=20, tol=0, random_state=0), transport)
+    >>> model.sites_
+    ['Bath', 'York']
+    """
+
+    def __init__(
+        self,
+        X: MatrixLike,
+        y: ArrayLike,
+        *,
+        name: str,
+        sample_weight: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+    ):
+        self.name = check_name(name)
+        self.run: str | None = None
+        """The run that the site takes part in."""
+        self._rows = Rows.check(name, X, y, sample_weight, groups)
+        self._work: tuple[bytes, Work] | None = None  # for the latest plan
+        self._lock = threading.Lock()
+
+    def answer(self, request: bytes, max_bytes: int = MAX_BYTES) -> bytes:
+        """Answer a message of the coordinator, from the rows and the message alone.
+
+        Parameters
+        ----------
+        request : bytes
+        max_bytes : int, default=2**30
+            Longer requests are refused.
+
+        Returns
+        -------
+        bytes
+            The answer, or why there is none: never an exception's text, which might show rows.
+        """
+        with self._lock:
+            try:
+                message = Message.decode(request, max_bytes)
+            except MessageError as error:
+                return self._refusal(Message("", "", 0, ""), error)
+            try:
+                return self._answer_to(message)
+            except (MessageError, RefusalError) as error:
+                return self._refusal(message, error)
+            except Exception:  # whatever it is, the coordinator is not to wait for ever, nor the site to end
+                _log.exception("%s: cannot answer %r", self.name, message.kind)
+                return self._refusal(message, "it failed, as the site's own log tells")
+
+    def _answer_to(self, message):
+        if message.site != self.name:
+            raise MessageError(f"the message is for site {message.site!r}")
+        answers = {
+            "describe": self._describe,
+            "vote": self._vote,
+            "count": self._count,
+            "train": self._train,
+            "validate": self._validate,
+            "end": self._end,
+        }
+        if message.kind not in answers:
+            raise MessageError(f"{message.kind[:80]!r} is no kind of message")
+        if message.run != self.run:
+            _log.info("%s: takes part in run %s", self.name, message.run)
+        self.run = message.run
+        content, arrays = answers[message.kind](message)
+        return Message(f"{message.kind} answered", message.run, message.round, self.name, content, arrays).encode()
+
+    def _refusal(self, message, reason):
+        _log.warning("%s: refused %r: %s", self.name, message.kind, reason)
+        return Message("refused", message.run, message.round, self.name, {"reason": str(reason)}).encode()
+
+    # What is answered
+
+    def _describe(self, message):
+        told = self._rows.describe(self.name, Question.read(message))
+        n_rows = sum(peer.n_rows for peer in told.peers)
+        _log.info("%s: tells of %d rows with %d features", self.name, n_rows, told.n_features)
+        return told.content(), told.arrays()
+
+    def _vote(self, message):
+        votes = self._work_for(message).votes()
+        arrays = {
+            "values": np.array([one.values for one in votes]),
+            "counts": np.array([one.counts for one in votes]),
+            "n_rows": np.array([one.n_rows for one in votes]),
+        }
+        return {}, arrays
+
+    def _count(self, message):
+        work, content = self._work_for(message), {}
+        if "candidate" in message.arrays:
+            shape = (work.plan.network.layer_sizes[0],)
+            content["n_deviations"] = work.count_deviations(message.array("candidate", work.plan.dtype, shape))
+        content["held_out_weigh"] = work.held_out_weigh()
+        return content, {}
+
+    def _train(self, message):
+        work = self._work_for(message)
+        start, stop = (message.entry(name, int) for name in ("start", "stop"))
+        if not 0 <= start <= stop:
+            raise MessageError(f"steps must be from start to stop, got {start} and {stop}")
+        shape = len(work.plan.peers), work.plan.network.n_parameters
+        message.array("weights", work.plan.dtype, shape)  # or blank_state might take any amount of memory
+        state = unpack(message, work.blank_state())
+        return {}, pack(work.train(state, (start, stop, message.entry("last", bool))))
+
+    def _validate(self, message):
+        work = self._work_for(message)
+        n_networks = len(message.arrays.get("networks", ()))
+        networks = message.array("networks", work.plan.dtype, (n_networks, work.plan.network.n_parameters))
+        return {}, pack_sums(work.score_sums(networks))
+
+    def _end(self, message):
+        self.run = self._work = None
+        _log.info("%s: run %s is over", self.name, message.run)
+        return {}, {}
+
+    def _work_for(self, message):
+        """Return what the rows come to for a message's plan, which is that of the message before as a rule."""
+        plan = Plan.read(message)
+        digest = blake2b(json.dumps(plan.content(), sort_keys=True).encode())
+        for name, array in plan.arrays().items():
+            digest.update(name.encode() + array.tobytes())
+        if self._work is None or self._work[0] != digest.digest():
+            self._work = None  # lest there be room for one only
+            self._work = digest.digest(), Work(self._rows, plan)
+        return self._work[1]
