@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-_SAMPLED_ROWS = 101
+MOST_SAMPLED = 101
 # Of fewer rows a majority tells too much about each, and too little about all.
 _FEWEST_ROWS = 10
 
@@ -43,7 +43,7 @@ def vote(X, rows, n_peers):
     -------
     Votes
     """
-    n_rows = min(len(rows), max(_SAMPLED_ROWS // n_peers, _FEWEST_ROWS))
+    n_rows = min(len(rows), max(MOST_SAMPLED // n_peers, _FEWEST_ROWS))
     if n_rows < _FEWEST_ROWS:
         return Votes(np.zeros(X.shape[1], X.dtype), np.zeros(X.shape[1], np.int64), 0)
     sample = X[rows[np.linspace(0, len(rows) - 1, n_rows).astype(int)]]

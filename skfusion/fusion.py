@@ -1,6 +1,6 @@
 """Fusion: what networks do to each other's weights, in pairs (Algorithm 1) or all at once."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -77,6 +77,10 @@ class PairRound:
                 matrix[j] = (1 - fusion_rate) * matrix[j] + fusion_rate * (matrix[i] if rule == "sequential" else old)
         return matrix
 
+    def without(self, absent):
+        """Return the round without the pairs of some networks."""
+        return PairRound(self.pairs[~np.isin(self.pairs, absent).any(axis=1)], self.n_networks)
+
     def networks_sent(self):
         """Return for each network how often it is sent: to each other that it fuses with."""
         return np.bincount(self.pairs[self.pairs[:, 0] != self.pairs[:, 1]].ravel(), minlength=self.n_networks)
@@ -109,6 +113,16 @@ class MatrixRound:
     def mixing_matrix(self, fusion_rate, rule):
         """Return what becomes of weights of which none is 0, as a matrix."""
         return (1 - 2 * fusion_rate) * np.eye(self.matrix.shape[0]) + 2 * fusion_rate * self.matrix.toarray()
+
+    def without(self, absent):
+        """Return the round with the shares of some networks given to the others, in proportion to theirs."""
+        if not len(absent):
+            return self
+        present = np.ones(self.matrix.shape[0])
+        present[list(absent)] = 0
+        shares = self.matrix.toarray() * present * present[:, None]
+        shares[np.diag_indices_from(shares)] += shares.sum(axis=1) == 0  # nobody is left to mix with
+        return replace(self, matrix=csr_array(shares / shares.sum(axis=1, keepdims=True)))
 
     def edges(self):
         """Return who gives a share to whom: an int array of shape (n_edges, 2), the giver first."""

@@ -1,5 +1,6 @@
 """Engines: where peers train and fuse, and which one is right for rows that are here."""
 
+from collections.abc import Sequence
 from typing import Protocol, Self
 
 import joblib
@@ -19,6 +20,9 @@ class Engine(Protocol):
 
     The peers' rows may be anywhere; nobody but the engine knows more of them than how many there are.
     """
+
+    absent: Sequence[int]
+    """Peers that sit the epoch out, and so are to fuse with none."""
 
     def __enter__(self) -> Self:
         """Start workers."""

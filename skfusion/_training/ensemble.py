@@ -27,8 +27,12 @@ class Progress:
     @classmethod
     def start(cls, random_state):
         """Before the first epoch; ``random_state`` is as scikit-learn's."""
-        entropy = check_random_state(random_state).randint(np.iinfo(np.int32).max, size=4)
-        seeds = np.random.SeedSequence(entropy.tolist())
+        return cls.of(check_random_state(random_state).randint(np.iinfo(np.int32).max, size=4).tolist())
+
+    @classmethod
+    def of(cls, entropy):
+        """Before the first epoch, with the entropy of all randomness, a list of int."""
+        seeds = np.random.SeedSequence(entropy)
         return cls(seeds, *(np.random.RandomState(np.random.MT19937(seed)) for seed in seeds.spawn(2)))
 
 

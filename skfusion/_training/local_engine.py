@@ -94,6 +94,8 @@ class LocalEngine:
         At most the number of peers.
     """
 
+    absent = ()
+
     def __init__(self, problem, data, state, n_threads):
         self._problem, self._data, self._state, self._n_threads = problem, data, state, n_threads
 

@@ -52,6 +52,8 @@ class RemoteEngine:
         At most the number of peers.
     """
 
+    absent = ()
+
     def __init__(self, problem, data, state, n_bundles):
         self._problem, self._data, self._state = problem, data, state
         bins = largest_first(problem.lengths, np.zeros(n_bundles))

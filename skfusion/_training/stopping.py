@@ -82,13 +82,17 @@ class Stopping:
 
     Attributes
     ----------
+    best : float
+        The lowest loss so far, or the negative of the highest score.
+    n_without : int
+        Epochs since the last improvement.
     best_weights : ndarray of shape (n_networks, n_parameters) or None
         Those of the epoch with the best score on the held-out rows.
     """
 
     def __init__(self, settings, held_out=None):
         self._settings, self._held_out = settings, held_out
-        self._best, self._n_without = np.inf, 0
+        self.best, self.n_without = np.inf, 0
         self.best_weights = None
 
     def examine(self, ensemble, record):
@@ -101,18 +105,18 @@ class Stopping:
             record["validation_scores"] = [one.score() for one in sums]
             record["validation_score"] = merged(sums).score()
             goal = -record["validation_score"]
-        self._n_without = self._n_without + 1 if goal > self._best - self._settings.tol else 0
-        if goal < self._best and self._held_out is not None:
+        self.n_without = self.n_without + 1 if goal > self.best - self._settings.tol else 0
+        if goal < self.best and self._held_out is not None:
             self.best_weights = ensemble.weights.copy()
-        self._best = min(goal, self._best)
+        self.best = min(goal, self.best)
 
     def is_due(self, state):
         """Whether training is to stop; an adaptive learning rate is lowered instead as long as that is possible."""
-        if self._n_without <= self._settings.n_iter_no_change:
+        if self.n_without <= self._settings.n_iter_no_change:
             return False
         if not self._lower(state.learning_rates):
             return True
-        self._n_without = 0
+        self.n_without = 0
         return False
 
     def _lower(self, learning_rates):

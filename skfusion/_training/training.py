@@ -24,12 +24,14 @@ class Training:
         Of the same problem and the ensemble's state.
     held_out : HeldOut or None, default=None
         For early stopping.
+    n_epochs : int, default=0
+        How many of the ensemble's epochs belong to this call already.
     """
 
-    def __init__(self, ensemble, problem, engine, held_out=None):
+    def __init__(self, ensemble, problem, engine, held_out=None, n_epochs=0):
         self.ensemble, self.problem, self._engine = ensemble, problem, engine
-        self._stopping = Stopping(problem.settings, held_out)
-        self._n_before = len(ensemble.history)
+        self.stopping = Stopping(problem.settings, held_out)
+        self._n_before = len(ensemble.history) - n_epochs
 
     @property
     def n_epochs(self):
@@ -61,8 +63,8 @@ class Training:
             if not self.n_epochs:
                 raise
             reason = "interrupted"
-        if self._stopping.best_weights is not None:
-            self.ensemble.return_to(self._stopping.best_weights)
+        if self.stopping.best_weights is not None:
+            self.ensemble.return_to(self.stopping.best_weights)
         return reason
 
     @contextmanager
@@ -74,7 +76,7 @@ class Training:
         for _ in range(self.n_epochs, self.problem.settings.max_iter):
             epoch_begins()
             self._epoch()
-            if epoch_ends() or self._stopping.is_due(self.ensemble.state):
+            if epoch_ends() or self.stopping.is_due(self.ensemble.state):
                 return "converged"
         return "max_iter"
 
@@ -96,7 +98,7 @@ class Training:
             "numbers_sent": (n_sent * self.problem.network.n_parameters).tolist(),
             "seconds": time.perf_counter() - began,
         }
-        self._stopping.examine(self.ensemble, record)
+        self.stopping.examine(self.ensemble, record)
         self.ensemble.history.append(record)
         if self.problem.settings.verbose:
             score = f", validation score = {record['validation_score']:.6f}" if "validation_score" in record else ""
@@ -149,6 +151,7 @@ class Training:
         """One fusion round, which measures the spread of the weights where asked to; returns how often each is sent."""
         progress, n_networks = self.ensemble.progress, self.problem.n_networks
         fusion_round = round_of(self.problem.topology, n_networks, progress.fusion_round, progress.topology_rng)
+        fusion_round = fusion_round.without(self._engine.absent)
         if self.ensemble.drift is None:
             self._engine.fuse(fusion_round, spread)
         else:

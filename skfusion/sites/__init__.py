@@ -1,1 +1,8 @@
-"""Peers at sites that keep their rows."""
+"""Peers at sites that keep their rows: a coordinator, and what carries messages to and fro."""
+
+from skfusion.sites.coordinator import fit_sites
+from skfusion.sites.folder import FolderTransport
+from skfusion.sites.local import LocalTransport
+from skfusion.sites.site import Site
+
+__all__ = ["FolderTransport", "LocalTransport", "Site", "fit_sites"]

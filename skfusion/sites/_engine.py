@@ -1,9 +1,11 @@
-"""Training at sites: an engine, held-out rows that are elsewhere, and a training that may be absent from or killed."""
+"""Training at sites: the engine, held-out rows that are elsewhere, and what lets a run be taken up again."""
+
+import copy
+from dataclasses import dataclass
 
 import numpy as np
 
-from skfusion import _kernels
-from skfusion._training.training import Training, divergence
+from skfusion._training.training import Training
 from skfusion.sites._state import pack, unpack
 from skfusion.sites._sums import no_sums, unpack_sums
 
@@ -11,16 +13,27 @@ from skfusion.sites._sums import no_sums, unpack_sums
 class SiteEngine:
     """Trains each peer at its site, and fuses here; an :class:`~skfusion._training.engine.Engine`.
 
+    A site that does not answer, where one goes on without it, sits the epoch out: its peers keep their state, and
+    their losses of the epoch before.
+
     Parameters
     ----------
     problem : Problem
     state : PeerState
         Changed in place.
     meeting : Meeting
+    losses : list of float or None
+        Each peer's loss in the epoch before.
+
+    Attributes
+    ----------
+    absent_sites : set of str
+        Those that sit the epoch out.
     """
 
-    def __init__(self, problem, state, meeting):
+    def __init__(self, problem, state, meeting, losses):
         self._problem, self._state, self._meeting = problem, state, meeting
+        self._losses, self.absent_sites = losses, set()
 
     def __enter__(self):
         return self
@@ -28,17 +41,154 @@ class SiteEngine:
     def __exit__(self, *exception):
         """Do nothing: sites wait for the next message."""
 
-    def train(self, start, stop, last):
-        """Train all peers, but for those of sites that do not answer, for some steps of an epoch."""
-        meeting, segment = self._meeting, {"start": start, "stop": stop, "last": last}
-        own = {site: self._state.take(peers) for site, peers in meeting.peers.items()}
-        answers = meeting.ask("train", lambda site: (segment, pack(own[site])), lambda site, answer: unpack(answer, own[site]))
-        for site, state in answers.items():
-            self._state.put(meeting.peers[site], state)
+    @property
+    def absent(self):
+        """The peers of sites that sit the epoch out."""
+        return [peer for site in self.absent_sites for peer in self._meeting.peers[site]]
 
-    def fuse(self, pairs, spread=None):
-        """Fuse pairs, here."""
-        settings = self._problem.settings
-        _kernels.fuse(
-            self._state.weights, pairs, settings.fusion_rate, settings.fusion_rule == "simultaneous", spread=spread
+    def train(self, start, stop, last):
+        """Train all peers that are there for some steps of an epoch."""
+        if start == 0:
+            self.absent_sites = set()
+        peers, segment = self._meeting.peers, {"start": start, "stop": stop, "last": last}
+        own = {site: self._state.take(peers[site]) for site in peers if site not in self.absent_sites}
+        answers = self._meeting.ask(
+            "train", own, lambda site: (segment, pack(own[site])), lambda site, answer: unpack(answer, own[site])
         )
+        for site, state in answers.items():
+            self._state.put(peers[site], state)
+        self.absent_sites |= own.keys() - answers.keys()
+        if last:
+            self._end_epoch()
+
+    def _end_epoch(self):
+        """Fill in the losses of peers that sat the epoch out."""
+        losses, absent = self._state.losses, self.absent
+        losses[absent] = np.mean(np.delete(losses, absent)) if self._losses is None else self._losses[absent]
+        self._losses = losses.copy()
+
+    def fuse(self, fusion_round, spread=None):
+        """Fuse, here."""
+        settings = self._problem.settings
+        fusion_round.fuse(self._state.weights, settings.fusion_rate, settings.fusion_rule, spread=spread)
+
+
+class HeldOutAtSites:
+    """The rows that peers hold out, at their sites; a :class:`~skfusion._training.stopping.HeldOut`.
+
+    Parameters
+    ----------
+    network : Network
+    meeting : Meeting
+    """
+
+    def __init__(self, network, meeting):
+        self._network, self._meeting = network, meeting
+
+    def sums(self, networks):
+        """Return for each peer what the score of the networks' mean answers to its rows is made of."""
+        network, peers = self._network, self._meeting.peers
+        answers = self._meeting.ask(
+            "validate",
+            peers,
+            lambda site: ({}, {"networks": networks}),
+            lambda site, answer: unpack_sums(answer, network, len(peers[site])),
+        )
+        sums = [no_sums(network)] * sum(map(len, peers.values()))
+        for site, own in answers.items():
+            for peer, one in zip(peers[site], own, strict=True):
+                sums[peer] = one
+        return sums
+
+
+@dataclass(frozen=True)
+class Done:
+    """What had been done of an epoch when the run was saved.
+
+    Attributes
+    ----------
+    n_segments : int, default=0
+        Segments, each with the round that follows it.
+    losses : ndarray of shape (n_networks,) or None, default=None
+        The peers' losses by then.
+    spread : ndarray or None, default=None
+        The weights' spread around the last of the rounds, if that was asked for.
+    """
+
+    n_segments: int = 0
+    losses: np.ndarray | None = None
+    spread: np.ndarray | None = None
+
+
+class JournalledEngine:
+    """An engine whose work is saved before each segment of an epoch, and that skips what had been done by then.
+
+    Training goes through an epoch that was cut short from its beginning once more, and draws the same rounds.
+
+    Parameters
+    ----------
+    engine : SiteEngine
+    ensemble : Ensemble
+    save : callable
+        ``save(progress, done)`` saves the run, in the epoch that began with that Progress, after what is Done.
+    done : Done
+        Of the epoch that comes first.
+    """
+
+    def __init__(self, engine, ensemble, save, done):
+        self._engine, self._ensemble, self._save, self._done = engine, ensemble, save, done
+        self._n_segments, self._spread = 0, None
+
+    def __enter__(self):
+        self._engine.__enter__()
+        return self
+
+    def __exit__(self, *exception):
+        self._engine.__exit__(*exception)
+
+    @property
+    def absent(self):
+        """The peers of sites that sit the epoch out."""
+        return self._engine.absent
+
+    def train(self, start, stop, last):
+        """Train all peers, unless they had been trained when the run was saved."""
+        if start == 0:
+            self._n_segments, self._spread = 0, self._done.spread
+            self._progress = copy.deepcopy(self._ensemble.progress)
+        if self._n_segments >= self._done.n_segments:
+            state = self._ensemble.state
+            if self._done.losses is not None:
+                state.losses[:] = self._done.losses
+            self._done = Done()
+            self._save(self._progress, Done(self._n_segments, state.losses, self._spread))
+            self._engine.train(start, stop, last)
+        self._n_segments += 1
+
+    def fuse(self, fusion_round, spread=None):
+        """Fuse, unless they had been fused when the run was saved."""
+        if self._n_segments > self._done.n_segments:
+            self._engine.fuse(fusion_round, spread)
+            self._spread = None if spread is None else spread.copy()
+        elif spread is not None:
+            spread[:] = self._spread
+
+
+class SiteTraining(Training):
+    """A call of fit_sites that goes on without sites that do not answer, and records which.
+
+    Parameters
+    ----------
+    ensemble, problem, engine, held_out, n_epochs
+        As of Training.
+    site_engine : SiteEngine
+        Which of the sites are absent.
+    """
+
+    def __init__(self, ensemble, problem, engine, held_out, n_epochs, site_engine):
+        super().__init__(ensemble, problem, engine, held_out, n_epochs)
+        self._site_engine = site_engine
+
+    def _epoch(self):
+        super()._epoch()
+        self.ensemble.history[-1]["absent"] = sorted(self._site_engine.absent_sites)

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from skfusion.sites.message import Message, MessageError
 
-_LISTEN = 1.0  # seconds at a time
+_LISTEN, _LOOK_AGAIN = 1.0, 0.1  # seconds at a time
 _FIRST_NOTICE, _NEXT_NOTICE = 10.0, 60.0  # seconds
 _MAX_REASON = 500  # characters of what a site says
 
@@ -64,6 +64,10 @@ class Exchange:
     def __init__(self, transport, run, patience=math.inf):
         self.run, self.absent = run, set()
         self._transport, self._patience = transport, patience
+
+    def with_patience(self, patience):
+        """Return the same conversation, held with at most that much patience."""
+        return Exchange(self._transport, self.run, min(patience, self._patience))
 
     def ask(self, number, kind, parts, read, *, needed=True):
         """Ask sites, and wait for their answers.
@@ -145,6 +149,58 @@ class Exchange:
             return read(answer.site, answer)
         except MessageError as error:
             raise MessageError(str(error), answer.site) from None
+
+
+def gather(transport, wanted, patience):
+    """Wait until sites are there.
+
+    Parameters
+    ----------
+    transport : BaseTransport
+    wanted : list of str, int or None
+        Their names, or how many; None for those that are there now.
+    patience : float
+        Seconds.
+
+    Returns
+    -------
+    list of str
+        Their names.
+
+    Raises
+    ------
+    TimeoutError
+        If they do not come.
+    ValueError
+        If there are more than that many, or none.
+    """
+    began, next_notice = time.monotonic(), _FIRST_NOTICE
+    while True:
+        here = transport.sites()
+        missing = _missing(here, wanted)
+        if not missing:
+            return wanted if isinstance(wanted, list) else here
+        waited = time.monotonic() - began
+        if waited >= patience:
+            raise TimeoutError(f"waited {patience:g} s for {missing} in vain; there are {here}")
+        if waited >= next_notice:
+            _log.warning("waiting for %s; there are %s", missing, here)
+            next_notice = waited + _NEXT_NOTICE
+        time.sleep(_LOOK_AGAIN)
+
+
+def _missing(here, wanted):
+    """Return what is missing, in words, or raise ValueError if that is not for time to heal."""
+    if wanted is None:
+        if not here:
+            raise ValueError("no site is there yet; pass sites=, their names or how many, to wait for them")
+        return ""
+    if isinstance(wanted, list):
+        missing = set(wanted) - set(here)
+        return _names(missing) if missing else ""
+    if len(here) > wanted:
+        raise ValueError(f"sites={wanted}, but there are {len(here)}: {here}; name those that are to take part")
+    return f"{wanted - len(here)} more sites" if len(here) < wanted else ""
 
 
 class _Watch:

@@ -9,7 +9,7 @@ from skfusion._background import vote
 from skfusion._training.blas import steady_blas
 from skfusion._training.peers import Bundle
 from skfusion._training.problem import Data, Problem
-from skfusion._training.sparsify import deviations
+from skfusion._training.sparsify import MOST_NONZEROS, deviations
 from skfusion._training.stopping import HeldOutRows
 from skfusion.sites._rows import RefusalError
 from skfusion.sites._state import template
@@ -86,6 +86,8 @@ class Work:
         data, plan = self._train, self.plan
         if plan.background is not None:
             counts = _kernels.count_deviations(data.X, plan.background)
+            if counts.sum() > MOST_NONZEROS:
+                raise RefusalError("too many values differ from the background for sparse rows")
             X, offset = deviations(data.X, plan.background, counts)
             data = Data(X, data.target, data.sample_weight, data.parts, offset)
         problem = Problem(plan.network, plan.settings, None, np.array([len(part) for part in data.parts]))

@@ -189,6 +189,14 @@ class Agreement:
     totals: WeightTotals
     moments: Moments | None
 
+    @property
+    def by_site(self) -> dict[str, list[int]]:
+        """By site the peers that live there."""
+        peers: dict[str, list[int]] = {}
+        for peer, site in enumerate(self.sites):
+            peers.setdefault(site, []).append(peer)
+        return peers
+
 
 def agree(descriptions: Sequence[Description], question: Question) -> Agreement:
     """Merge what the sites have told.

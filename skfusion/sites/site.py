@@ -139,7 +139,7 @@ class Site:
         return {}, arrays
 
     def _count(self, message):
-        work, content = self._work_for(message), {}
+        work, content = self._work_for(message), {"n_deviations": None}
         if "candidate" in message.arrays:
             shape = (work.plan.network.layer_sizes[0],)
             content["n_deviations"] = work.count_deviations(message.array("candidate", work.plan.dtype, shape))

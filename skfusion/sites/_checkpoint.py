@@ -1,0 +1,128 @@
+"""A run of training in a file, from which a coordinator that was killed goes on to the same bits.
+
+The file is an .npz of plain arrays: peers' state, and under "header" a string of JSON with all else.
+"""
+
+import json
+import os
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from skfusion._files import whole_file
+from skfusion._training.ensemble import Progress
+from skfusion.sites.message import Message
+
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A run of training, in the middle of an epoch maybe.
+
+    Attributes
+    ----------
+    run : str
+    number : int
+        Of the next exchange.
+    identity : dict
+        What must be as it was for the run to go on.
+    entropy : list of int
+        Of all the randomness.
+    progress : dict
+        A Progress, packed.
+    history : list of dict
+    n_epochs : int
+        How many of the epochs belong to the run.
+    best : float
+    n_without : int
+        What Stopping knows.
+    n_segments : int
+        How many segments of the epoch are done.
+    arrays : dict of str to ndarray
+        The peers' state, and maybe "spread" and "best_weights".
+    """
+
+    run: str
+    number: int
+    identity: dict[str, Any]
+    entropy: list[int]
+    progress: dict[str, Any]
+    history: list[dict[str, Any]]
+    n_epochs: int
+    best: float
+    n_without: int
+    n_segments: int
+    arrays: dict[str, np.ndarray]
+
+    def write(self, path):
+        """Write the file; whoever reads it finds all of it, or all of the one before.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written.
+        """
+        header = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "arrays"}
+        with whole_file(path) as file:
+            np.savez(file, header=json.dumps({"version": _VERSION, **header}), **self.arrays)
+
+    @classmethod
+    def read(cls, path):
+        """Read the file, without executing anything in it; returns None if there is none.
+
+        Raises
+        ------
+        OSError
+            If it cannot be read.
+        ValueError
+            If it is no whole checkpoint.
+        """
+        if not os.path.exists(path):
+            return None
+        with open(path, "rb") as file:
+            try:
+                arrays = dict(np.load(file, allow_pickle=False))
+                header = json.loads(arrays.pop("header").item())
+                version = header.pop("version")
+                checkpoint = cls(**header, arrays=arrays)
+            except Exception as error:  # whatever numpy, zipfile and json make of bytes that may be anything
+                raise ValueError(f"{path} must be a whole checkpoint, as fit_sites writes; {error}") from None
+        if version != _VERSION:
+            raise ValueError(f"{path} must be a checkpoint of version {_VERSION}, got {version}")
+        return checkpoint
+
+    def message(self):
+        """Return the arrays as a message, which checks them as it checks a site's."""
+        return Message("checkpoint", self.run, self.number, "", {}, self.arrays)
+
+
+def pack_progress(progress):
+    """Return a Progress as JSON."""
+    return {
+        "n_seeds": progress.seeds.n_children_spawned,
+        "partition_rng": _pack_rng(progress.partition_rng),
+        "topology_rng": _pack_rng(progress.topology_rng),
+        "epoch": progress.epoch,
+        "step": progress.step,
+        "fusion_round": progress.fusion_round,
+    }
+
+
+def unpack_progress(packed, entropy):
+    """Return a Progress from JSON."""
+    seeds = np.random.SeedSequence(entropy, n_children_spawned=packed["n_seeds"])
+    generators = (_unpack_rng(packed[name]) for name in ("partition_rng", "topology_rng"))
+    return Progress(seeds, *generators, packed["epoch"], packed["step"], packed["fusion_round"])
+
+
+def _pack_rng(rng):
+    kind, words, *others = rng.get_state()
+    return [kind, words.tolist(), *others]
+
+
+def _unpack_rng(packed):
+    rng = np.random.RandomState(np.random.MT19937(0))
+    rng.set_state(tuple(packed))
+    return rng

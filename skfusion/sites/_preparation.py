@@ -1,0 +1,157 @@
+"""From what sites tell to what each is to do: the plans of a run."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from skfusion._background import MOST_SAMPLED, Votes, elect
+from skfusion._training.sparsify import MOST_NONZEROS, is_sparse, may_be_sparse
+from skfusion._training.stopping import hold_out
+from skfusion.sites._meeting import Meeting
+from skfusion.sites._scaling import Scaling
+from skfusion.sites.agreement import Description, agree
+from skfusion.sites.message import MessageError
+from skfusion.sites.plan import Plan
+
+# Exchanges before training; a run that is taken up again asks the same by the same numbers.
+_DESCRIBE, _VOTE, _COUNT, _FIRST_OF_TRAINING = range(4)
+
+
+def ask_for_agreement(exchange, sites, question):
+    """Let sites describe their rows, and merge what they tell.
+
+    Returns
+    -------
+    Agreement
+
+    Raises
+    ------
+    ValueError
+        If the sites' rows are not alike.
+    """
+    questions = {site: (question.content(), {}) for site in sites}
+    told = exchange.ask(_DESCRIBE, "describe", questions, lambda site, answer: Description.read(answer, question))
+    return agree(list(told.values()), question)
+
+
+@dataclass(frozen=True)
+class Division:
+    """How many of each peer's rows it trains on, and which it holds out.
+
+    Attributes
+    ----------
+    lengths : int64 ndarray of shape (n_networks,)
+        Rows to train on.
+    held_out : list of bool ndarray or None
+        For each peer which of its rows are held out; None for none.
+    """
+
+    lengths: np.ndarray
+    held_out: list | None
+
+    @classmethod
+    def draw(cls, lengths, settings, rng):
+        """Draw what is held out, as ``fit`` does, though of the rows no more is known than how many there are."""
+        if not settings.early_stopping:
+            return cls(np.array(lengths), None)
+        train, others = hold_out([np.arange(length) for length in lengths], settings.validation_fraction, rng)
+        masks = [np.isin(np.arange(length), rows) for length, rows in zip(lengths, others, strict=True)]
+        return cls(np.array([len(part) for part in train]), masks)
+
+    @property
+    def n_held_out(self):
+        """How many rows are held out."""
+        return sum(int(mask.sum()) for mask in self.held_out or ())
+
+
+def plans_for(agreement, network, settings, class_weight, scaler, division):
+    """Return what each site is to do, as far as it is known before they agree on the background of their rows.
+
+    Returns
+    -------
+    dict of str to Plan
+        By site.
+    """
+    scale = None
+    if agreement.weighted or class_weight is not None:
+        scale = agreement.totals.scale(class_weight, [0] if class_weight is None else agreement.classes)
+    scaling = Scaling(None, None) if scaler is None else Scaling.of(scaler)
+    return {
+        site: Plan(
+            peers=[agreement.peers[peer] for peer in peers],
+            lengths=[agreement.lengths[peer] for peer in peers],
+            n_networks=len(agreement.peers),
+            dtype=agreement.dtype,
+            network=network,
+            settings=settings,
+            classes=agreement.classes,
+            by_class=class_weight is not None,
+            weight_scale=scale,
+            scaling=scaling,
+            held_out=None if division.held_out is None else [division.held_out[peer] for peer in peers],
+        )
+        for site, peers in agreement.by_site.items()
+    }
+
+
+def meeting_on(exchange, agreement, plans, division, skip):
+    """Let sites agree on the background of their rows.
+
+    Parameters
+    ----------
+    exchange : Exchange
+    agreement : Agreement
+    plans : dict of str to Plan
+    division : Division
+    skip : bool
+        Whether training is to go on without sites that do not answer.
+
+    Returns
+    -------
+    meeting : Meeting
+        For training.
+    weighty : bool
+        Whether any of the rows that are held out has a weight.
+    """
+    meeting = Meeting(exchange, plans, agreement.by_site, _VOTE, skip)
+    candidate = None if agreement.sparse else _candidate(meeting)
+    meeting.number = _COUNT
+    background, weighty = _count(meeting, candidate, division, agreement.n_features)
+    plans = {site: plan.with_background(background) for site, plan in plans.items()}
+    return Meeting(exchange, plans, agreement.by_site, _FIRST_OF_TRAINING, skip), weighty
+
+
+def _candidate(meeting):
+    """Return the background that peers vote for; None if their rows have none."""
+    answers = meeting.ask("vote", meeting.peers, lambda site: ({}, {}), meeting.read(_read_votes), needed=True)
+    background, density = elect([vote for votes in answers.values() for vote in votes])
+    return background if may_be_sparse(density) else None
+
+
+def _count(meeting, candidate, division, n_features):
+    """Return the background if enough values are its, and whether any of the rows held out has a weight."""
+    if candidate is None and division.held_out is None:
+        return None, True
+    arrays = {} if candidate is None else {"candidate": candidate}
+    answers = meeting.ask("count", meeting.peers, lambda site: ({}, arrays), meeting.read(_read_count), needed=True)
+    counts = [count for count, _ in answers.values()]
+    sparse = candidate is not None and is_sparse(sum(counts), int(division.lengths.sum()) * n_features)
+    sparse = sparse and max(counts) <= MOST_NONZEROS
+    return (candidate if sparse else None), any(weighty for _, weighty in answers.values())
+
+
+def _read_votes(answer, plan):
+    n_peers, n_features = len(plan.peers), plan.network.layer_sizes[0]
+    n_rows = answer.array("n_rows", np.int64, (n_peers,))
+    counts = answer.array("counts", np.int64, (n_peers, n_features))
+    if n_rows.min() < 0 or n_rows.max() > MOST_SAMPLED or counts.min() < 0 or (counts > n_rows[:, None]).any():
+        raise MessageError("votes must not be of more rows than are to be looked at")
+    values = answer.array("values", plan.dtype, (n_peers, n_features))
+    return [Votes(*own) for own in zip(values, counts, n_rows.tolist(), strict=True)]
+
+
+def _read_count(answer, plan):
+    n_deviations = answer.entry("n_deviations", int, type(None))
+    if n_deviations is not None and not 0 <= n_deviations <= sum(plan.lengths) * plan.network.layer_sizes[0]:
+        raise MessageError(f"no more values can deviate than there are, got {n_deviations}")
+    return n_deviations or 0, answer.entry("held_out_weigh", bool)

@@ -1,0 +1,149 @@
+"""A run of training: new, or taken up again from its checkpoint."""
+
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from uuid import uuid4
+
+from skfusion._checks import is_integer
+from skfusion._training.ensemble import Progress
+from skfusion.sites._checkpoint import Checkpoint, pack_progress, unpack_progress
+from skfusion.sites._engine import Done
+from skfusion.sites._state import pack, unpack
+from skfusion.sites.message import MessageError
+
+# Parameters that may change in between, since they have no say in what comes out, or only in when training ends.
+_FREE = {"n_networks", "partitioner", "n_jobs", "verbose", "max_iter", "warm_start"}
+_MAX_SHOWN = 200  # characters
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run of training.
+
+    Attributes
+    ----------
+    name : str
+    path : Path or None
+        Where it is saved.
+    saved : Checkpoint or None
+        What it is taken up from.
+    """
+
+    name: str
+    path: Path | None
+    saved: Checkpoint | None
+
+    @classmethod
+    def begin(cls, path):
+        """Begin a run, or take it up where it was saved."""
+        if path is None:
+            return cls(uuid4().hex, None, None)
+        saved = Checkpoint.read(path)
+        return cls(uuid4().hex if saved is None else saved.run, Path(path), saved)
+
+    @property
+    def sites(self):
+        """The names of the sites that take part, None in a new run."""
+        return None if self.saved is None else self.saved.identity["sites"]
+
+    def progress(self, random_state):
+        """Return the Progress before the first epoch."""
+        return Progress.start(random_state) if self.saved is None else Progress.of(self.saved.entropy)
+
+    @property
+    def n_epochs(self):
+        """How many epochs the run has had."""
+        return 0 if self.saved is None else self.saved.n_epochs
+
+    def check_identity(self, identity):
+        """Raise ValueError unless the run that is taken up is one with these parameters on these rows."""
+        if self.saved is None:
+            return
+        for name, value in identity.items():
+            was = self.saved.identity.get(name)
+            if was != value:
+                raise ValueError(
+                    f"checkpoint {self.path} is of another run, with {name} {_short(was)} rather than {_short(value)}; "
+                    "name another file, or remove this one to train anew"
+                )
+
+    def restore(self, ensemble):
+        """Put peers back to where they were saved; returns what was Done of the epoch."""
+        if self.saved is None:
+            return Done()
+        try:
+            state = unpack(self.saved.message(), ensemble.state)
+        except MessageError as error:
+            raise ValueError(f"{self.path} must be a whole checkpoint, as fit_sites writes; {error}") from None
+        ensemble.state.put(range(len(state.weights)), state)
+        ensemble.progress = unpack_progress(self.saved.progress, self.saved.entropy)
+        ensemble.history[:] = self.saved.history
+        return Done(self.saved.n_segments, state.losses, self.saved.arrays.get("spread"))
+
+    def restore_stopping(self, stopping):
+        """Let Stopping know what it knew."""
+        if self.saved is not None:
+            stopping.best, stopping.n_without = self.saved.best, self.saved.n_without
+            stopping.best_weights = self.saved.arrays.get("best_weights")
+
+    def save(self, training, number, identity, progress, done):
+        """Save it, if there is a file for that.
+
+        Parameters
+        ----------
+        training : Training
+        number : int
+            Of the next exchange.
+        identity : dict
+        progress : Progress
+            As the epoch began.
+        done : Done
+            What has been of the epoch.
+        """
+        if self.path is None:
+            return
+        ensemble, stopping = training.ensemble, training.stopping
+        optional = {"best_weights": stopping.best_weights, "spread": done.spread}
+        Checkpoint(
+            run=self.name,
+            number=number,
+            identity=identity,
+            entropy=progress.seeds.entropy,
+            progress=pack_progress(progress),
+            history=ensemble.history,
+            n_epochs=training.n_epochs,
+            best=stopping.best,
+            n_without=stopping.n_without,
+            n_segments=done.n_segments,
+            arrays=pack(ensemble.state) | {name: array for name, array in optional.items() if array is not None},
+        ).write(self.path)
+
+    def end(self):
+        """Remove the file."""
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
+
+
+def identity_of(model, agreement, plans):
+    """Return what must not change while a run is interrupted, as JSON."""
+    parameters = model.get_params(deep=False)
+    seed = parameters.pop("random_state")
+    told = blake2b(digest_size=16)
+    for site in sorted(plans):
+        for array in plans[site].arrays().values():
+            told.update(array.tobytes())
+    return {
+        "sites": sorted(set(agreement.sites)),
+        "peers": agreement.peers,
+        "numbers of rows": agreement.lengths,
+        "estimator": type(model).__name__,
+        **{name: repr(value) for name, value in parameters.items() if name not in _FREE},
+        "random_state": repr(seed) if is_integer(seed) else type(seed).__name__,
+        "what the sites tell of their rows, in short": told.hexdigest(),
+    }
+
+
+def _short(value):
+    text = repr(value)
+    return text if len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN - 3]}..."

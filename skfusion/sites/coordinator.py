@@ -1,0 +1,292 @@
+"""fit_sites: an estimator is fitted on rows that stay at their sites."""
+
+import logging
+import math
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator, is_classifier
+from sklearn.callback import with_callbacks
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.multiclass import unique_labels
+
+from skfusion._base import BaseFusedMLP, check_unchanged, network_of
+from skfusion._checks import check_choice, check_integer, check_real
+from skfusion._inputs import check_classes
+from skfusion._ownership import Ownership
+from skfusion._parameters import check_prediction
+from skfusion._training.ensemble import Ensemble
+from skfusion._training.problem import Problem
+from skfusion._training.training import Training
+from skfusion.partition import GroupPartitioner
+from skfusion.sites._engine import HeldOutAtSites, JournalledEngine, SiteEngine, SiteTraining
+from skfusion.sites._exchange import AbsentError, Exchange, gather
+from skfusion.sites._preparation import Division, ask_for_agreement, meeting_on, plans_for
+from skfusion.sites._run import Run, identity_of
+from skfusion.sites._scaling import fit_scaler
+from skfusion.sites.agreement import Question, pack_labels
+from skfusion.sites.message import check_name
+from skfusion.sites.transport import BaseTransport
+from skfusion.topology import check_suits
+
+_FAREWELL = 10.0  # seconds to wait for sites to hear that the run is over
+_ROWS_ELSEWHERE = {"X": None, "y": None, "metadata": None}
+
+_log = logging.getLogger("skfusion.sites")
+_Estimator = TypeVar("_Estimator", bound=BaseEstimator)
+
+
+def fit_sites(
+    estimator: _Estimator,
+    transport: BaseTransport,
+    *,
+    sites: Iterable[str] | int | None = None,
+    classes: ArrayLike | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    patience: float = math.inf,
+    absent: Literal["raise", "skip"] = "raise",
+) -> _Estimator:
+    """Fit an estimator on rows that stay at their sites, each of which is a peer.
+
+    The result is, bit for bit, that of ``estimator.fit(X, y, groups=site)`` on one machine, where ``site`` names each
+    row's site and a site's rows stand in their order there.  ``n_networks`` and ``partitioner`` have no say.
+
+    Parameters
+    ----------
+    estimator : FusedMLPClassifier, FusedMLPRegressor or Pipeline
+        A pipeline must be of a StandardScaler and one of the former.  The scaler is fitted from each column's mean and
+        sum of squared deviations at each site, so that it is scikit-learn's to rounding.
+    transport : BaseTransport
+        What carries messages to the sites.
+    sites : int, iterable of str or None, default=None
+        How many sites to wait for, or their names; None for those that the transport knows of now.
+    classes : array-like of shape (n_classes,) or None, default=None
+        All class labels, so that sites need not tell which they have; None for those that sites tell.
+    checkpoint : str, path-like or None, default=None
+        A file in which the run is saved before each round, and from which it goes on if the file is there.  It is
+        removed once the run is over.
+    patience : float, default=inf
+        Seconds to wait for an answer of a site.  Which are waited for is logged after ten seconds and every minute.
+    absent : {"raise", "skip"}, default="raise"
+        What to do about a site that does not answer: end the run with an error, or go on without it.  Its peers then
+        keep their weights and fuse with none, and ``history_`` names it under "absent" for that epoch.  It trains again
+        in the epoch after it was heard of again.
+
+    Returns
+    -------
+    estimator
+        The estimator itself, fitted.  ``sites_`` names its peers.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument or a parameter is not as described, the sites' rows do not fit together, or an answer is refused.
+    RuntimeError
+        If a site refuses to take part.
+    TimeoutError
+        If a site does not answer, with ``absent="raise"``.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from skfusion import FusedMLPClassifier
+    >>> from skfusion.sites import LocalTransport, Site, fit_sites
+    >>> X, y = load_iris(return_X_y=True)
+    >>> sites = [Site(X[k::3], y[k::3], name=name) for k, name in enumerate(["Bath", "Leeds", "York"])]
+    >>> model = make_pipeline(StandardScaler(), FusedMLPClassifier(max_iter=50, tol=0, random_state=0))
+    >>> with LocalTransport(sites) as transport:
+    ...     fit_sites(model, transport).score(X, y) > 0.9
+    True
+    """
+    scaler, model = _steps(estimator)
+    patience = check_real("patience", patience, open_minimum=True)
+    if check_choice("absent", absent, ("raise", "skip")) == "skip" and patience == math.inf:
+        raise ValueError("patience must be finite with absent='skip', or no site ever counts as absent; got inf")
+    wanted, known = _check_sites(sites), _check_classes_given(classes, model)
+    run = Run.begin(checkpoint)
+    if not isinstance(wanted, list):
+        wanted = run.sites or wanted
+    names = gather(transport, wanted, patience)
+    call = _Call(Exchange(transport, run.name, patience), names, scaler, known, run, absent == "skip")
+    fitted = _fit(model, call)
+    if scaler is not None:
+        estimator.steps[0] = (estimator.steps[0][0], fitted)
+    return estimator
+
+
+@dataclass(frozen=True)
+class _Call:
+    """A call of fit_sites."""
+
+    exchange: Exchange
+    sites: list[str]
+    scaler: StandardScaler | None
+    classes: np.ndarray | None
+    run: Run
+    skip: bool
+
+
+@with_callbacks
+def _fit(model, call):
+    """Fit an estimator; returns the fitted scaler if there is one."""
+    parameters = model._check_parameters()
+    old = model._ensemble if parameters.warm_start and model.__sklearn_is_fitted__() else None
+    if old is None:
+        model._forget()
+    agreement = ask_for_agreement(call.exchange, call.sites, _question(model, call, old))
+    scaler = None if call.scaler is None else _fitted_scaler(call.scaler, agreement)
+    progress = call.run.progress(parameters.random_state)
+    problem, meeting = _plan(model, parameters, call, agreement, scaler, progress)
+    if old is None:
+        new = problem.network, problem.settings, agreement.classes, progress, problem.n_networks
+        ensemble = Ensemble.start(*new, np.dtype(agreement.dtype))
+    else:
+        _check_as_before(model, agreement)
+        check_unchanged(old, problem)
+        ensemble = old.restarted(problem.settings, progress)
+    training = _training(call, ensemble, problem, meeting, identity_of(model, agreement, meeting.plans))
+    outcome = model._train(training, _attributes(agreement, parameters, scaler), _ROWS_ELSEWHERE)
+    if outcome != "interrupted":
+        _say_goodbye(call.exchange, meeting)
+        call.run.end()
+    return scaler
+
+
+def _question(model, call, old):
+    """Return what to ask of sites before training."""
+    classes = call.classes if old is None else old.classes
+    return Question(
+        labelled=is_classifier(model),
+        classes=None if classes is None else pack_labels(classes),
+        by_class=_class_weight(model) is not None,
+        moments=call.scaler is not None,
+    )
+
+
+def _plan(model, parameters, call, agreement, scaler, progress):
+    """Return the problem, and the meeting of the sites that are to solve it."""
+    settings, n_networks = parameters.settings, len(agreement.peers)
+    if agreement.classes is not None:
+        check_classes("y of all sites together", agreement.classes)
+    check_prediction(settings.prediction, n_networks)
+    if n_networks > 1 and settings.fusion_rate > 0:
+        check_suits(parameters.topology, n_networks, progress.fusion_round)
+    output = model._output_layer(agreement.classes, agreement.n_outputs)
+    network = network_of(parameters, agreement.n_features, *output)
+    division = Division.draw(agreement.lengths, settings, progress.partition_rng)
+    plans = plans_for(agreement, network, settings, _class_weight(model), scaler, division)
+    meeting, weighty = meeting_on(call.exchange, agreement, plans, division, call.skip)
+    if settings.early_stopping:
+        model._check_held_out(division.n_held_out, weighty, settings.validation_fraction)
+    return Problem(network, settings, parameters.topology, division.lengths), meeting
+
+
+def _training(call, ensemble, problem, meeting, identity):
+    """Return the training of a run, as far as that has come."""
+    run = call.run
+    run.check_identity(identity)
+    done = run.restore(ensemble)
+    if run.saved is not None:
+        meeting.number = run.saved.number
+    losses = np.array(ensemble.history[-1]["losses"]) if ensemble.history else None
+    engine = SiteEngine(problem, ensemble.state, meeting, losses)
+    journal = JournalledEngine(engine, ensemble, lambda *now: run.save(training, meeting.number, identity, *now), done)
+    held_out = HeldOutAtSites(problem.network, meeting) if problem.settings.early_stopping else None
+    kind = partial(SiteTraining, site_engine=engine) if call.skip else Training
+    training = kind(ensemble, problem, journal, held_out, run.n_epochs)
+    run.restore_stopping(training.stopping)
+    return training
+
+
+def _attributes(agreement, parameters, scaler):
+    """Return the fitted attributes that tell of the sites, as if their rows stood one after another."""
+    ends, n_networks = np.cumsum(agreement.lengths), len(agreement.peers)
+    owners = np.array(agreement.peers), np.arange(n_networks), np.ones(n_networks)
+    attributes = {
+        "sites_": agreement.peers,
+        "partition_": np.split(np.arange(ends[-1]), ends[:-1]),
+        "ownership_": Ownership("groups", n_networks, *owners),
+        "partitioner_": GroupPartitioner(),
+        "topology_": parameters.topology,
+    }
+    if agreement.feature_names is not None and scaler is None:
+        attributes["feature_names_in_"] = np.array(agreement.feature_names, object)
+    return attributes
+
+
+def _say_goodbye(exchange, meeting):
+    """Let sites know that the run is over; one that does not hear it waits for the next message, that is all."""
+    farewells = {site: ({}, {}) for site in meeting.peers}
+    try:
+        exchange.with_patience(_FAREWELL).ask(meeting.number, "end", farewells, lambda site, answer: None, needed=False)
+    except AbsentError:
+        _log.warning("no site has heard that the run is over")
+
+
+# What is given
+
+
+def _steps(estimator):
+    """Return the scaler, or None, and the estimator that is to be fitted."""
+    scaler, model = None, estimator
+    if isinstance(estimator, Pipeline) and len(estimator.steps) == 2:
+        scaler, model = (step for _, step in estimator.steps)
+    if not isinstance(model, BaseFusedMLP) or not (scaler is None or type(scaler) is StandardScaler):
+        raise TypeError(
+            "estimator must be a FusedMLPClassifier or FusedMLPRegressor, or a pipeline of a StandardScaler and one of "
+            f"these; got {estimator!r}"
+        )
+    return scaler, model
+
+
+def _check_sites(sites):
+    """Return how many sites to wait for, or their names as a list; None stays None."""
+    if sites is None:
+        return None
+    if isinstance(sites, str):
+        raise TypeError(f"sites must be a number or a list of names, got {sites!r}")
+    if not isinstance(sites, Iterable):
+        return check_integer("sites", sites, 1)
+    names = sorted(check_name(name) for name in sites)
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"sites must be names of their own, one at least, got {names}")
+    return names
+
+
+def _check_classes_given(classes, model):
+    if classes is None:
+        return None
+    if not is_classifier(model):
+        raise ValueError(f"classes must be None for a regressor, got {classes!r}")
+    return check_classes("classes", unique_labels(classes))
+
+
+def _class_weight(model):
+    return getattr(model, "class_weight", None)
+
+
+def _fitted_scaler(scaler, agreement):
+    if scaler.with_mean and agreement.sparse:
+        raise ValueError("sparse rows cannot be centred; the StandardScaler must have with_mean=False")
+    return fit_scaler(scaler, agreement.moments, agreement.feature_names)
+
+
+def _check_as_before(model, agreement):
+    """Check that the sites of a warm start are those that peers know."""
+    names = getattr(model, "feature_names_in_", None)
+    for what, was, now in (
+        ("peers", getattr(model, "sites_", agreement.peers), agreement.peers),
+        ("number of features", model.n_features_in_, agreement.n_features),
+        ("features", None if names is None else names.tolist(), agreement.feature_names),
+        ("dtype of X", model.weights_.dtype.name, agreement.dtype),
+    ):
+        if was != now:
+            raise ValueError(f"the sites' {what} must stay {was}, since the peers' weights are kept; got {now}")
