@@ -1,20 +1,19 @@
 """Training at sites comes to what fit makes of the same rows in one place, bit for bit."""
 
-import warnings
-
 import numpy as np
+import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
 from sklearn.base import clone
-from sklearn.datasets import load_digits
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skfusion import FusedMLPClassifier, FusedMLPRegressor
+from skfusion.callback import PeerScores
 from skfusion.sites import LocalTransport, Site, fit_sites
+from skfusion.sites.message import Message
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
@@ -22,6 +21,7 @@ pytestmark = [
 ]
 RNG = np.random.default_rng(0)
 N = 90
+NAMES = ["York", "Bath", "Leeds", "Hull", "Zürich"]
 PLAIN = RNG.normal(size=(N, 5))
 IMAGES = np.where(RNG.random((N, 12)) < 0.8, np.linspace(-1, 1, 12), RNG.normal(size=(N, 12)))
 LABELS = RNG.integers(3, size=N)
@@ -65,7 +65,8 @@ def assert_same(apart, whole):
 
 problems = st.fixed_dictionaries(
     {
-        "sites": st.lists(st.sampled_from(["York", "Bath", "Leeds", "Hull"]), min_size=N, max_size=N),
+        "sites": st.integers(1, 5),
+        "mixing": st.integers(0, 99),
         "rows": st.sampled_from(["plain", "images", "sparse"]),
         "dtype": st.sampled_from([np.float32, np.float64]),
         "weighted": st.booleans(),
@@ -103,13 +104,16 @@ classifying = st.fixed_dictionaries(
 @settings(max_examples=60, deadline=None)
 @given(problems, parameters, steps, classifying)
 def test_sites_train_what_fit_does(problem, parameters, steps, classifying):
-    names, weight = np.array(problem["sites"]), WEIGHT if problem["weighted"] else None
+    shares = np.random.default_rng(problem["mixing"]).dirichlet(np.full(problem["sites"], 3.0))
+    names = np.random.default_rng(problem["mixing"]).choice(NAMES[: problem["sites"]], size=N, p=shares)
+    weight = WEIGHT if problem["weighted"] else None
     X = (IMAGES if problem["rows"] == "images" else PLAIN).astype(problem["dtype"])
     X = csr_array(np.where(abs(X) < 0.7, 0, X)) if problem["rows"] == "sparse" else X
     model, y = model_and_targets(problem["task"], classifying)
     model.set_params(**parameters, **steps)
     try:
         whole = clone(model).fit(X, y, groups=names, sample_weight=weight)
+        event("fits")
     except ValueError as error:  # such as too few rows at a site to hold some out
         with pytest.raises(ValueError, match=str(error)[:20].replace("(", ".").replace(")", ".")):
             at_sites(model, sites_of(X, y, names, weight))
@@ -125,3 +129,149 @@ def model_and_targets(task, classifying):
     if classifying["class_weight"] == "dict":
         classifying = classifying | {"class_weight": {y[0].item(): 2.5}}
     return FusedMLPClassifier(**common, **classifying), y
+
+
+class Spy:
+    """A site that keeps what reaches and leaves it."""
+
+    def __init__(self, site):
+        self.site, self.requests, self.answers = site, [], []
+
+    name = property(lambda self: self.site.name)
+    run = property(lambda self: self.site.run)
+
+    def answer(self, request):
+        self.requests.append(request)
+        self.answers.append(self.site.answer(request))
+        return self.answers[-1]
+
+
+def spied(sites):
+    return [Spy(site) for site in sites]
+
+
+NAMES_OF_ROWS = np.array(["Bath", "Leeds", "York"])[RNG.integers(3, size=N)]
+
+
+def classifier(**params):
+    defaults = dict(hidden_layer_sizes=(6,), n_networks=None, max_iter=4, random_state=3, learning_rate_init=0.05)
+    return FusedMLPClassifier(**defaults | params)
+
+
+@pytest.mark.parametrize(("X", "sparse"), [(IMAGES, True), (PLAIN, False)], ids=["images", "plain"])
+def test_sites_agree_on_the_background_that_fit_takes(X, sparse):
+    sites = spied(sites_of(X, LABELS, NAMES_OF_ROWS))
+    assert_same(at_sites(classifier(), sites), classifier().fit(X, LABELS, groups=NAMES_OF_ROWS))
+    for site in sites:
+        trained = [Message.decode(request) for request in site.requests if b'"train"' in request]
+        assert len(trained) == 4
+        assert all(("background" in request.arrays) == sparse for request in trained)
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_a_site_may_hold_several_peers(early_stopping):
+    wards = RNG.choice(["a", "b", "c"], size=N)
+    model = classifier(early_stopping=early_stopping, class_weight="balanced", topology="ring", batch_size=5)
+    sites = sites_of(PLAIN, LABELS, NAMES_OF_ROWS, WEIGHT, wards)
+    peers = np.array([f"{name}/{ward}" for name, ward in zip(NAMES_OF_ROWS, wards, strict=True)])
+    apart = at_sites(model, sites)
+    assert_same(apart, model.fit(PLAIN, LABELS, groups=peers, sample_weight=WEIGHT))
+    assert apart.sites_ == sorted(set(peers.tolist()))
+
+
+@pytest.mark.parametrize("rows", [PLAIN, IMAGES, PLAIN.astype(np.float32), csr_array(IMAGES)], ids=type)
+def test_a_scaler_common_to_all_sites(rows):
+    sparse = not isinstance(rows, np.ndarray)
+    pipeline = make_pipeline(StandardScaler(with_mean=not sparse), classifier())
+    sites = sites_of(rows, LABELS, NAMES_OF_ROWS)
+    with LocalTransport(sites) as transport:
+        assert fit_sites(pipeline, transport) is pipeline
+    scaler, reference = pipeline[0], StandardScaler(with_mean=not sparse).fit(rows)
+    assert vars(scaler).keys() == vars(reference).keys()
+    for name in ("mean_", "var_", "scale_", "n_samples_seen_", "n_features_in_"):
+        np.testing.assert_allclose(getattr(scaler, name), getattr(reference, name), rtol=1e-12)
+    whole = clone(pipeline[1]).fit(scaler.transform(rows), LABELS, groups=NAMES_OF_ROWS)
+    assert_same(pipeline[1], whole)
+    np.testing.assert_array_equal(pipeline.predict(rows), whole.predict(scaler.transform(rows)))
+
+
+def test_a_warm_start_goes_on_as_that_of_fit():
+    model, sites = classifier(warm_start=True), sites_of(PLAIN, LABELS, NAMES_OF_ROWS)
+    whole = clone(model).fit(PLAIN, LABELS, groups=NAMES_OF_ROWS)
+    with LocalTransport(sites) as transport:
+        apart = fit_sites(fit_sites(clone(model), transport), transport)
+    assert_same(apart, whole.fit(PLAIN, LABELS, groups=NAMES_OF_ROWS))
+    assert len(apart.history_) == 8
+    assert apart.n_iter_ == 4
+
+
+def test_fit_and_fit_sites_may_take_turns():
+    model, sites = classifier(warm_start=True), sites_of(PLAIN, LABELS, NAMES_OF_ROWS)
+    whole = clone(model).fit(PLAIN, LABELS, groups=NAMES_OF_ROWS).fit(PLAIN, LABELS, groups=NAMES_OF_ROWS)
+    with LocalTransport(sites) as transport:
+        first_here = fit_sites(clone(model).fit(PLAIN, LABELS, groups=NAMES_OF_ROWS), transport)
+        first_there = fit_sites(clone(model), transport).fit(PLAIN, LABELS, groups=NAMES_OF_ROWS)
+    assert_same(first_here, whole)
+    assert_same(first_there, whole)
+
+
+def test_rows_of_weight_0_might_as_well_be_elsewhere():
+    weight = WEIGHT * (RNG.random(N) < 0.7)
+    whole = classifier().fit(PLAIN, LABELS, sample_weight=weight, groups=NAMES_OF_ROWS)
+    assert_same(at_sites(classifier(), sites_of(PLAIN, LABELS, NAMES_OF_ROWS, weight)), whole)
+
+
+def test_a_site_without_weights_counts_each_row_as_1():
+    weight = np.where(NAMES_OF_ROWS == "Bath", WEIGHT, 1)
+    sites = [
+        Site(PLAIN[own], LABELS[own], name=name, sample_weight=WEIGHT[own] if name == "Bath" else None)
+        for name in np.unique(NAMES_OF_ROWS)
+        for own in [name == NAMES_OF_ROWS]
+    ]
+    whole = classifier().fit(PLAIN, LABELS, sample_weight=weight, groups=NAMES_OF_ROWS)
+    assert_same(at_sites(classifier(), sites), whole)
+
+
+def test_classes_known_beforehand_may_be_more_than_occur():
+    apart = at_sites(classifier(), sites_of(PLAIN, LABELS, NAMES_OF_ROWS), classes=[0, 1, 2, 3])
+    assert apart.classes_.tolist() == [0, 1, 2, 3]
+    assert apart.predict_proba(PLAIN).shape == (N, 4)
+
+
+def test_a_site_may_lack_a_class():
+    y = np.where((NAMES_OF_ROWS == "Bath") & (LABELS == 2), 1, LABELS)
+    model = classifier(class_weight="balanced")
+    assert_same(at_sites(model, sites_of(PLAIN, y, NAMES_OF_ROWS)), model.fit(PLAIN, y, groups=NAMES_OF_ROWS))
+
+
+def test_fitted_attributes_tell_of_sites():
+    frame = pd.DataFrame(PLAIN, columns=list("abcde"))
+    apart = at_sites(classifier(), sites_of(frame, LABELS, NAMES_OF_ROWS))
+    whole = classifier().fit(frame, LABELS, groups=NAMES_OF_ROWS)
+    assert apart.sites_ == ["Bath", "Leeds", "York"]
+    assert [len(part) for part in apart.partition_] == [len(part) for part in whole.partition_]
+    np.testing.assert_array_equal(np.concatenate(apart.partition_), np.arange(N))
+    assert [own.tolist() for own in apart.ownership_.by_peer] == [own.tolist() for own in whole.ownership_.by_peer]
+    np.testing.assert_array_equal(apart.feature_names_in_, whole.feature_names_in_)
+    np.testing.assert_array_equal(apart.predict(frame), whole.predict(frame))
+
+
+def test_callbacks_and_messages_are_those_of_fit(capsys):
+    model = classifier(verbose=True)
+    scores = [PeerScores(PLAIN, LABELS), PeerScores(PLAIN, LABELS)]
+    with LocalTransport(sites_of(PLAIN, LABELS, NAMES_OF_ROWS)) as transport:
+        fit_sites(clone(model).set_callbacks(scores[0]), transport)
+    printed = capsys.readouterr().out
+    clone(model).set_callbacks(scores[1]).fit(PLAIN, LABELS, groups=NAMES_OF_ROWS)
+    assert capsys.readouterr().out == printed != ""
+    assert scores[0].history == scores[1].history
+    assert len(scores[0].history) == 4
+
+
+def test_divergence_is_reported_as_by_fit():
+    model = classifier(learning_rate_init=1e300)
+    with pytest.raises(ValueError, match="left the finite numbers in epoch 1") as here:
+        model.fit(PLAIN, LABELS, groups=NAMES_OF_ROWS)
+    with pytest.raises(ValueError, match="left the finite numbers in epoch 1") as there:
+        at_sites(model, sites_of(PLAIN, LABELS, NAMES_OF_ROWS))
+    assert str(here.value) == str(there.value)
