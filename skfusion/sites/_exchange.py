@@ -67,7 +67,9 @@ class Exchange:
 
     def with_patience(self, patience):
         """Return the same conversation, held with at most that much patience."""
-        return Exchange(self._transport, self.run, min(patience, self._patience))
+        other = Exchange(self._transport, self.run, min(patience, self._patience))
+        other.absent = self.absent
+        return other
 
     def ask(self, number, kind, parts, read, *, needed=True):
         """Ask sites, and wait for their answers.

@@ -83,7 +83,7 @@ def check_name(name: str) -> str:
             f"a site's name must have 1 to {_MAX_NAME} printable characters, without slashes and without dots or "
             f"spaces at its ends; got {name!r}"
         )
-    return name
+    return str(name)
 
 
 @dataclass(frozen=True, eq=False)

@@ -198,6 +198,7 @@ def test_entries_that_are_not_as_they_should_be_are_refused():
 @pytest.mark.parametrize("name", ["Bath", "St Mary's", "Zürich", "ward 3", "a" * 64, "a..b", "100%", "京都"])
 def test_names(name):
     assert check_name(name) == name
+    assert type(check_name(np.str_(name))) is str
 
 
 @pytest.mark.parametrize(

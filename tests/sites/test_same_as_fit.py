@@ -5,6 +5,22 @@ import pandas as pd
 import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
+from rows_at_sites import (
+    IMAGES,
+    LABELS,
+    NAMES,
+    NAMES_OF_ROWS,
+    NUMBERS,
+    PLAIN,
+    RNG,
+    WEIGHT,
+    N,
+    assert_same,
+    at_sites,
+    classifier,
+    sites_of,
+    spied,
+)
 from scipy.sparse import csr_array
 from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
@@ -19,50 +35,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
     pytest.mark.filterwarnings("ignore:Training"),
 ]
-RNG = np.random.default_rng(0)
-N = 90
-NAMES = ["York", "Bath", "Leeds", "Hull", "Zürich"]
-PLAIN = RNG.normal(size=(N, 5))
-IMAGES = np.where(RNG.random((N, 12)) < 0.8, np.linspace(-1, 1, 12), RNG.normal(size=(N, 12)))
-LABELS = RNG.integers(3, size=N)
-NUMBERS = np.column_stack([PLAIN[:, 0] + PLAIN[:, 1] ** 2, np.sin(PLAIN[:, 2])])
-WEIGHT = RNG.choice([0.3, 1, 7], size=N)
-
-
-def sites_of(X, y, names, weight=None, wards=None):
-    """The sites that have these rows, which come in any order."""
-    return [
-        Site(
-            X[names == name],
-            y[names == name],
-            name=name,
-            sample_weight=None if weight is None else weight[names == name],
-            groups=None if wards is None else wards[names == name],
-        )
-        for name in np.unique(names)[::-1]
-    ]
-
-
-def at_sites(model, sites, **options):
-    with LocalTransport(sites) as transport:
-        return fit_sites(clone(model), transport, **options)
-
-
-def assert_same(apart, whole):
-    """Check that two fitted estimators cannot be told apart, but for the seconds that it took."""
-    for name in ("weights", "first_moments", "second_moments", "n_steps", "samples_seen", "learning_rates", "losses"):
-        np.testing.assert_array_equal(getattr(apart._ensemble.state, name), getattr(whole._ensemble.state, name))
-    for mine, theirs in zip(apart.history_, whole.history_, strict=True):
-        assert mine.keys() == theirs.keys()
-        for name in mine.keys() - {"seconds"}:
-            np.testing.assert_array_equal(mine[name], theirs[name])
-    left = {"history_", "partition_", "sites_", "ownership_", "topology_", "partitioner_", "validation_scores_"}
-    public = {name for name in vars(whole) if name.endswith("_") and not name.startswith("_")} - left
-    assert public <= vars(apart).keys()
-    for name in public:
-        np.testing.assert_array_equal(getattr(apart, name), getattr(whole, name))
-
-
 problems = st.fixed_dictionaries(
     {
         "sites": st.integers(1, 5),
@@ -129,33 +101,6 @@ def model_and_targets(task, classifying):
     if classifying["class_weight"] == "dict":
         classifying = classifying | {"class_weight": {y[0].item(): 2.5}}
     return FusedMLPClassifier(**common, **classifying), y
-
-
-class Spy:
-    """A site that keeps what reaches and leaves it."""
-
-    def __init__(self, site):
-        self.site, self.requests, self.answers = site, [], []
-
-    name = property(lambda self: self.site.name)
-    run = property(lambda self: self.site.run)
-
-    def answer(self, request):
-        self.requests.append(request)
-        self.answers.append(self.site.answer(request))
-        return self.answers[-1]
-
-
-def spied(sites):
-    return [Spy(site) for site in sites]
-
-
-NAMES_OF_ROWS = np.array(["Bath", "Leeds", "York"])[RNG.integers(3, size=N)]
-
-
-def classifier(**params):
-    defaults = dict(hidden_layer_sizes=(6,), n_networks=None, max_iter=4, random_state=3, learning_rate_init=0.05)
-    return FusedMLPClassifier(**defaults | params)
 
 
 @pytest.mark.parametrize(("X", "sparse"), [(IMAGES, True), (PLAIN, False)], ids=["images", "plain"])

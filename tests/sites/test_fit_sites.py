@@ -1,0 +1,570 @@
+"""Sites that die, lie or do not answer; coordinators that die; what leaves a site."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from rows_at_sites import (
+    IMAGES,
+    LABELS,
+    NAMES_OF_ROWS,
+    NUMBERS,
+    PLAIN,
+    RNG,
+    WEIGHT,
+    Spy,
+    assert_same,
+    at_sites,
+    classifier,
+    sites_of,
+    spied,
+)
+from scipy.sparse import csr_array
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MinMaxScaler, StandardScaler
+
+from skfusion import FusedMLPClassifier, FusedMLPRegressor
+from skfusion.sites import LocalTransport, Site, _exchange, fit_sites
+from skfusion.sites.message import Message, MessageError
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+    pytest.mark.filterwarnings("ignore:Training"),
+]
+NUMBERS_PER_PEER = 10  # beside its network: steps, rows, learning rate, loss, and six of its generator
+
+
+class Changing(LocalTransport):
+    """Sites whose answers are changed, or lost where ``change`` returns None."""
+
+    def __init__(self, sites, change):
+        super().__init__(sites)
+        self.change, self.n_sent = change, 0
+
+    def send(self, site, message):
+        self.n_sent += 1
+        super().send(site, message)
+
+    def receive(self, timeout):
+        answer = super().receive(timeout)
+        if answer is None:
+            return None
+        site, data = answer
+        data = self.change(site, data)
+        return None if data is None else (site, data)
+
+
+def changing(change, **arrays_or_options):
+    return Changing(sites_of(PLAIN, LABELS, NAMES_OF_ROWS), change)
+
+
+def of_kind(kind, number=None, sites=("York",)):
+    """Whether an answer is of a kind, and in one of some exchanges."""
+
+    def holds(site, message):
+        return site in sites and message.kind == f"{kind} answered" and number in (None, message.round)
+
+    return holds
+
+
+def altered(holds, alter):
+    """A change of those answers for which something holds."""
+
+    def change(site, data):
+        message = Message.decode(data)
+        return alter(message).encode() if holds(site, message) else data
+
+    return change
+
+
+# Coordinators that die
+
+
+class Killed(BaseException):
+    """What no code catches: as good as a kill -9, within a process."""
+
+
+class Deadly(LocalTransport):
+    """A transport that ends the coordinator after so many messages."""
+
+    def __init__(self, sites, n_messages):
+        super().__init__(sites)
+        self._left = n_messages
+
+    def send(self, site, message):
+        if not self._left:
+            raise Killed
+        self._left -= 1
+        super().send(site, message)
+
+
+RUNS = [
+    {},
+    {"fusion_unit": "step", "fusion_frequency": 4, "batch_size": 3, "topology": "random"},
+    {"fusion_unit": "step", "fusion_frequency": 7, "solver": "adam", "max_iter": 2},
+    {"early_stopping": True, "momentum": 0.9, "n_iter_no_change": 1, "tol": 0.05, "max_iter": 12},
+    {"learning_rate": "adaptive", "tol": 0.2, "n_iter_no_change": 1, "max_iter": 12},
+    {"topology": "average", "init": "independent", "random_state": None},
+]
+
+
+@pytest.mark.parametrize("params", RUNS, ids=str)
+def test_a_coordinator_that_dies_goes_on_to_the_same_bits(params, tmp_path):
+    file, n_kills = tmp_path / "run.npz", 0
+    model, sites = classifier(**params), sites_of(PLAIN, LABELS, NAMES_OF_ROWS)
+    state_is_lost = model.random_state is None
+    if state_is_lost:
+        model.set_params(random_state=np.random.RandomState(5))
+    whole = clone(model).fit(PLAIN, LABELS, groups=NAMES_OF_ROWS)
+    while True:
+        try:
+            with Deadly(sites, 10 + 3 * n_kills) as transport:
+                apart = fit_sites(clone(model), transport, checkpoint=file)
+        except Killed:
+            n_kills += 1
+            assert file.exists()
+            if state_is_lost:
+                model.set_params(random_state=np.random.RandomState(n_kills))
+        else:
+            break
+    assert n_kills > 1
+    assert not file.exists()
+    if state_is_lost:
+        apart.random_state = whole.random_state
+    assert_same(apart, whole)
+
+
+def saved_run(file, model=None, sites=None):
+    """A run that was cut short after some epochs, in a file."""
+    with Deadly(sites or sites_of(PLAIN, LABELS, NAMES_OF_ROWS), 14) as transport, pytest.raises(Killed):
+        fit_sites(model or classifier(), transport, checkpoint=file)
+    return file
+
+
+@pytest.mark.parametrize(
+    ("model", "sites", "match"),
+    [
+        (classifier(learning_rate_init=0.2), None, "with learning_rate_init '0.05' rather than '0.2'"),
+        (classifier(random_state=4), None, "with random_state '3' rather than '4'"),
+        (FusedMLPRegressor((6,)), None, "with estimator 'FusedMLPClassifier' rather than 'FusedMLPRegressor'"),
+        (None, sites_of(PLAIN[1:], LABELS[1:], NAMES_OF_ROWS[1:]), r"with numbers of rows \[.*\] rather than"),
+        (None, sites_of(PLAIN, LABELS, NAMES_OF_ROWS, 2 * WEIGHT), "with what the sites tell of their rows"),
+    ],
+)
+def test_another_run_is_not_taken_up(model, sites, match, tmp_path):
+    first = sites_of(PLAIN, LABELS, NAMES_OF_ROWS, WEIGHT)
+    file = saved_run(tmp_path / "run.npz", sites=first)
+    before = file.read_bytes()
+    with pytest.raises(ValueError, match=match) as error:
+        at_sites(model or classifier(), sites or first, checkpoint=file)
+    assert "remove this one to train anew" in str(error.value)
+    assert file.read_bytes() == before
+
+
+def test_more_epochs_may_be_asked_for_than_at_first(tmp_path):
+    file, sites = saved_run(tmp_path / "run.npz"), sites_of(PLAIN, LABELS, NAMES_OF_ROWS)
+    apart = at_sites(classifier(max_iter=7, n_jobs=2, n_networks=5), sites, checkpoint=file)
+    assert_same(apart, classifier(max_iter=7).fit(PLAIN, LABELS, groups=NAMES_OF_ROWS))
+
+
+def test_files_that_are_no_checkpoints_are_refused_and_stay(tmp_path):
+    file, sites = saved_run(tmp_path / "run.npz"), sites_of(PLAIN, LABELS, NAMES_OF_ROWS)
+    whole = file.read_bytes()
+    arrays = dict(np.load(file))
+    for number, bad in enumerate(
+        [
+            b"",
+            whole[: len(whole) // 2],
+            whole[:-3],
+            b"SKFUSION" * 100,
+            {},
+            {**arrays, "header": np.array("[]")},
+            {**arrays, "header": np.array("{")},
+            {**arrays, "header": np.array(json.dumps({**json.loads(str(arrays["header"])), "version": 2}))},
+            {**arrays, "weights": arrays["weights"][:, 1:]},
+            {**arrays, "weights": np.full_like(arrays["weights"], np.nan)},
+            {name: array for name, array in arrays.items() if name != "generators"},
+        ]
+    ):
+        if isinstance(bad, dict):
+            np.savez(file, **bad)
+        else:
+            file.write_bytes(bad)
+        with pytest.raises(ValueError, match=r"run.npz must be a (whole )?checkpoint"):
+            at_sites(classifier(), sites, checkpoint=file)
+        assert file.exists(), number
+
+
+def test_an_interrupt_leaves_a_model_and_the_checkpoint(tmp_path):
+    sites, file = sites_of(PLAIN, LABELS, NAMES_OF_ROWS), tmp_path / "run.npz"
+
+    class Interrupted(Deadly):
+        def send(self, site, message):
+            try:
+                super().send(site, message)
+            except Killed:
+                raise KeyboardInterrupt from None
+
+    with Interrupted(sites, 14) as transport, pytest.warns(UserWarning, match="Training interrupted by user"):
+        model = fit_sites(classifier(), transport, checkpoint=file)
+    assert len(model.history_) == 2
+    assert {site.run for site in sites} != {None}  # they wait for the run to go on
+    apart = at_sites(classifier(), sites, checkpoint=file)
+    assert_same(apart, classifier().fit(PLAIN, LABELS, groups=NAMES_OF_ROWS))
+    assert {site.run for site in sites} == {None}
+
+
+# Sites that die, lie or do not answer
+
+
+def test_answers_that_come_twice_or_late_change_nothing():
+    earlier = []
+
+    class Repeating(LocalTransport):
+        def receive(self, timeout):
+            if earlier and RNG.random() < 0.5:
+                return earlier[RNG.integers(len(earlier))]
+            answer = super().receive(timeout)
+            if answer is not None:
+                earlier.append(answer)
+            return answer
+
+    model = classifier(fusion_unit="step", fusion_frequency=5, early_stopping=True)
+    with Repeating(sites_of(PLAIN, LABELS, NAMES_OF_ROWS)) as transport:
+        apart = fit_sites(clone(model), transport)
+        assert len(earlier) > 50
+        apart = fit_sites(clone(model), transport)  # with answers to another run among them
+    assert_same(apart, model.fit(PLAIN, LABELS, groups=NAMES_OF_ROWS))
+
+
+def test_a_lost_message_is_sent_again():
+    class Losing(LocalTransport):
+        resend_after, n_lost = 0.05, 0
+
+        def send(self, site, message):
+            if RNG.random() < 0.3:
+                self.n_lost += 1
+            else:
+                super().send(site, message)
+
+        def receive(self, timeout):
+            return super().receive(0.01)
+
+    with Losing(sites_of(PLAIN, LABELS, NAMES_OF_ROWS)) as transport:
+        apart = fit_sites(classifier(), transport)
+    assert transport.n_lost > 2
+    assert_same(apart, classifier().fit(PLAIN, LABELS, groups=NAMES_OF_ROWS))
+
+
+def with_array(name, change):
+    """An answer in which an array is changed, in place or for another."""
+
+    def alter(message):
+        arrays = dict(message.arrays)
+        other = change(arrays[name])
+        arrays[name] = arrays[name] if other is None else other
+        return replace(message, arrays=arrays)
+
+    return alter
+
+
+def first_is(value):
+    return lambda array: array.__setitem__((0,) * array.ndim, value)
+
+
+LIES = [
+    ("train", with_array("weights", first_is(np.nan)), "array 'weights' must be finite where the losses are"),
+    ("train", with_array("weights", first_is(np.inf)), "array 'weights' must be finite"),
+    ("train", with_array("weights", lambda w: w[:, 1:]), r"'weights' must be float64 of shape \(1, 57\), got"),
+    ("train", with_array("weights", lambda w: w.astype(np.float32)), "'weights' must be float64"),
+    ("train", with_array("weights", lambda w: np.vstack([w, w])), r"'weights' must be float64 of shape \(1, 57\)"),
+    ("train", with_array("learning_rates", first_is(np.nan)), "'learning_rates' must be finite"),
+    ("train", with_array("generators", lambda g: g[:, :5]), "'generators' must be uint64"),
+    ("train", lambda m: replace(m, arrays={}), "'weights' must be .*, got none"),
+    ("train", lambda m: replace(m, round=m.round + 1), r"must be \(\d, 'train answered', 'York'\), got \(\d"),
+    ("train", lambda m: replace(m, kind="describe answered"), "must be .*'train answered'.*got .*'describe answered'"),
+    ("train", lambda m: replace(m, site="Bath"), "got .*'Bath'"),
+    ("vote", with_array("counts", first_is(99)), "votes must not be of more rows"),
+    ("vote", with_array("n_rows", first_is(2**40)), "votes must not be of more rows"),
+    ("vote", with_array("values", first_is(np.nan)), "'values' must be finite"),
+    ("validate", with_array("correct", first_is(1e9)), "no more rows can be correct than there are"),
+    ("validate", with_array("weight", first_is(np.nan)), "'weight' must be finite"),
+    ("count", lambda m: replace(m, content={}), "'n_deviations' must be int or NoneType"),
+    ("describe", lambda m: replace(m, content={**m.content, "n_features": -1}), "'n_features' must be from 1"),
+]
+
+
+@pytest.mark.parametrize(("kind", "alter", "match"), LIES)
+def test_an_answer_that_cannot_be_is_refused_by_name(kind, alter, match):
+    model = classifier(early_stopping=True)
+    transport = changing(altered(of_kind(kind), alter))
+    with transport, pytest.raises(MessageError, match=f"the answer of site 'York' is refused: .*{match}"):
+        fit_sites(model, transport)
+    assert not hasattr(model, "weights_")
+
+
+@pytest.mark.parametrize("data", [b"", b"PK\x03\x04", b"SKFUSION" + bytes(100)])
+def test_bytes_that_are_no_message_are_refused_by_name(data):
+    transport = changing(lambda site, answer: data if site == "Leeds" else answer)
+    with transport, pytest.raises(MessageError, match="the answer of site 'Leeds' is refused: the "):
+        fit_sites(classifier(), transport)
+
+
+def test_what_fails_at_a_site_stays_there(caplog):
+    class Failing(Site):
+        def _vote(self, message):
+            raise KeyError("patient 17")
+
+    sites = [Failing(PLAIN, LABELS, name="York"), Site(PLAIN, LABELS, name="Bath")]
+    with pytest.raises(RuntimeError, match="site 'York' refuses to take part: it failed, as the site's own log tells"):
+        at_sites(classifier(), sites)
+    assert "patient 17" in caplog.text  # the site's, as it were
+
+
+def test_a_site_that_came_back_with_other_rows_is_refused():
+    sites = sites_of(PLAIN, LABELS, NAMES_OF_ROWS)
+    york = Spy(sites[0])
+    assert york.name == "York"
+
+    def change_rows(site, data):
+        if Message.decode(data).round == 4:
+            york.site = Site(PLAIN[:7], LABELS[:7], name="York")
+        return data
+
+    with (
+        Changing([york, *sites[1:]], change_rows) as transport,
+        pytest.raises(RuntimeError, match="'York' refuses") as e,
+    ):
+        fit_sites(classifier(), transport)
+    assert "peer 'York' must have" in str(e.value)
+    assert "it has 7" in str(e.value)
+
+
+def never(site, data):
+    return None if site == "York" else data
+
+
+def test_a_site_that_does_not_answer_is_named(caplog, monkeypatch, tmp_path):
+    monkeypatch.setattr(_exchange, "_FIRST_NOTICE", 0.05)
+    monkeypatch.setattr(_exchange, "_LISTEN", 0.02)
+    file = tmp_path / "run.npz"
+    asleep = altered_after(5, never)
+    with changing(asleep) as transport, pytest.raises(TimeoutError, match="waited 0.3 s for site 'York' in vain"):
+        fit_sites(classifier(), transport, patience=0.3, checkpoint=file)
+    assert caplog.text.count("waiting for site 'York' since ") == 1
+    apart = at_sites(classifier(), sites_of(PLAIN, LABELS, NAMES_OF_ROWS), checkpoint=file)
+    assert_same(apart, classifier().fit(PLAIN, LABELS, groups=NAMES_OF_ROWS))
+
+
+def altered_after(number, change):
+    return lambda site, data: change(site, data) if Message.decode(data).round >= number else data
+
+
+def between(first, last, change):
+    return lambda site, data: change(site, data) if first <= Message.decode(data).round <= last else data
+
+
+def test_going_on_without_a_site_that_comes_back(monkeypatch, caplog):
+    monkeypatch.setattr(_exchange, "_LISTEN", 0.02)
+    model = classifier(max_iter=6, topology="ring", solver="adam")
+    with changing(between(4, 5, never)) as transport:  # training begins with 3
+        apart = fit_sites(model, transport, patience=0.3, absent="skip")
+    absent = [record["absent"] for record in apart.history_]
+    assert absent[:3] == [[], ["York"], ["York"]]
+    assert absent[-1] == []
+    assert "going on without site 'York'" in caplog.text
+    assert "site 'York' is back" in caplog.text
+    for before, record in zip(apart.history_, apart.history_[1:], strict=False):
+        if record["absent"]:
+            assert record["losses"][2] == before["losses"][2]
+            assert record["numbers_sent"][2] == 0 < record["numbers_sent"][0]
+    epochs = np.array([6, 6, sum(not record["absent"] for record in apart.history_)])
+    n_rows = np.unique(NAMES_OF_ROWS, return_counts=True)[1]
+    assert apart._ensemble.state.samples_seen.tolist() == (epochs * n_rows).tolist()
+
+
+@pytest.mark.parametrize("topology", ["ring", "hypercube", "average", "random"])
+def test_going_on_without_a_site_is_training_of_the_others(monkeypatch, topology):
+    monkeypatch.setattr(_exchange, "_LISTEN", 0.02)
+    params = dict(init="shared", topology=topology, early_stopping=True, max_iter=3)
+    with changing(altered_after(3, never)) as transport:
+        apart = fit_sites(classifier(**params), transport, patience=0.3, absent="skip")
+    assert [record["absent"] for record in apart.history_] == [["York"]] * 3
+    assert np.isnan([record["validation_scores"][2] for record in apart.history_]).all()
+    assert np.isfinite(apart.validation_scores_).all()
+    still = classifier(**params, learning_rate_init=1e-300, fusion_rate=0).fit(PLAIN, LABELS, groups=NAMES_OF_ROWS)
+    never_trained = still.weights_[2]
+    np.testing.assert_array_equal(apart.weights_[2], never_trained)
+    assert (apart.weights_[:2] != never_trained).any(axis=1).all()
+    if topology != "random":  # the two others have fused with one another
+        assert min(apart.history_[-1]["numbers_sent"][:2]) > 0
+
+
+def test_someone_must_answer():
+    with changing(altered_after(3, lambda site, data: None)) as transport, pytest.raises(TimeoutError, match="in vain"):
+        fit_sites(classifier(), transport, patience=0.2, absent="skip")
+
+
+# What leaves a site
+
+
+@pytest.mark.parametrize("rows", [PLAIN, PLAIN.astype(np.float32), IMAGES, csr_array(np.where(PLAIN > 0, PLAIN, 0))])
+@pytest.mark.parametrize("labelled", [True, False])
+def test_no_row_leaves_a_site(rows, labelled):
+    y = LABELS if labelled else NUMBERS[:, 0].astype(rows.dtype)
+    common = dict(hidden_layer_sizes=(6,), max_iter=3, early_stopping=True, random_state=0, batch_size=4)
+    model = FusedMLPClassifier(**common, class_weight="balanced") if labelled else FusedMLPRegressor(**common)
+    sites = spied(sites_of(rows, y, NAMES_OF_ROWS, WEIGHT))
+    model = make_pipeline(StandardScaler(with_mean=isinstance(rows, np.ndarray)), model)
+    with LocalTransport(sites) as transport:
+        fit_sites(model, transport)
+    conversation = b"".join(part for site in sites for part in site.requests + site.answers)
+    assert len(conversation) > 10_000
+    X = rows if isinstance(rows, np.ndarray) else rows.toarray()
+    scaled = model[0].transform(rows)
+    scaled = scaled if isinstance(scaled, np.ndarray) else scaled.toarray()
+    of_background = (np.linspace(-1, 1, 12) == X) if rows is IMAGES else np.zeros_like(X, bool)  # which is told
+    for secret in (X[~of_background], scaled[~of_background], *([] if labelled else [y])):
+        values = np.unique(secret[secret != 0])
+        assert len(values) > 50
+        for value in values:
+            for dtype in (np.float32, np.float64):
+                assert np.array(value, dtype).tobytes() not in conversation
+            assert repr(value.item()).encode() not in conversation
+
+
+@pytest.mark.parametrize(
+    ("params", "n_arrays"), [({}, 1), ({"momentum": 0.9}, 2), ({"solver": "adam"}, 3)], ids=["sgd", "momentum", "adam"]
+)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_round_sends_each_network_there_and_back(dtype, params, n_arrays):
+    sites = spied(sites_of(PLAIN.astype(dtype), LABELS, NAMES_OF_ROWS))
+    model = at_sites(classifier(**params), sites)
+    network_bytes = n_arrays * 57 * np.dtype(dtype).itemsize
+    for site in sites:
+        trained = [m for m in site.requests if Message.decode(m).kind == "train"]
+        answered = [m for m in site.answers if Message.decode(m).kind == "train answered"]
+        assert len(trained) == len(answered) == len(model.history_)
+        for message in trained + answered:
+            header_bytes = int.from_bytes(message[12:16], "little")
+            assert len(message) == 16 + header_bytes + network_bytes + NUMBERS_PER_PEER * 8
+        assert max(map(len, answered)) - network_bytes < 600
+        assert max(map(len, trained)) - network_bytes < 1300
+
+
+# What is given
+
+
+@pytest.mark.parametrize(
+    ("estimator", "options", "error", "match"),
+    [
+        (LogisticRegression(), {}, TypeError, r"estimator must be .*; got LogisticRegression\(\)"),
+        (make_pipeline(MinMaxScaler(), classifier()), {}, TypeError, "a pipeline of a StandardScaler and one of these"),
+        (make_pipeline(StandardScaler(), StandardScaler(), classifier()), {}, TypeError, "a pipeline of a Standard"),
+        (make_pipeline(StandardScaler(), LogisticRegression()), {}, TypeError, "a pipeline of a StandardScaler"),
+        (classifier(alpha=-1), {}, ValueError, "alpha must be in"),
+        (classifier(class_weight="balance"), {}, ValueError, "class_weight must be a dict, 'balanced' or None"),
+        (classifier(class_weight={7: 1}), {}, ValueError, "not in class_weight"),
+        (classifier(prediction=3), {}, ValueError, "prediction must be .* from 0 to 2; got 3"),
+        (classifier(), {"patience": 0}, ValueError, r"patience must be in \(0, inf\], got 0"),
+        (classifier(), {"patience": "long"}, TypeError, "patience must be a number"),
+        (classifier(), {"absent": "ignore"}, ValueError, "absent must be one of 'raise', 'skip'; got 'ignore'"),
+        (classifier(), {"absent": "skip"}, ValueError, "patience must be finite with absent='skip'.*got inf"),
+        (classifier(), {"sites": "Bath"}, TypeError, "sites must be a number or a list of names, got 'Bath'"),
+        (classifier(), {"sites": 0}, ValueError, "sites must be at least 1, got 0"),
+        (classifier(), {"sites": []}, ValueError, "sites must be names of their own, one at least"),
+        (classifier(), {"sites": ["Bath", "Bath"]}, ValueError, "sites must be names of their own"),
+        (classifier(), {"sites": ["../Bath"]}, ValueError, "a site's name must have"),
+        (classifier(), {"sites": 2}, ValueError, r"sites=2, but there are 3: \['Bath', 'Leeds', 'York'\]; name those"),
+        (
+            classifier(),
+            {"sites": 4, "patience": 0.2},
+            TimeoutError,
+            r"waited 0.2 s for 1 more sites in vain; there are",
+        ),
+        (classifier(), {"sites": ["Bath", "Hull"], "patience": 0.2}, TimeoutError, "waited 0.2 s for site 'Hull' in"),
+        (classifier(), {"classes": [1]}, ValueError, "classes must have at least 2 classes, got 1 class: 1"),
+        (
+            classifier(),
+            {"classes": [0, 1]},
+            RuntimeError,
+            "site '.*' refuses to take part: y must have labels of the c",
+        ),
+        (FusedMLPRegressor(), {"classes": [0, 1]}, ValueError, "classes must be None for a regressor"),
+        (classifier(), {"checkpoint": "/nowhere/run.npz"}, FileNotFoundError, "/nowhere/run.npz"),
+    ],
+)
+def test_wrong_arguments_are_named(estimator, options, error, match):
+    with LocalTransport(sites_of(PLAIN, LABELS, NAMES_OF_ROWS)) as transport, pytest.raises(error, match=match):
+        fit_sites(estimator, transport, **options)
+
+
+def test_some_of_the_sites_may_be_named():
+    sites = sites_of(PLAIN, LABELS, NAMES_OF_ROWS)
+    two = NAMES_OF_ROWS != "Leeds"
+    apart = at_sites(classifier(), sites, sites=["York", "Bath"])
+    assert_same(apart, classifier().fit(PLAIN[two], LABELS[two], groups=NAMES_OF_ROWS[two]))
+
+
+def test_without_a_site_there_is_nothing_to_fit():
+    with LocalTransport([]) as transport, pytest.raises(ValueError, match="no site is there yet; pass sites="):
+        fit_sites(classifier(), transport)
+
+
+@pytest.mark.parametrize(
+    ("model", "rows", "y", "match"),
+    [
+        (classifier(), PLAIN, np.zeros(len(PLAIN), int), "y of all sites together must have at least 2 classes"),
+        (classifier(), PLAIN, PLAIN[:, 0], "y must hold class labels"),
+        (FusedMLPRegressor(), PLAIN, np.array(["a", "b", "c"])[LABELS], "y must hold finite numbers"),
+        (
+            make_pipeline(StandardScaler(), classifier()),
+            csr_array(PLAIN),
+            LABELS,
+            "the StandardScaler must have with_m",
+        ),
+        (
+            classifier(early_stopping=True, class_weight={0: 0, 1: 0}),
+            PLAIN,
+            np.r_[2, LABELS[1:] % 2],
+            "early_stopping ne",
+        ),
+        (
+            classifier(early_stopping=True, validation_fraction=0.99),
+            PLAIN,
+            LABELS,
+            "early_stopping needs rows to train",
+        ),
+        (classifier(class_weight={0: 0, 1: 0, 2: 0}), PLAIN, LABELS, "class_weight must not be 0 for all classes"),
+    ],
+)
+def test_rows_that_cannot_be_trained_on_are_refused(model, rows, y, match):
+    with pytest.raises((ValueError, RuntimeError), match=match):
+        at_sites(model, sites_of(rows, y, NAMES_OF_ROWS))
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (lambda s: s[1:], r"the sites' peers must stay \['Bath', 'Leeds', 'York'\].*got \['Bath', 'Leeds'\]"),
+        (lambda s: sites_of(PLAIN[:, :4], LABELS, NAMES_OF_ROWS), "the sites' number of features must stay 5.*got 4"),
+        (
+            lambda s: sites_of(PLAIN.astype(np.float32), LABELS, NAMES_OF_ROWS),
+            "dtype of X must stay float64.*got float32",
+        ),
+        (
+            lambda s: sites_of(PLAIN, LABELS + 1, NAMES_OF_ROWS),
+            "refuses to take part: y must have labels of the classes",
+        ),
+    ],
+)
+def test_a_warm_start_with_other_sites_is_refused(change, match):
+    sites = sites_of(PLAIN, LABELS, NAMES_OF_ROWS)
+    model = at_sites(classifier(warm_start=True), sites)
+    before = model.weights_.copy()
+    with LocalTransport(change(sites)) as transport, pytest.raises((ValueError, RuntimeError), match=match):
+        fit_sites(model, transport)
+    np.testing.assert_array_equal(model.weights_, before)
