@@ -352,7 +352,7 @@ def test_a_site_that_does_not_answer_is_named(caplog, monkeypatch, tmp_path):
     monkeypatch.setattr(_exchange, "_LISTEN", 0.02)
     file = tmp_path / "run.npz"
     asleep = altered_after(5, never)
-    with changing(asleep) as transport, pytest.raises(TimeoutError, match="waited 0.3 s for site 'York' in vain"):
+    with changing(asleep) as transport, pytest.raises(TimeoutError, match=r"waited 0.3 s for site 'York' in vain"):
         fit_sites(classifier(), transport, patience=0.3, checkpoint=file)
     assert caplog.text.count("waiting for site 'York' since ") == 1
     apart = at_sites(classifier(), sites_of(PLAIN, LABELS, NAMES_OF_ROWS), checkpoint=file)
@@ -483,7 +483,7 @@ def test_a_round_sends_each_network_there_and_back(dtype, params, n_arrays):
             classifier(),
             {"sites": 4, "patience": 0.2},
             TimeoutError,
-            r"waited 0.2 s for 1 more sites in vain; there are",
+            r"waited 0.2 s for 1 more sites in vain",
         ),
         (classifier(), {"sites": ["Bath", "Hull"], "patience": 0.2}, TimeoutError, "waited 0.2 s for site 'Hull' in"),
         (classifier(), {"classes": [1]}, ValueError, "classes must have at least 2 classes, got 1 class: 1"),
@@ -491,7 +491,7 @@ def test_a_round_sends_each_network_there_and_back(dtype, params, n_arrays):
             classifier(),
             {"classes": [0, 1]},
             RuntimeError,
-            "site '.*' refuses to take part: y must have labels of the c",
+            "refuses to take part: y must have labels of the",
         ),
         (FusedMLPRegressor(), {"classes": [0, 1]}, ValueError, "classes must be None for a regressor"),
         (classifier(), {"checkpoint": "/nowhere/run.npz"}, FileNotFoundError, "/nowhere/run.npz"),
@@ -505,7 +505,8 @@ def test_wrong_arguments_are_named(estimator, options, error, match):
 def test_some_of_the_sites_may_be_named():
     sites = sites_of(PLAIN, LABELS, NAMES_OF_ROWS)
     two = NAMES_OF_ROWS != "Leeds"
-    apart = at_sites(classifier(), sites, sites=["York", "Bath"])
+    with LocalTransport(sites) as transport:
+        apart = fit_sites(classifier(), transport, sites=["York", "Bath"])
     assert_same(apart, classifier().fit(PLAIN[two], LABELS[two], groups=NAMES_OF_ROWS[two]))
 
 
@@ -524,19 +525,19 @@ def test_without_a_site_there_is_nothing_to_fit():
             make_pipeline(StandardScaler(), classifier()),
             csr_array(PLAIN),
             LABELS,
-            "the StandardScaler must have with_m",
+            "must have with_mean=False",
         ),
         (
             classifier(early_stopping=True, class_weight={0: 0, 1: 0}),
             PLAIN,
             np.r_[2, LABELS[1:] % 2],
-            "early_stopping ne",
+            "early_stop",
         ),
         (
             classifier(early_stopping=True, validation_fraction=0.99),
             PLAIN,
             LABELS,
-            "early_stopping needs rows to train",
+            "early_stopping needs rows",
         ),
         (classifier(class_weight={0: 0, 1: 0, 2: 0}), PLAIN, LABELS, "class_weight must not be 0 for all classes"),
     ],
@@ -553,11 +554,11 @@ def test_rows_that_cannot_be_trained_on_are_refused(model, rows, y, match):
         (lambda s: sites_of(PLAIN[:, :4], LABELS, NAMES_OF_ROWS), "the sites' number of features must stay 5.*got 4"),
         (
             lambda s: sites_of(PLAIN.astype(np.float32), LABELS, NAMES_OF_ROWS),
-            "dtype of X must stay float64.*got float32",
+            "X must stay float64.*got float32",
         ),
         (
             lambda s: sites_of(PLAIN, LABELS + 1, NAMES_OF_ROWS),
-            "refuses to take part: y must have labels of the classes",
+            "refuses .* y must have labels of the classes",
         ),
     ],
 )
