@@ -6,6 +6,8 @@ from fractions import Fraction
 import numpy as np
 from sklearn.utils.class_weight import compute_class_weight
 
+from skfusion._checks import shown
+
 _MANTISSA_BITS = 53
 _HALF = 32
 

@@ -121,10 +121,8 @@ class Yardstick:
 
     def _check_peers(self, ensemble):
         """Raise ValueError unless each peer has finite weights and finite answers to rows of its own."""
-        for peer, (weights, part) in enumerate(zip(ensemble.weights, self._data.parts, strict=True)):
-            if not np.isfinite(weights).all():
-                epoch = ensemble.progress.epoch
-                raise divergence(f"the weights of peer {peer} left the finite numbers in epoch {epoch}", ensemble)
+        _check_weights(ensemble)
+        for peer, part in enumerate(self._data.parts):
             if len(part):
                 check_answers(f"peer {peer}", ensemble.answers(self._data.X[part], peer), ensemble)
 
@@ -149,6 +147,42 @@ class Yardstick:
                 else:
                     losses = -np.log(np.maximum(of_class, np.finfo(np.float64).tiny))
             return float(np.average(losses, weights=self._data.sample_weight))
+
+
+class LossesAlone:
+    """Measures training whose rows are elsewhere by the peers' own losses: it says less than a Yardstick."""
+
+    def judge(self, ensemble, n_epochs):
+        """Return what is wrong with what was learned, and what to change, or None; raise ValueError if it diverged."""
+        _check_weights(ensemble)
+        losses = ensemble.curve("loss")[-n_epochs:]
+        uniform = _loss_of_equal_chances(ensemble)
+        if max(losses) > _DIVERGED * (losses[0] if uniform is None else uniform + _penalty_bound(ensemble)):
+            raise divergence(f"the loss diverged: it came to {max(losses):.3g}", ensemble)
+        rate = f"set learning_rate_init={ensemble.settings.learning_rate_init:g} lower"
+        if uniform is not None and losses[-1] > (1 - _LEAST_GAIN) * uniform:
+            wrong = f"is hardly better, if at all, than equal chances for all classes ({uniform:.4g})"
+        elif losses[-1] > (1 + _LEAST_RISE) * losses[0]:
+            wrong = f"has raised the loss, from {losses[0]:.4g} in its first epoch"
+        else:
+            return None
+        return f"{wrong}, with a loss of {losses[-1]:.4g}; scale X, as StandardScaler does, or {rate}"
+
+
+def _check_weights(ensemble):
+    """Raise ValueError unless each peer has finite weights."""
+    for peer, weights in enumerate(ensemble.weights):
+        if not np.isfinite(weights).all():
+            epoch = ensemble.progress.epoch
+            raise divergence(f"the weights of peer {peer} left the finite numbers in epoch {epoch}", ensemble)
+
+
+def _loss_of_equal_chances(ensemble):
+    """Return the loss of the same answer for each class; None in regression."""
+    if ensemble.classes is None:
+        return None
+    n_classes = len(ensemble.classes)
+    return 0.5 * (1 - 1 / n_classes) if ensemble.network.output == "tanh" else float(np.log(n_classes))
 
 
 def _sample(data):

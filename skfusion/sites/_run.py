@@ -5,7 +5,7 @@ from hashlib import blake2b
 from pathlib import Path
 from uuid import uuid4
 
-from skfusion._checks import is_integer
+from skfusion._checks import is_integer, shown
 from skfusion._training.ensemble import Progress
 from skfusion.sites._checkpoint import Checkpoint, pack_progress, unpack_progress
 from skfusion.sites._engine import Done
@@ -14,7 +14,6 @@ from skfusion.sites.message import MessageError
 
 # Parameters that may change in between, since they have no say in what comes out, or only in when training ends.
 _FREE = {"n_networks", "partitioner", "n_jobs", "verbose", "max_iter", "warm_start"}
-_MAX_SHOWN = 200  # characters
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ class Run:
             was = self.saved.identity.get(name)
             if was != value:
                 raise ValueError(
-                    f"checkpoint {self.path} is of another run, with {name} {_short(was)} rather than {_short(value)}; "
+                    f"checkpoint {self.path} is of another run, with {name} {shown(was)} rather than {shown(value)}; "
                     "name another file, or remove this one to train anew"
                 )
 
@@ -142,8 +141,3 @@ def identity_of(model, agreement, plans):
         "random_state": repr(seed) if is_integer(seed) else type(seed).__name__,
         "what the sites tell of their rows, in short": told.hexdigest(),
     }
-
-
-def _short(value):
-    text = repr(value)
-    return text if len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN - 3]}..."

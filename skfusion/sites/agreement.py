@@ -13,6 +13,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from skfusion._checks import shown
 from skfusion._moments import Moments, merged
 from skfusion._row_weights import WeightTotals
 from skfusion.sites.message import Message, MessageError, check_name
@@ -250,7 +251,7 @@ def unpack_labels(content: dict[str, Any]) -> np.ndarray:
     dtype, values = content.get("dtype"), content.get("values")
     right = "labels must be distinct numbers or strings, sorted"
     if not isinstance(values, list) or dtype not in (*_NUMBERS, "str"):
-        raise MessageError(f"{right}, got the dtype {str(dtype)[:80]!r}")
+        raise MessageError(f"{right}, got the dtype {shown(dtype)}")
     kinds = set(map(type, values))
     if dtype == "str":
         fits = kinds <= {str} and len(values) * max(map(len, values), default=0) <= _MOST_CHARACTERS
@@ -279,7 +280,7 @@ def _natural(message, name, minimum, maximum):
 def _one_of(message, name, choices):
     value = message.entry(name, str)
     if value not in choices:
-        raise MessageError(f"entry {name!r} must be one of {', '.join(choices)}, got {value[:80]!r}")
+        raise MessageError(f"entry {name!r} must be one of {', '.join(choices)}, got {shown(value)}")
     return value
 
 
@@ -301,7 +302,7 @@ def _peers(message, n_sums):
     names = message.entry("peers", list)
     for name in names:
         if not _is_peer(name, message.site) or names.count(name) > 1:
-            raise MessageError(f"peers must have names of their own that begin with the site's, got {str(name)[:80]!r}")
+            raise MessageError(f"peers must have names of their own that begin with the site's, got {shown(name)}")
     shape = len(names), n_sums
     counts = message.array("counts", np.int64, shape)
     if not (names and counts.any(axis=1).all()):
@@ -379,7 +380,7 @@ def _first_difference(ours, theirs):
     if ours is None or theirs is None:
         return tuple("no names" if names is None else "names" for names in (ours, theirs))
     place = next(place for place, pair in enumerate(zip(ours, theirs, strict=True)) if len(set(pair)) > 1)
-    return f"{ours[place][:80]!r} at place {place}", f"{theirs[place][:80]!r}"
+    return f"{shown(ours[place])} at place {place}", f"{shown(theirs[place])}"
 
 
 def _kind(labels):

@@ -17,11 +17,12 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.multiclass import unique_labels
 
 from skfusion._base import BaseFusedMLP, check_unchanged, network_of
-from skfusion._checks import check_choice, check_integer, check_real
+from skfusion._checks import check_choice, check_integer, check_real, shown
 from skfusion._inputs import check_classes
 from skfusion._ownership import Ownership
 from skfusion._parameters import check_prediction
 from skfusion._training.ensemble import Ensemble
+from skfusion._training.outcome import LossesAlone
 from skfusion._training.problem import Problem
 from skfusion._training.training import Training
 from skfusion.partition import GroupPartitioner
@@ -33,7 +34,7 @@ from skfusion.sites._scaling import fit_scaler
 from skfusion.sites.agreement import Question, pack_labels
 from skfusion.sites.message import check_name
 from skfusion.sites.transport import BaseTransport
-from skfusion.topology import check_suits
+from skfusion.topology import check_suits, with_edges_alone
 
 _FAREWELL = 10.0  # seconds to wait for sites to hear that the run is over
 _ROWS_ELSEWHERE = {"X": None, "y": None, "metadata": None}
@@ -153,7 +154,8 @@ def _fit(model, call):
         check_unchanged(old, problem)
         ensemble = old.restarted(problem.settings, progress)
     training = _training(call, ensemble, problem, meeting, identity_of(model, agreement, meeting.plans))
-    outcome = model._train(training, _attributes(agreement, parameters, scaler), _ROWS_ELSEWHERE)
+    attributes = _attributes(agreement, problem.topology, scaler)
+    outcome = model._train(training, LossesAlone(), attributes, _ROWS_ELSEWHERE)
     if outcome != "interrupted":
         _say_goodbye(call.exchange, meeting)
         call.run.end()
@@ -186,7 +188,7 @@ def _plan(model, parameters, call, agreement, scaler, progress):
     meeting, weighty = meeting_on(call.exchange, agreement, plans, division, call.skip)
     if settings.early_stopping:
         model._check_held_out(division.n_held_out, weighty, settings.validation_fraction)
-    return Problem(network, settings, parameters.topology, division.lengths), meeting
+    return Problem(network, settings, with_edges_alone(parameters.topology), division.lengths), meeting
 
 
 def _training(call, ensemble, problem, meeting, identity):
@@ -206,7 +208,7 @@ def _training(call, ensemble, problem, meeting, identity):
     return training
 
 
-def _attributes(agreement, parameters, scaler):
+def _attributes(agreement, topology, scaler):
     """Return the fitted attributes that tell of the sites, as if their rows stood one after another."""
     ends, n_networks = np.cumsum(agreement.lengths), len(agreement.peers)
     owners = np.array(agreement.peers), np.arange(n_networks), np.ones(n_networks)
@@ -215,7 +217,7 @@ def _attributes(agreement, parameters, scaler):
         "partition_": np.split(np.arange(ends[-1]), ends[:-1]),
         "ownership_": Ownership("groups", n_networks, *owners),
         "partitioner_": GroupPartitioner(),
-        "topology_": parameters.topology,
+        "topology_": topology,
     }
     if agreement.feature_names is not None and scaler is None:
         attributes["feature_names_in_"] = np.array(agreement.feature_names, object)
@@ -242,7 +244,7 @@ def _steps(estimator):
     if not isinstance(model, BaseFusedMLP) or not (scaler is None or type(scaler) is StandardScaler):
         raise TypeError(
             "estimator must be a FusedMLPClassifier or FusedMLPRegressor, or a pipeline of a StandardScaler and one of "
-            f"these; got {estimator!r}"
+            f"these; got {shown(estimator)}"
         )
     return scaler, model
 
@@ -252,12 +254,12 @@ def _check_sites(sites):
     if sites is None:
         return None
     if isinstance(sites, str):
-        raise TypeError(f"sites must be a number or a list of names, got {sites!r}")
+        raise TypeError(f"sites must be a number or a list of names, got {shown(sites)}")
     if not isinstance(sites, Iterable):
         return check_integer("sites", sites, 1)
     names = sorted(check_name(name) for name in sites)
     if not names or len(set(names)) < len(names):
-        raise ValueError(f"sites must be names of their own, one at least, got {names}")
+        raise ValueError(f"sites must be names of their own, one at least, got {shown(names)}")
     return names
 
 
@@ -265,7 +267,7 @@ def _check_classes_given(classes, model):
     if classes is None:
         return None
     if not is_classifier(model):
-        raise ValueError(f"classes must be None for a regressor, got {classes!r}")
+        raise ValueError(f"classes must be None for a regressor, got {shown(classes)}")
     return check_classes("classes", unique_labels(classes))
 
 

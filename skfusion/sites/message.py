@@ -23,7 +23,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import DTypeLike
 
-from skfusion._checks import is_integer
+from skfusion._checks import is_integer, shown
 
 MAGIC = b"SKFUSION"
 VERSION = 1
@@ -77,11 +77,11 @@ def check_name(name: str) -> str:
     "St Mary's"
     """
     if not isinstance(name, str):
-        raise TypeError(f"a site's name must be a string, got {name!r}")
+        raise TypeError(f"a site's name must be a string, got {shown(name)}")
     if not (0 < len(name) <= _MAX_NAME and name.isprintable()) or set(name) & set("/\\") or name != name.strip(" ."):
         raise ValueError(
             f"a site's name must have 1 to {_MAX_NAME} printable characters, without slashes and without dots or "
-            f"spaces at its ends; got {name!r}"
+            f"spaces at its ends; got {shown(name)}"
         )
     return str(name)
 
@@ -174,7 +174,7 @@ class Message:
             name, dtype, shape = _array_entry(entry)
             start, stop = stop, stop + dtype.itemsize * math.prod(shape)
             if stop > len(data) or name in arrays:
-                raise MessageError(f"array {name!r} must be there whole, and once")
+                raise MessageError(f"array {shown(name)} must be there whole, and once")
             values = np.frombuffer(data, dtype, math.prod(shape), start)
             arrays[name] = values.reshape(shape).astype(dtype.newbyteorder("="))
         if stop != len(data):
@@ -230,7 +230,7 @@ class Message:
         value = self.content.get(name)
         if name not in self.content or type(value) not in types:
             right = " or ".join(kind.__name__ for kind in types)
-            raise MessageError(f"entry {name!r} must be {right}, got {_short(value)}")
+            raise MessageError(f"entry {name!r} must be {right}, got {shown(value)}")
         return value
 
 
@@ -260,7 +260,7 @@ def _read_header(data):
     except (ValueError, RecursionError) as error:
         raise MessageError(f"the header must be JSON: {error}") from None
     if not isinstance(header, dict) or {name: type(value) for name, value in header.items()} != _ENTRIES:
-        raise MessageError(f"the header must have the entries {', '.join(_ENTRIES)}, got {_short(header)}")
+        raise MessageError(f"the header must have the entries {', '.join(_ENTRIES)}, got {shown(header)}")
     return header, end
 
 
@@ -271,18 +271,13 @@ def _no_constant(name):
 def _array_entry(entry):
     """Return the name, dtype and shape that the header tells of an array."""
     if not (isinstance(entry, list) and list(map(type, entry)) == [str, str, list]):
-        raise MessageError(f"an array must have a name, a dtype and a shape, got {_short(entry)}")
+        raise MessageError(f"an array must have a name, a dtype and a shape, got {shown(entry)}")
     name, dtype, shape = entry
     if dtype not in DTYPES:
-        raise MessageError(f"array {name!r} must be of dtype {', '.join(DTYPES)}, got {_short(dtype)}")
+        raise MessageError(f"array {shown(name)} must be of dtype {', '.join(DTYPES)}, got {shown(dtype)}")
     if len(shape) > _MAX_DIMENSIONS or not all(is_integer(length) and 0 <= length <= _MAX_LENGTH for length in shape):
         raise MessageError(
-            f"array {name!r} must have at most {_MAX_DIMENSIONS} dimensions of up to {_MAX_LENGTH}, got {_short(shape)}"
+            f"array {shown(name)} must have at most {_MAX_DIMENSIONS} dimensions of up to {_MAX_LENGTH}, got "
+            f"{shown(shape)}"
         )
     return name, np.dtype(dtype), shape
-
-
-def _short(value):
-    """Show what may be long."""
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -8,6 +8,7 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import ArrayLike
 
+from skfusion._checks import shown
 from skfusion._typing import MatrixLike
 from skfusion.sites._rows import RefusalError, Rows
 from skfusion.sites._state import pack, unpack
@@ -100,7 +101,7 @@ class Site:
 
     def _answer_to(self, message):
         if message.site != self.name:
-            raise MessageError(f"the message is for site {message.site!r}")
+            raise MessageError(f"the message is for site {shown(message.site)}")
         answers = {
             "describe": self._describe,
             "vote": self._vote,
@@ -110,7 +111,7 @@ class Site:
             "end": self._end,
         }
         if message.kind not in answers:
-            raise MessageError(f"{message.kind[:80]!r} is no kind of message")
+            raise MessageError(f"{shown(message.kind)} is no kind of message")
         if message.run != self.run:
             _log.info("%s: takes part in run %s", self.name, message.run)
         self.run = message.run

@@ -189,7 +189,7 @@ def test_entries_that_are_not_as_they_should_be_are_refused():
         ("n", [bool], "must be bool"),
         ("m", [list, str], "'m' must be list or str, got None"),
         ("m", [type(None)], "'m' must be NoneType"),
-        ("long", [int], r"got 'x{76}\.\.\."),
+        ("long", [int], r"got 'x+\.\.\.x+'"),
     ]:
         with pytest.raises(MessageError, match=match):
             message.entry(name, *types)
