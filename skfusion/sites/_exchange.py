@@ -5,6 +5,7 @@ import math
 import time
 from datetime import datetime
 
+from skfusion._checks import shown
 from skfusion.sites.message import Message, MessageError
 
 _LISTEN, _LOOK_AGAIN = 1.0, 0.1  # seconds at a time
@@ -138,12 +139,12 @@ class Exchange:
             watch.start(site)
         if message.kind == "refused" and (message.run, message.round) in ((self.run, number), ("", 0)):
             raise RefusedError(_printable(message.content.get("reason")), site)
-        if message.run != self.run or message.round < number:
-            _log.info("an answer of site %r is to an earlier question; ignored", site)
+        if (message.run, message.round) != (self.run, number):
+            # Late, or from before the coordinator was killed.
+            _log.info("site %r has answered another question; its answer is not used", site)
             return None
-        found, right = (message.round, message.kind, message.site), (number, f"{kind} answered", site)
-        if found != right:
-            raise MessageError(f"it must be {right}, got {found}", site)
+        if (message.kind, message.site) != (f"{kind} answered", site):
+            raise MessageError(f"it must be to {kind!r}, got {shown(message.kind)} of {shown(message.site)}", site)
         return message
 
     def _read(self, answer, read):
