@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from sklearn.utils import gen_batches
 
 from skfusion import _kernels
 
@@ -127,7 +126,8 @@ class Network:
         ndarray of shape (n_samples, n_outputs), of the weights' dtype
         """
         result = np.empty((X.shape[0], self.layer_sizes[-1]), weights.dtype)
-        for rows in gen_batches(X.shape[0], _ROWS_AT_ONCE):
+        for start in range(0, X.shape[0], _ROWS_AT_ONCE):
+            rows = slice(start, start + _ROWS_AT_ONCE)
             chunk = np.ascontiguousarray(X[rows]) if isinstance(X, np.ndarray) else X[rows]
             result[rows] = _kernels.Forward(self, chunk).outputs(weights)
         return result

@@ -33,7 +33,8 @@ class Work:
         _check_plan(rows, plan)
         self.plan = plan
         used = np.sort(np.concatenate([rows.parts[peer] for peer in plan.peers]))
-        X = plan.scaling.transform(rows.X if len(used) == len(rows.y) else rows.X[used])
+        with np.errstate(over="ignore"):
+            X = plan.scaling.transform(rows.X if len(used) == len(rows.y) else rows.X[used])
         if not np.isfinite(X if isinstance(X, np.ndarray) else X.data).all():
             raise RefusalError("the scaler takes X out of the finite numbers")
         codes = None if plan.classes is None else rows.encoded(plan.classes)[used]
@@ -43,8 +44,11 @@ class Work:
         if plan.weight_scale is not None:
             own = None if rows.sample_weight is None else rows.sample_weight[used]
             sums = codes if plan.by_class else np.zeros(len(used), np.intp)
-            weight = plan.weight_scale.relative(own, sums).astype(X.dtype)
+            weight = _weights(plan.weight_scale, own, sums).astype(X.dtype)
         self._data = Data(X, target, weight, [np.searchsorted(used, rows.parts[peer]) for peer in plan.peers])
+        for peer, part in zip(plan.peers, self._train.parts, strict=True):
+            if not len(part):
+                raise RefusalError(f"peer {peer!r} must have rows to train on beside those held out")
 
     @cached_property
     def _train(self):
@@ -119,6 +123,14 @@ def _check_plan(rows, plan):
         )
     if plan.background is not None and not isinstance(rows.X, np.ndarray):
         raise RefusalError("X must be dense, as it was when the run began")
+
+
+def _weights(scale, sample_weight, codes):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        weights = scale.relative(sample_weight, codes)
+    if not (weights >= 0).all() or np.isinf(weights).any():
+        raise RefusalError("the largest weights that are told do not suit the rows' own")
+    return weights
 
 
 def _check_target(target, plan):

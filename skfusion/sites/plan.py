@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from skfusion._checks import check_choice, check_flag, check_integer, check_real
+from skfusion._checks import check_choice, check_flag, check_integer, check_real, shown
 from skfusion._parameters import check_solver
 from skfusion._row_weights import WeightScale
 from skfusion._training.network import ACTIVATIONS, OUTPUTS, Network
@@ -108,6 +108,8 @@ class Plan:
     def _read(cls, plan):
         peers, lengths = plan.entry("peers", list), plan.entry("lengths", list)
         lengths = [check_integer("lengths", length, 1) for length in lengths]
+        if not peers or len(lengths) != len(peers) or not all(peers.count(peer) == 1 for peer in peers):
+            raise MessageError(f"peers must be named once each, with their lengths; got {shown(peers)}")
         network, by_class = _network(plan), plan.entry("by_class", bool)
         classes = plan.entry("classes", dict, type(None))
         classes = None if classes is None else unpack_labels(classes)
@@ -122,7 +124,7 @@ class Plan:
             classes=classes,
             by_class=by_class,
             weight_scale=_weight_scale(plan, len(classes) if by_class else 1),
-            scaling=Scaling(*(_optional(plan, name, (n_features,)) for name in ("mean", "scale"))),
+            scaling=_scaling(plan, n_features),
             held_out=_held_out(plan, lengths),
             background=_optional(plan, "background", (n_features,), dtype),
         )
@@ -150,6 +152,13 @@ def _settings(content):
 def _optional(plan, name, shape, dtype=np.float64):
     """Return an array that may be missing."""
     return plan.array(name, dtype, shape) if name in plan.arrays else None
+
+
+def _scaling(plan, n_features):
+    mean, scale = (_optional(plan, name, (n_features,)) for name in ("mean", "scale"))
+    if scale is not None and not (scale > 0).all():
+        raise MessageError("array 'scale' must be positive")
+    return Scaling(mean, scale)
 
 
 def _weight_scale(plan, n_sums):

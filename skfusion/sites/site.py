@@ -159,7 +159,7 @@ class Site:
 
     def _validate(self, message):
         work = self._work_for(message)
-        n_networks = len(message.arrays.get("networks", ()))
+        n_networks = max(1, len(np.atleast_1d(message.arrays.get("networks", 0))))
         networks = message.array("networks", work.plan.dtype, (n_networks, work.plan.network.n_parameters))
         return {}, pack_sums(work.score_sums(networks))
 

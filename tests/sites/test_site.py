@@ -1,0 +1,210 @@
+"""A site answers what it is asked, refuses what it cannot do, and survives whatever it is sent."""
+
+import copy
+import json
+import logging
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rows_at_sites import IMAGES, LABELS, NAMES_OF_ROWS, NUMBERS, PLAIN, WEIGHT, at_sites, classifier, sites_of, spied
+
+from skfusion import FusedMLPRegressor
+from skfusion.sites import Site
+from skfusion.sites.message import Message
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+    pytest.mark.filterwarnings("ignore:Training"),
+]
+
+
+def requests_of(model, X, y):
+    """A site, and what it was asked in a run, by kind the last message of each."""
+    sites = spied(sites_of(X, y, NAMES_OF_ROWS, WEIGHT))
+    at_sites(model, sites)
+    return sites[0].site, {Message.decode(data).kind: Message.decode(data) for data in sites[0].requests}
+
+
+SITE, REQUESTS = requests_of(classifier(early_stopping=True, class_weight="balanced", momentum=0.9), IMAGES, LABELS)
+REGRESSION_SITE, OF_REGRESSION = requests_of(
+    FusedMLPRegressor((6,), early_stopping=True, max_iter=2, learning_rate_init=0.01), PLAIN, NUMBERS
+)
+
+
+def answer(message, site=SITE):
+    return Message.decode(site.answer(message.encode()))
+
+
+def changed(message, content=None, arrays=None, **header):
+    """A message with some of its plan, its content or its arrays replaced."""
+    new = copy.deepcopy(dict(message.content))
+    for path, value in (content or {}).items():
+        *inner, last = path.split(".")
+        place = new
+        for name in inner:
+            place = place[name]
+        place[last] = value
+    fields = dict(kind=message.kind, run=message.run, round=message.round, site=message.site) | header
+    return Message(**fields, content=new, arrays={**message.arrays, **(arrays or {})})
+
+
+def test_the_same_question_has_the_same_answer():
+    for message in REQUESTS.values():
+        first = SITE.answer(message.encode())
+        for other in REQUESTS.values():
+            SITE.answer(other.encode())
+        assert SITE.answer(message.encode()) == first
+        again = sites_of(IMAGES, LABELS, NAMES_OF_ROWS, WEIGHT)[0]  # another process, which has seen nothing yet
+        assert again.answer(message.encode()) == first
+
+
+def test_a_message_is_answered_with_its_run_and_round():
+    got = answer(changed(REQUESTS["train"], run="another", round=17))
+    assert (got.kind, got.run, got.round, got.site) == ("train answered", "another", 17, "York")
+    assert SITE.run == "another"
+    assert answer(changed(REQUESTS["end"], run="another")).kind == "end answered"
+    assert SITE.run is None
+
+
+TRAIN, N_PARAMETERS = REQUESTS["train"], REQUESTS["train"].arrays["weights"].shape[1]
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        (changed(TRAIN, site="Bath"), "the message is for site 'Bath'"),
+        (changed(TRAIN, kind="shutdown"), "'shutdown' is no kind of message"),
+        (changed(TRAIN, {"start": -1}), "steps must be from start to stop, got -1"),
+        (changed(TRAIN, {"start": 5, "stop": 3}), "steps must be from start to stop, got 5 and 3"),
+        (changed(TRAIN, {"last": 1}), "'last' must be bool, got 1"),
+        (changed(TRAIN, {"plan": None}), "'plan' must be dict"),
+        (changed(TRAIN, {"plan.peers": ["Bath"]}), "peer 'Bath' must have .* rows, as it had .*; it has 0"),
+        (changed(TRAIN, {"plan.peers": ["York", "York"]}), "peers must be named once each"),
+        (changed(TRAIN, {"plan.peers": []}), "peers must be named once each"),
+        (changed(TRAIN, {"plan.lengths": [3]}), "'held_out_0' must be uint8 of shape"),
+        (changed(TRAIN, {"plan.lengths": []}), "peers must be named once each"),
+        (changed(TRAIN, {"plan.n_networks": 0}), "n_networks must be at least 1, got 0"),
+        (changed(TRAIN, {"plan.dtype": "float32"}), "'background' must be float32"),
+        (changed(TRAIN, {"plan.layer_sizes": [12, 6, 4]}), r"a network with 4 outputs \(softmax\) does not suit y"),
+        (changed(TRAIN, {"plan.layer_sizes": [12, 6, 2]}), "a network with 2 outputs"),
+        (changed(TRAIN, {"plan.output": "identity"}), r"a network with 3 outputs \(identity\) does not suit y"),
+        (changed(TRAIN, {"plan.layer_sizes": [12, 7, 3]}), "'weights' must be float64 of shape"),
+        (changed(TRAIN, {"plan.layer_sizes": [12, 2**40, 3]}), "'weights' must be float64 of shape"),
+        (changed(TRAIN, {"plan.layer_sizes": [11, 6, 3]}), "'background' must be float64 of shape"),
+        (changed(TRAIN, {"plan.layer_sizes": [12]}), "layer_sizes must have from 2 to"),
+        (changed(TRAIN, {"plan.activation": "cube"}), "activation must be one of"),
+        (changed(TRAIN, {"plan.settings.batch_size": 0}), "batch_size must be at least 1, got 0"),
+        (changed(TRAIN, {"plan.settings.momentum": 2}), r"momentum must be in \[0, 1\], got 2"),
+        (changed(TRAIN, {"plan.settings.solver": "lbfgs"}), "solver must be one of"),
+        (changed(TRAIN, {"plan.settings.solver": "adam"}), "'second_moments' must be"),
+        (changed(TRAIN, {"plan.classes": {"dtype": "int64", "values": [0, 1]}}), "'maxima' must be float64 of shape"),
+        (
+            changed(TRAIN, {"plan.classes": {"dtype": "int64", "values": [0, 1, 3]}}),
+            "y must have labels of the classes",
+        ),
+        (changed(TRAIN, arrays={"weights": np.ones((1, 3))}), "'weights' must be float64 of shape"),
+        (changed(TRAIN, arrays={"weights": np.full((1, N_PARAMETERS), np.nan)}), "'weights' must be finite, got nan"),
+        (changed(TRAIN, arrays={"scale": np.zeros(12)}), "'scale' must be positive"),
+        (changed(TRAIN, arrays={"scale": np.full(12, 1e-320)}), "the scaler takes X out of the finite numbers"),
+        (changed(TRAIN, arrays={"maxima": np.zeros(3)}), "the largest weights that are told do not suit"),
+        (changed(TRAIN, arrays={"background": np.full(12, np.inf)}), "'background' must be finite"),
+        (changed(TRAIN, arrays={"held_out_0": np.full(5, 255, np.uint8)}), "peer 'York' must have rows to train on"),
+        (changed(REQUESTS["validate"], arrays={"networks": np.ones((1, 3))}), "'networks' must be float64 of shape"),
+        (changed(REQUESTS["validate"], arrays={"networks": np.ones((0, N_PARAMETERS))}), "'networks' must be float64"),
+        (changed(REQUESTS["count"], arrays={"candidate": np.ones(3)}), "'candidate' must be float64 of shape"),
+        (changed(REQUESTS["describe"], {"labelled": False, "by_class": False}), None),
+        (
+            changed(REQUESTS["describe"], {"classes": {"dtype": "str", "values": ["a"]}}),
+            "y must have labels of the class",
+        ),
+    ],
+)
+def test_what_a_site_cannot_do_is_refused(message, reason):
+    got = answer(message)
+    if reason is None:
+        assert got.kind == "describe answered"
+    else:
+        assert got.kind == "refused"
+        assert (got.run, got.round, got.site) == (message.run, message.round, "York")
+        assert re.search(reason, got.content["reason"])
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ({"plan.layer_sizes": [5, 6, 3]}, r"a network with 3 outputs \(identity\) does not suit y"),
+        ({"plan.output": "softmax"}, r"a network with 2 outputs \(softmax\) does not suit y"),
+        ({"plan.classes": {"dtype": "int64", "values": [0, 1]}}, "y must hold class labels"),
+    ],
+)
+def test_networks_that_do_not_suit_numbers_are_refused(content, reason):
+    got = answer(changed(OF_REGRESSION["train"], content), REGRESSION_SITE)
+    assert got.kind == "refused"
+    assert re.search(reason, got.content["reason"])
+
+
+def test_bytes_that_are_no_message_are_refused(caplog):
+    got = Message.decode(SITE.answer(b"hello"))
+    assert (got.kind, got.run) == ("refused", "")
+    assert "must begin with b'SKFUSION'" in got.content["reason"]
+    got = Message.decode(SITE.answer(TRAIN.encode(), max_bytes=100))
+    assert "must have at most 100 bytes" in got.content["reason"]
+    assert "York: refused" in caplog.text
+
+
+json_values = st.none() | st.booleans() | st.integers(-3, 40) | st.floats(-2, 2) | st.sampled_from(["", "tanh", "York"])
+small = st.recursive(json_values, lambda inner: st.lists(inner, max_size=3), max_leaves=4)
+
+
+def leaves(content, prefix=""):
+    for name, value in content.items():
+        yield f"{prefix}{name}"
+        if isinstance(value, dict):
+            yield from leaves(value, f"{prefix}{name}.")
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_a_site_survives_requests_of_any_content(data):
+    kind = data.draw(st.sampled_from(sorted(REQUESTS)))
+    message = REQUESTS[kind]
+    content, arrays = {}, {}
+    if message.content:
+        for path in data.draw(st.lists(st.sampled_from(sorted(leaves(message.content))), max_size=2)):
+            if not any(path.startswith(other) or other.startswith(path) for other in content):
+                content[path] = data.draw(small)
+    if message.arrays:
+        for name in data.draw(st.lists(st.sampled_from(sorted(message.arrays)), max_size=2)):
+            array = message.arrays[name]
+            shape = data.draw(st.sampled_from([array.shape, array.shape[1:], (*array.shape, 1)[:2], (0,)]))
+            arrays[name] = np.resize(data.draw(st.sampled_from([array, -array, array * 0])), shape)
+    got = answer(changed(message, content, arrays))
+    assert got.kind in (f"{kind} answered", "refused")
+    assert got.content.get("reason") != "it failed, as the site's own log tells"
+
+
+def test_a_site_tells_its_log_what_it_does(caplog):
+    caplog.set_level(logging.INFO)
+    at_sites(classifier(), sites_of(PLAIN, LABELS, NAMES_OF_ROWS))
+    for name in ("Bath", "Leeds", "York"):
+        n_rows = (NAMES_OF_ROWS == name).sum()
+        assert f"{name}: takes part in run" in caplog.text
+        assert f"{name}: tells of {n_rows} rows with 5 features" in caplog.text
+        assert f"{name}: run " in caplog.text
+
+
+def test_wrong_arguments_are_named():
+    with pytest.raises(TypeError, match="name"):
+        Site(PLAIN, LABELS)
+    with pytest.raises(ValueError, match="a site's name must have"):
+        Site(PLAIN, LABELS, name="../Bath")
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        Site(PLAIN, LABELS[:3], name="Bath")
+
+
+def test_messages_are_json_and_arrays():
+    for message in REQUESTS.values():
+        json.dumps(message.content, allow_nan=False)
