@@ -58,6 +58,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
     feature_names_in_: np.ndarray
     partition_: list[IntArray]
     ownership_: Ownership | None
+    sites_: list[str]
     partitioner_: BasePartitioner
     topology_: BaseTopology
     history_: Records
@@ -551,8 +552,11 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
 
     # Training
 
-    def _train(self, training, yardstick, attributes, given):
-        """Train to the end, with callbacks, and set the fitted attributes; returns why training ended."""
+    def _train(self, training, yardstick, attributes, given, stacklevel=4):
+        """Train to the end, with callbacks, and set the fitted attributes; returns why training ended.
+
+        Warnings are the caller's that many frames up.
+        """
         max_iter = training.problem.settings.max_iter
         task = self._init_callback_context(task_name="fit", max_subtasks=max_iter)
         task.call_on_fit_task_begin(estimator=self, **given)
@@ -561,11 +565,11 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         complaint = yardstick.judge(training.ensemble, training.n_epochs)
         self._publish(training, attributes)
         if outcome == "interrupted":
-            warnings.warn("Training interrupted by user; the peers keep what they have learned.", stacklevel=4)
+            warnings.warn("Training interrupted by user; the peers keep what they have learned.", stacklevel=stacklevel)
         if outcome == "max_iter":
-            warnings.warn(exhausted(max_iter, complaint), ConvergenceWarning, stacklevel=4)
+            warnings.warn(exhausted(max_iter, complaint), ConvergenceWarning, stacklevel=stacklevel)
         elif complaint is not None:
-            warnings.warn(f"Training {complaint}", ConvergenceWarning, stacklevel=4)
+            warnings.warn(f"Training {complaint}", ConvergenceWarning, stacklevel=stacklevel)
         task.call_on_fit_task_end(estimator=self, reconstruction_attributes={}, **given)
         return outcome
 

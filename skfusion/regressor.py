@@ -139,6 +139,8 @@ class FusedMLPRegressor(MultiOutputMixin, RegressorMixin, BaseFusedMLP):
     partition_ : list of int ndarray
         For each peer, the indices of its rows in the X of the last call, including held-out rows.  Empty if the peer
         sat the call out.
+    sites_ : list of str
+        Names of the peers, if :func:`skfusion.sites.fit_sites` fitted them; ``fit`` leaves none.
     ownership_ : Ownership or None
         Which groups each peer has, or which classes if the partitioner goes by classes; ``ownership_.by_peer`` lists
         them (:class:`skfusion.partition.Ownership`).  They stay with their peer in further calls of ``partial_fit`` and

@@ -6,6 +6,7 @@ import logging
 import signal
 import sys
 
+from skfusion._checks import shown
 from skfusion.sites._claim import ClaimedError
 from skfusion.sites.folder import serve
 from skfusion.sites.message import MAX_BYTES
@@ -69,7 +70,10 @@ def _load(name, parser):
         parser.error(f"--site must name a module in this folder or one that is installed, got {module!r}")
     if not callable(getattr(loaded, function, None)):
         parser.error(f"--site must name a function of {loaded.__file__}, got {function!r}")
-    return getattr(loaded, function)()
+    site = getattr(loaded, function)()
+    if not callable(getattr(site, "answer", None)):
+        parser.error(f"--site must name a function that returns a Site, got {shown(site)} of {name}")
+    return site
 
 
 if __name__ == "__main__":

@@ -155,7 +155,7 @@ def _fit(model, call):
         ensemble = old.restarted(problem.settings, progress)
     training = _training(call, ensemble, problem, meeting, identity_of(model, agreement, meeting.plans))
     attributes = _attributes(agreement, problem.topology, scaler)
-    outcome = model._train(training, LossesAlone(), attributes, _ROWS_ELSEWHERE)
+    outcome = model._train(training, LossesAlone(), attributes, _ROWS_ELSEWHERE, stacklevel=5)
     if outcome != "interrupted":
         _say_goodbye(call.exchange, meeting)
         call.run.end()

@@ -76,7 +76,13 @@ class FolderTransport(BaseTransport):
                 _MessageFile(folder / "request").remove()
 
     def sites(self) -> list[str]:
-        """Return the names of the sites whose processes are there, sorted."""
+        """Return the names of the sites whose processes are there, or were when they were killed.
+
+        Returns
+        -------
+        list of str
+            Sorted.
+        """
         names = (_site_of(folder) for folder in self.path.iterdir() if (folder / "serving").exists())
         return sorted(name for name in names if name is not None)
 
@@ -86,7 +92,9 @@ class FolderTransport(BaseTransport):
         Parameters
         ----------
         site : str
+            Its name.
         message : bytes
+            What to write.
 
         Raises
         ------

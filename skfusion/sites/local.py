@@ -35,6 +35,15 @@ class LocalTransport(BaseTransport):
     ------
     TypeError, ValueError
         If a name may not be one, or two are alike.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skfusion.sites import LocalTransport, Site
+    >>> X, y = load_iris(return_X_y=True)
+    >>> with LocalTransport([Site(X[::2], y[::2], name="York"), Site(X[1::2], y[1::2], name="Bath")]) as transport:
+    ...     transport.sites()
+    ['Bath', 'York']
     """
 
     def __init__(self, sites: Iterable[Answering]):
@@ -47,7 +56,13 @@ class LocalTransport(BaseTransport):
         self._threads = ThreadPoolExecutor(min(max(len(sites), 1), joblib.cpu_count()), "site")
 
     def sites(self) -> list[str]:
-        """Return the names of the sites, sorted."""
+        """Return the names of the sites.
+
+        Returns
+        -------
+        list of str
+            Sorted.
+        """
         return sorted(self._sites)
 
     def send(self, site: str, message: bytes) -> None:
@@ -56,7 +71,9 @@ class LocalTransport(BaseTransport):
         Parameters
         ----------
         site : str
+            Its name.
         message : bytes
+            What to answer.
         """
         answer = self._threads.submit(self._sites[site].answer, message)
         answer.add_done_callback(lambda answer: self._answers.put((site, answer)))

@@ -78,6 +78,7 @@ class Site:
         Parameters
         ----------
         request : bytes
+            The message.
         max_bytes : int, default=2**30
             Longer requests are refused.
 

@@ -16,13 +16,43 @@ class BaseTransport(ABC):
     ----------
     resend_after : float
         Seconds after which a message without an answer is taken for lost; infinite where none is lost.
+
+    Examples
+    --------
+    A transport of one's own may call functions:
+
+    >>> from skfusion.sites import BaseTransport
+    >>> class Calls(BaseTransport):
+    ...     def __init__(self, sites):
+    ...         self._sites, self._answers = {site.name: site for site in sites}, []
+    ...     def sites(self):
+    ...         return sorted(self._sites)
+    ...     def send(self, site, message):
+    ...         self._answers.append((site, self._sites[site].answer(message)))
+    ...     def receive(self, timeout):
+    ...         return self._answers.pop() if self._answers else None
+    ...     def close(self):
+    ...         pass
+    >>> from sklearn.datasets import load_iris
+    >>> from skfusion import FusedMLPClassifier
+    >>> from skfusion.sites import Site, fit_sites
+    >>> X, y = load_iris(return_X_y=True)
+    >>> sites = [Site(X[::2], y[::2], name="Bath"), Site(X[1::2], y[1::2], name="York")]
+    >>> fit_sites(FusedMLPClassifier(max_iter=20, tol=0, random_state=0), Calls(sites)).sites_
+    ['Bath', 'York']
     """
 
     resend_after: float = math.inf
 
     @abstractmethod
     def sites(self) -> list[str]:
-        """Return the names of the sites that have been heard of, sorted."""
+        """Return the names of the sites that have been heard of.
+
+        Returns
+        -------
+        list of str
+            Sorted.
+        """
 
     @abstractmethod
     def send(self, site: str, message: bytes) -> None:
@@ -31,7 +61,9 @@ class BaseTransport(ABC):
         Parameters
         ----------
         site : str
+            Its name.
         message : bytes
+            What to send.
         """
 
     @abstractmethod

@@ -190,7 +190,7 @@ def test_a_site_tells_its_log_what_it_does(caplog):
     caplog.set_level(logging.INFO)
     at_sites(classifier(), sites_of(PLAIN, LABELS, NAMES_OF_ROWS))
     for name in ("Bath", "Leeds", "York"):
-        n_rows = (NAMES_OF_ROWS == name).sum()
+        n_rows = (name == NAMES_OF_ROWS).sum()
         assert f"{name}: takes part in run" in caplog.text
         assert f"{name}: tells of {n_rows} rows with 5 features" in caplog.text
         assert f"{name}: run " in caplog.text

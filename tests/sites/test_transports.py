@@ -50,6 +50,10 @@ class Echo:
 
 def load():
     return Echo(os.environ["SITE"])
+
+
+def nothing():
+    return None
 '''
 names = {}
 exec(ECHO, names)
@@ -244,6 +248,7 @@ def test_a_command_that_is_terminated_ends_cleanly(here):
         ("echo", ".", 2, "--site must be MODULE:FUNCTION, got 'echo'"),
         ("ecco:load", ".", 2, "--site must name a module in this folder or one that is installed, got 'ecco'"),
         ("echo:loud", ".", 2, "--site must name a function of .*echo.py, got 'loud'"),
+        ("echo:nothing", ".", 2, "--site must name a function that returns a Site, got None of echo:nothing"),
         ("echo:load", "shred", 1, "the folder must exist, got 'shred'"),
     ],
 )
