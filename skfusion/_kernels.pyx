@@ -779,7 +779,7 @@ def check_plan(plan, n_networks, n_samples, buffer_rows):
         raise ValueError("plan must have an entry of peers and batch_sizes for each part of its rows")
     for name, values, least, most in (("peers", plan.peers, 0, n_networks - 1), ("rows", plan.rows, 0, n_samples - 1),
                                       ("batch_sizes", plan.batch_sizes, 1, buffer_rows),
-                                      ("parts", lengths, 0, n_samples)):
+                                      ("parts", lengths, 0, len(plan.rows))):
         if len(values) and not least <= values.min() <= values.max() <= most:
             raise ValueError(f"plan must have {name} from {least} to {most}, got {values}")
 

@@ -58,7 +58,7 @@ def _settings(estimator):
         fusion_frequency=check_integer("fusion_frequency", estimator.fusion_frequency, 1),
         fusion_unit=check_choice("fusion_unit", estimator.fusion_unit, ("epoch", "step")),
         fusion_rule=check_choice("fusion_rule", estimator.fusion_rule, RULES),
-        **_drift(estimator),
+        **check_drift(estimator),
         **_stopping(estimator),
         prediction=check_prediction(estimator.prediction),
         n_jobs=_n_jobs(estimator.n_jobs),
@@ -83,7 +83,8 @@ def check_solver(estimator):
     )
 
 
-def _drift(estimator):
+def check_drift(estimator):
+    """Return the parameters of drift correction as a dict, or raise TypeError or ValueError."""
     correction = estimator.drift_correction
     if correction is not None and not (isinstance(correction, str) and correction == "tracking"):
         raise ValueError(f"drift_correction must be 'tracking' or None, got {correction!r}")

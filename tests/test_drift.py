@@ -164,6 +164,17 @@ def test_threads_and_processes_change_no_bit(params, dtype, monkeypatch):
             assert_same(small(topology="random", **params).fit(X.astype(dtype), Y), alone)
 
 
+@pytest.mark.parametrize("backend", ["threading", "loky"])
+def test_peers_that_go_round_their_rows_again_may_do_so_anywhere(backend, monkeypatch):
+    monkeypatch.setattr(engine, "_PARALLEL_ROUND", 0)
+    monkeypatch.setattr(engine, "_PARALLEL_FIT", 0)
+    few = PredefinedPartitioner(np.minimum(np.arange(len(Y)), 12) // 12)  # 12 rows of one peer, the rest of the other
+    params = dict(partitioner=few, n_networks=2, fusion_unit="step", fusion_frequency=5)
+    alone = small(**params).fit(X, Y).weights_
+    with joblib.parallel_config(backend, n_jobs=2):
+        np.testing.assert_array_equal(small(**params).fit(X, Y).weights_, alone)
+
+
 @pytest.mark.parametrize("params", CORRECTED, ids=str)
 def test_partial_fits_of_the_same_rows_are_epochs_of_fit(params):
     params = params | {"partitioner": PredefinedPartitioner(Y), "topology": "random", "fusion_frequency": 3}

@@ -1,6 +1,6 @@
 """Drift correction: what makes peers with different rows step towards a common optimum between fusion rounds."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -48,6 +48,12 @@ class Drift:
         if old is None:
             return cls(*arrays, np.array(weights), np.zeros(len(weights)))
         return cls(*arrays, old.starts.copy(), old.rates.copy())
+
+    def take_over(self, other):
+        """Become what another is that corrects the same, in place."""
+        for field in fields(self):
+            if getattr(self, field.name) is not None:
+                getattr(self, field.name)[:] = getattr(other, field.name)
 
     def count(self, n_steps, learning_rates):
         """Take note of steps that each peer has taken at its rate."""

@@ -1,12 +1,13 @@
 """Training at sites: the engine, held-out rows that are elsewhere, and what lets a run be taken up again."""
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from skfusion._training.drift import Drift
 from skfusion._training.training import Training
-from skfusion.sites._state import pack, unpack
+from skfusion.sites._state import pack, unpack, without_drift
 from skfusion.sites._sums import no_sums, unpack_sums
 
 
@@ -53,10 +54,13 @@ class SiteEngine:
         peers, segment = self._meeting.peers, {"start": start, "stop": stop, "last": last}
         own = {site: self._state.take(peers[site]) for site in peers if site not in self.absent_sites}
         answers = self._meeting.ask(
-            "train", own, lambda site: (segment, pack(own[site])), lambda site, answer: unpack(answer, own[site])
+            "train",
+            own,
+            lambda site: (segment, pack(own[site])),
+            lambda site, answer: unpack(answer, without_drift(own[site])),
         )
         for site, state in answers.items():
-            self._state.put(peers[site], state)
+            self._state.put(peers[site], replace(state, drift=own[site].drift))
         self.absent_sites |= own.keys() - answers.keys()
         if last:
             self._end_epoch()
@@ -111,13 +115,24 @@ class Done:
         Segments, each with the round that follows it.
     losses : ndarray of shape (n_networks,) or None, default=None
         The peers' losses by then.
+    drift : Drift or None, default=None
+        Their Drift by then.
     spread : ndarray or None, default=None
         The weights' spread around the last of the rounds, if that was asked for.
     """
 
     n_segments: int = 0
     losses: np.ndarray | None = None
+    drift: Drift | None = None
     spread: np.ndarray | None = None
+
+    def restore(self, ensemble):
+        """Undo what going through the epoch once more has done to an ensemble."""
+        if self.losses is not None:
+            ensemble.state.losses[:] = self.losses
+        if self.drift is not None:
+            ensemble.drift.take_over(self.drift)
+            ensemble.drift.write(ensemble.state.drift, ensemble.settings.fusion_momentum)
 
 
 class JournalledEngine:
@@ -157,11 +172,9 @@ class JournalledEngine:
             self._n_segments, self._spread = 0, self._done.spread
             self._progress = copy.deepcopy(self._ensemble.progress)
         if self._n_segments >= self._done.n_segments:
-            state = self._ensemble.state
-            if self._done.losses is not None:
-                state.losses[:] = self._done.losses
+            self._done.restore(self._ensemble)
             self._done = Done()
-            self._save(self._progress, Done(self._n_segments, state.losses, self._spread))
+            self._save(self._progress, Done(self._n_segments, spread=self._spread))
             self._engine.train(start, stop, last)
         self._n_segments += 1
 

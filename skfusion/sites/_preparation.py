@@ -81,6 +81,7 @@ def plans_for(agreement, network, settings, class_weight, scaler, division):
             peers=[agreement.peers[peer] for peer in peers],
             lengths=[agreement.lengths[peer] for peer in peers],
             n_networks=len(agreement.peers),
+            longest=int(division.lengths.max()),
             dtype=agreement.dtype,
             network=network,
             settings=settings,

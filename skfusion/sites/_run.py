@@ -1,6 +1,6 @@
 """A run of training: new, or taken up again from its checkpoint."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from hashlib import blake2b
 from pathlib import Path
 from uuid import uuid4
@@ -78,7 +78,13 @@ class Run:
         ensemble.state.put(range(len(state.weights)), state)
         ensemble.progress = unpack_progress(self.saved.progress, self.saved.entropy)
         ensemble.history[:] = self.saved.history
-        return Done(self.saved.n_segments, state.losses, self.saved.arrays.get("spread"))
+        return Done(self.saved.n_segments, state.losses, self._drift(ensemble.drift), self.saved.arrays.get("spread"))
+
+    def _drift(self, like):
+        """Return what corrects the peers' drift, if anything does."""
+        if like is None:
+            return None
+        return replace(like, **{name: self.saved.arrays[f"drift_{name}"] for name in drift_arrays(like)})
 
     def restore_stopping(self, stopping):
         """Let Stopping know what it knew."""
@@ -104,6 +110,7 @@ class Run:
             return
         ensemble, stopping = training.ensemble, training.stopping
         optional = {"best_weights": stopping.best_weights, "spread": done.spread}
+        optional |= {f"drift_{name}": array for name, array in drift_arrays(ensemble.drift).items()}
         Checkpoint(
             run=self.name,
             number=number,
@@ -122,6 +129,12 @@ class Run:
         """Remove the file."""
         if self.path is not None:
             self.path.unlink(missing_ok=True)
+
+
+def drift_arrays(drift):
+    """Return the arrays of a Drift by name."""
+    arrays = {} if drift is None else {field.name: getattr(drift, field.name) for field in fields(drift)}
+    return {name: array for name, array in arrays.items() if array is not None}
 
 
 def identity_of(model, agreement, plans):

@@ -82,6 +82,11 @@ def _generator(words):
     return generator
 
 
+def without_drift(state):
+    """Return peers' state without what training takes as given, which a site need not send back."""
+    return replace(state, drift=None)
+
+
 def template(network, settings, n_peers, dtype):
     """Return peers' state as it must be, with values that do not matter.
 

@@ -94,7 +94,8 @@ class Work:
                 raise RefusalError("too many values differ from the background for sparse rows")
             X, offset = deviations(data.X, plan.background, counts)
             data = Data(X, data.target, data.sample_weight, data.parts, offset)
-        problem = Problem(plan.network, plan.settings, None, np.array([len(part) for part in data.parts]))
+        lengths = np.array([len(part) for part in data.parts])
+        problem = Problem(plan.network, plan.settings, None, lengths, plan.longest)
         return Bundle(problem, data, self.blank_state(), range(len(plan.peers)))
 
     def blank_state(self):

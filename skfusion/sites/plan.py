@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 from skfusion._checks import check_choice, check_flag, check_integer, check_real, shown
-from skfusion._parameters import check_solver
+from skfusion._parameters import check_drift, check_solver
 from skfusion._row_weights import WeightScale
 from skfusion._training.network import ACTIVATIONS, OUTPUTS, Network
 from skfusion._training.problem import Settings
@@ -23,6 +23,7 @@ from skfusion.sites.message import Message, MessageError
 _SETTINGS = (
     *("solver", "momentum", "nesterovs_momentum", "beta_1", "beta_2", "epsilon"),
     *("learning_rate", "learning_rate_init", "power_t", "l1", "l2", "batch_size", "shuffle"),
+    *("fusion_unit", "drift_correction", "fusion_momentum"),
 )
 _MAX_LAYERS = 1000
 
@@ -39,6 +40,8 @@ class Plan:
         For each of them how many rows it has.
     n_networks : int
         How many peers there are at all sites.
+    longest : int
+        How many rows that of them trains on which trains on most.
     dtype : {"float32", "float64"}
         Of rows and weights.
     network : Network
@@ -57,6 +60,7 @@ class Plan:
     peers: list[str]
     lengths: list[int]
     n_networks: int
+    longest: int
     dtype: str
     network: Network
     settings: Settings
@@ -78,6 +82,7 @@ class Plan:
             "peers": self.peers,
             "lengths": self.lengths,
             "n_networks": self.n_networks,
+            "longest": self.longest,
             "dtype": self.dtype,
             "layer_sizes": list(network.layer_sizes),
             "activation": network.activation,
@@ -118,6 +123,7 @@ class Plan:
             peers=peers,
             lengths=lengths,
             n_networks=check_integer("n_networks", plan.entry("n_networks", int), len(peers)),
+            longest=check_integer("longest", plan.entry("longest", int), 1),
             dtype=dtype,
             network=network,
             settings=_settings(plan.entry("settings", dict)),
@@ -139,13 +145,18 @@ def _network(plan):
 
 
 def _settings(content):
-    given = SimpleNamespace(**{name: content.get(name) for name in _SETTINGS})
-    checked = check_solver(given) | {
-        "l1": check_real("l1", given.l1, open_maximum=True),
-        "l2": check_real("l2", given.l2, open_maximum=True),
-        "batch_size": check_integer("batch_size", given.batch_size, 1),
-        "shuffle": check_flag("shuffle", given.shuffle),
-    }
+    given = SimpleNamespace(**{name: content.get(name) for name in _SETTINGS}, l1_ratio=content.get("l1"))
+    checked = (
+        check_solver(given)
+        | check_drift(given)
+        | {
+            "l1": check_real("l1", given.l1, open_maximum=True),
+            "l2": check_real("l2", given.l2, open_maximum=True),
+            "batch_size": check_integer("batch_size", given.batch_size, 1),
+            "shuffle": check_flag("shuffle", given.shuffle),
+            "fusion_unit": check_choice("fusion_unit", given.fusion_unit, ("epoch", "step")),
+        }
+    )
     return Settings(**(dict.fromkeys(field.name for field in fields(Settings)) | checked))
 
 

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from skfusion._checks import shown
 from skfusion._typing import MatrixLike
 from skfusion.sites._rows import RefusalError, Rows
-from skfusion.sites._state import pack, unpack
+from skfusion.sites._state import pack, unpack, without_drift
 from skfusion.sites._sums import pack_sums
 from skfusion.sites._work import Work
 from skfusion.sites.agreement import Question
@@ -156,7 +156,7 @@ class Site:
         shape = len(work.plan.peers), work.plan.network.n_parameters
         message.array("weights", work.plan.dtype, shape)  # or blank_state might take any amount of memory
         state = unpack(message, work.blank_state())
-        return {}, pack(work.train(state, (start, stop, message.entry("last", bool))))
+        return {}, pack(without_drift(work.train(state, (start, stop, message.entry("last", bool)))))
 
     def _validate(self, message):
         work = self._work_for(message)

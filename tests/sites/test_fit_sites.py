@@ -1,7 +1,9 @@
 """Sites that die, lie or do not answer; coordinators that die; what leaves a site."""
 
 import json
+from contextlib import contextmanager
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -38,27 +40,38 @@ NUMBERS_PER_PEER = 10  # beside its network: steps, rows, learning rate, loss, a
 
 
 class Changing(LocalTransport):
-    """Sites whose answers are changed, or lost where ``change`` returns None."""
+    """Sites whose answers are changed, or lost where ``change`` returns None; time passes once all are there."""
 
     def __init__(self, sites, change):
         super().__init__(sites)
-        self.change, self.n_sent = change, 0
+        self._change, self._n_awaited, self.now = change, 0, 0.0
 
     def send(self, site, message):
-        self.n_sent += 1
+        self._n_awaited += 1
         super().send(site, message)
 
     def receive(self, timeout):
-        answer = super().receive(timeout)
-        if answer is None:
+        if not self._n_awaited:
+            self.now += timeout
             return None
-        site, data = answer
-        data = self.change(site, data)
+        self._n_awaited -= 1
+        site, data = super().receive(60)
+        data = self._change(site, data)
         return None if data is None else (site, data)
 
+    @contextmanager
+    def clock(self):
+        """Let the coordinator's time be this transport's."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(_exchange, "time", SimpleNamespace(monotonic=lambda: self.now))
+            patch.setattr(_exchange, "gather", lambda transport, wanted, patience: transport.sites())
+            yield
 
-def changing(change, **arrays_or_options):
-    return Changing(sites_of(PLAIN, LABELS, NAMES_OF_ROWS), change)
+
+@contextmanager
+def changing(change):
+    with Changing(sites_of(PLAIN, LABELS, NAMES_OF_ROWS), change) as transport, transport.clock():
+        yield transport
 
 
 def of_kind(kind, number=None, sites=("York",)):
@@ -108,6 +121,7 @@ RUNS = [
     {"early_stopping": True, "momentum": 0.9, "n_iter_no_change": 1, "tol": 0.05, "max_iter": 12},
     {"learning_rate": "adaptive", "tol": 0.2, "n_iter_no_change": 1, "max_iter": 12},
     {"topology": "average", "init": "independent", "random_state": None},
+    {"drift_correction": "tracking", "fusion_momentum": 0.5, "fusion_unit": "step", "fusion_frequency": 6},
 ]
 
 
@@ -299,8 +313,10 @@ LIES = [
 @pytest.mark.parametrize(("kind", "alter", "match"), LIES)
 def test_an_answer_that_cannot_be_is_refused_by_name(kind, alter, match):
     model = classifier(early_stopping=True)
-    transport = changing(altered(of_kind(kind), alter))
-    with transport, pytest.raises(MessageError, match=f"the answer of site 'York' is refused: .*{match}"):
+    with (
+        changing(altered(of_kind(kind), alter)) as transport,
+        pytest.raises(MessageError, match=f"the answer of site 'York' is refused: .*{match}"),
+    ):
         fit_sites(model, transport)
     assert not hasattr(model, "weights_")
 
@@ -310,13 +326,15 @@ def test_an_answer_that_cannot_be_is_refused_by_name(kind, alter, match):
 )
 def test_an_answer_of_another_round_or_run_is_not_used(alter):
     with changing(altered(of_kind("train"), alter)) as transport, pytest.raises(TimeoutError, match="for site 'York'"):
-        fit_sites(classifier(), transport, patience=0.3)
+        fit_sites(classifier(), transport, patience=100)
 
 
 @pytest.mark.parametrize("data", [b"", b"PK\x03\x04", b"SKFUSION" + bytes(100)])
 def test_bytes_that_are_no_message_are_refused_by_name(data):
-    transport = changing(lambda site, answer: data if site == "Leeds" else answer)
-    with transport, pytest.raises(MessageError, match="the answer of site 'Leeds' is refused: the "):
+    with (
+        changing(lambda site, answer: data if site == "Leeds" else answer) as transport,
+        pytest.raises(MessageError, match="the answer of site 'Leeds' is refused: the "),
+    ):
         fit_sites(classifier(), transport)
 
 
@@ -354,14 +372,12 @@ def never(site, data):
     return None if site == "York" else data
 
 
-def test_a_site_that_does_not_answer_is_named(caplog, monkeypatch, tmp_path):
-    monkeypatch.setattr(_exchange, "_FIRST_NOTICE", 0.05)
-    monkeypatch.setattr(_exchange, "_LISTEN", 0.02)
+def test_a_site_that_does_not_answer_is_named(caplog, tmp_path):
     file = tmp_path / "run.npz"
     asleep = altered_after(5, never)
-    with changing(asleep) as transport, pytest.raises(TimeoutError, match=r"waited 0.3 s for site 'York' in vain"):
-        fit_sites(classifier(), transport, patience=0.3, checkpoint=file)
-    assert caplog.text.count("waiting for site 'York' since ") == 1
+    with changing(asleep) as transport, pytest.raises(TimeoutError, match=r"waited 100 s for site 'York' in vain"):
+        fit_sites(classifier(), transport, patience=100, checkpoint=file)
+    assert caplog.text.count("waiting for site 'York' since ") == 2  # after ten seconds and a minute more
     apart = at_sites(classifier(), sites_of(PLAIN, LABELS, NAMES_OF_ROWS), checkpoint=file)
     assert_same(apart, classifier().fit(PLAIN, LABELS, groups=NAMES_OF_ROWS))
 
@@ -374,11 +390,10 @@ def between(first, last, change):
     return lambda site, data: change(site, data) if first <= Message.decode(data).round <= last else data
 
 
-def test_going_on_without_a_site_that_comes_back(monkeypatch, caplog):
-    monkeypatch.setattr(_exchange, "_LISTEN", 0.02)
+def test_going_on_without_a_site_that_comes_back(caplog):
     model = classifier(max_iter=6, topology="ring", solver="adam")
     with changing(between(4, 5, never)) as transport:  # training begins with 3
-        apart = fit_sites(model, transport, patience=0.3, absent="skip")
+        apart = fit_sites(model, transport, patience=100, absent="skip")
     absent = [record["absent"] for record in apart.history_]
     assert absent[:3] == [[], ["York"], ["York"]]
     assert absent[-1] == []
@@ -394,11 +409,10 @@ def test_going_on_without_a_site_that_comes_back(monkeypatch, caplog):
 
 
 @pytest.mark.parametrize("topology", ["ring", "hypercube", "average", "random"])
-def test_going_on_without_a_site_is_training_of_the_others(monkeypatch, topology):
-    monkeypatch.setattr(_exchange, "_LISTEN", 0.02)
+def test_going_on_without_a_site_is_training_of_the_others(topology):
     params = dict(init="shared", topology=topology, early_stopping=True, max_iter=3)
     with changing(altered_after(3, never)) as transport:
-        apart = fit_sites(classifier(**params), transport, patience=0.3, absent="skip")
+        apart = fit_sites(classifier(**params), transport, patience=100, absent="skip")
     assert [record["absent"] for record in apart.history_] == [["York"]] * 3
     assert np.isnan([record["validation_scores"][2] for record in apart.history_]).all()
     assert np.isfinite(apart.validation_scores_).all()
@@ -412,7 +426,7 @@ def test_going_on_without_a_site_is_training_of_the_others(monkeypatch, topology
 
 def test_someone_must_answer():
     with changing(altered_after(3, lambda site, data: None)) as transport, pytest.raises(TimeoutError, match="in vain"):
-        fit_sites(classifier(), transport, patience=0.2, absent="skip")
+        fit_sites(classifier(), transport, patience=100, absent="skip")
 
 
 # What leaves a site

@@ -65,6 +65,9 @@ parameters = st.fixed_dictionaries(
     }
 )
 steps = st.sampled_from([{}, {"fusion_unit": "step", "fusion_frequency": 3}, {"fusion_frequency": 2}])
+drifts = st.sampled_from(
+    [{}, {}, {"drift_correction": "tracking"}, {"drift_correction": "tracking", "fusion_momentum": 0.5}]
+)
 classifying = st.fixed_dictionaries(
     {
         "loss": st.sampled_from(["log_loss", "squared_error"]),
@@ -74,8 +77,8 @@ classifying = st.fixed_dictionaries(
 
 
 @settings(max_examples=60, deadline=None)
-@given(problems, parameters, steps, classifying)
-def test_sites_train_what_fit_does(problem, parameters, steps, classifying):
+@given(problems, parameters, steps, drifts, classifying)
+def test_sites_train_what_fit_does(problem, parameters, steps, drift, classifying):
     shares = np.random.default_rng(problem["mixing"]).dirichlet(np.full(problem["sites"], 3.0))
     names = np.random.default_rng(problem["mixing"]).choice(NAMES[: problem["sites"]], size=N, p=shares)
     weight = WEIGHT if problem["weighted"] else None
@@ -83,6 +86,8 @@ def test_sites_train_what_fit_does(problem, parameters, steps, classifying):
     X = csr_array(np.where(abs(X) < 0.7, 0, X)) if problem["rows"] == "sparse" else X
     model, y = model_and_targets(problem["task"], classifying)
     model.set_params(**parameters, **steps)
+    if drift:
+        model.set_params(**drift, solver="sgd", momentum=0, l1_ratio=0)
     try:
         whole = clone(model).fit(X, y, groups=names, sample_weight=weight)
         event("fits")
