@@ -1,0 +1,241 @@
+"""Sites in NVIDIA FLARE: an NVFlare job whose server trains through the clients, which answer from their rows.
+
+Who each of them is, is told by certificates: the server and the clients are provisioned, and speak mutual TLS.
+"""
+
+import importlib
+import logging
+import queue
+import threading
+import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from nvflare.collab import CollabCallError, collab
+from nvflare.collab.runtime.controller import CollabController
+from nvflare.collab.runtime.executor import CollabExecutor
+from nvflare.job_config.api import FedJob
+
+from skfusion.sites.local import Answering
+from skfusion.sites.transport import BaseTransport
+
+_HAND_OVER = 60.0  # seconds that a message may take to its receiver, who need not have answered it by then
+_PAUSE = 1.0  # seconds, when the server cannot be reached
+
+_log = logging.getLogger("skfusion.sites")
+
+
+def make_job(coordinate: str, load: str, *, n_sites: int, name: str = "skfusion") -> FedJob:
+    """Return a job of NVFlare in which all of its clients take part.
+
+    The job names functions and carries no code.  Each machine has its own, and skfusion, among its packages or in the
+    folder ``local/custom`` of its startup kit; and each allows ``skfusion.sites.nvflare.`` in the ``class_allow_list``
+    of its ``local/resources.json``.
+
+    Parameters
+    ----------
+    coordinate : str
+        A function at the server, as in ``"study:coordinate"``.  It is called with an :class:`NVFlareTransport`, gives it
+        to :func:`~skfusion.sites.fit_sites`, and keeps the model that this returns.
+    load : str
+        A function at each client, as in ``"hospital:load"``.  It returns a Site of the client's name.
+    n_sites : int
+        How many clients there must be for the job to begin.
+    name : str, default="skfusion"
+        The job's name.
+
+    Returns
+    -------
+    FedJob
+        To be exported, and submitted by whoever administers the project.
+
+    Examples
+    --------
+    >>> from skfusion.sites.nvflare import make_job
+    >>> job = make_job("study:coordinate", "hospital:load", n_sites=3)
+    >>> job.export_job("jobs")  # doctest: +SKIP
+    """
+    job = FedJob(name=name, min_clients=n_sites)
+    job.set_app_packages(["skfusion"])  # installed where the job runs; the job would bring copies otherwise
+    server = job.to_server(Coordinator(coordinate), id="coordinator")
+    job.to_server(CollabController(server_obj_id=server), id="controller")
+    client = job.to_clients(Client(load), id="site")
+    job.to_clients(CollabExecutor(client_obj_id=client), tasks=["*"])
+    return job
+
+
+class NVFlareTransport(BaseTransport):
+    """The clients of the job that is running, at its server; :func:`make_job` has it made.
+
+    Parameters
+    ----------
+    clients : iterable of Proxy
+        NVFlare's proxies of the clients.
+    """
+
+    resend_after = 60.0  # a site that is at work on a message does not begin anew when it comes again
+
+    def __init__(self, clients: Iterable[Any]):
+        self._clients = {client.name: client for client in clients}
+        self._answers: queue.SimpleQueue[tuple[str, bytes]] = queue.SimpleQueue()
+        self._threads = ThreadPoolExecutor(max(len(self._clients), 1), "site")
+
+    def sites(self) -> list[str]:
+        """Return the names of the clients, which their certificates tell, sorted."""
+        return sorted(self._clients)
+
+    def send(self, site: str, message: bytes) -> None:
+        """Hand a message over to a site, in a thread.
+
+        Parameters
+        ----------
+        site : str
+        message : bytes
+        """
+        self._threads.submit(self._hand_over, site, message)
+
+    def _hand_over(self, site, message):
+        try:
+            self._clients[site](timeout=_HAND_OVER).take(request=message)
+        except CollabCallError as error:
+            _log.warning("site %r cannot be reached: %s", site, error)
+
+    def take(self, site: str, answer: bytes) -> None:
+        """Take an answer that a site has sent.
+
+        Parameters
+        ----------
+        site : str
+        answer : bytes
+        """
+        self._answers.put((site, answer))
+
+    def receive(self, timeout: float) -> tuple[str, bytes] | None:
+        """Wait for an answer.
+
+        Parameters
+        ----------
+        timeout : float
+            Seconds.
+
+        Returns
+        -------
+        (site, message) or None
+            None if none came.
+        """
+        try:
+            return self._answers.get(timeout=timeout)
+        except queue.Empty:
+            return None
+
+    def close(self) -> None:
+        """Give up what has not been handed over."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+class Coordinator:
+    """What NVFlare runs at the server.
+
+    Parameters
+    ----------
+    coordinate : str
+        See :func:`make_job`.
+    """
+
+    def __init__(self, coordinate: str):
+        self.coordinate = coordinate
+        self._transport: NVFlareTransport | None = None
+
+    @collab.main
+    def run(self) -> None:
+        """Let the function train."""
+        coordinate = _imported(self.coordinate)
+        with NVFlareTransport(collab.clients) as self._transport:
+            coordinate(self._transport)
+
+    @collab.publish
+    def deliver(self, answer: bytes) -> None:
+        """Take an answer of the client that calls."""
+        if self._transport is not None and isinstance(answer, bytes):
+            self._transport.take(collab.caller, answer)
+
+
+class Client:
+    """What NVFlare runs at a site.
+
+    Parameters
+    ----------
+    load : str
+        See :func:`make_job`.
+    """
+
+    def __init__(self, load: str):
+        self.load = load
+
+    @collab.init
+    def start(self) -> None:
+        """Load the site's rows, and begin to answer."""
+        site = _imported(self.load)()
+        if site.name != collab.site_name:
+            raise ValueError(f"{self.load} must return a Site named {collab.site_name!r}, got {site.name!r}")
+        self._desk = _Desk(site, collab.server)
+        threading.Thread(target=self._desk.work, name="site", daemon=True).start()
+
+    @collab.publish
+    def take(self, request: bytes) -> None:
+        """Take a message of the server."""
+        if collab.caller != collab.server.name:
+            raise PermissionError(f"messages come from the server, got one from {collab.caller!r}")
+        self._desk.take(request)
+
+    @collab.final
+    def stop(self) -> None:
+        """End."""
+        self._desk.close()
+
+
+class _Desk:
+    """Where a site's messages are answered, one after another."""
+
+    def __init__(self, site: Answering, server: Any):
+        self._site, self._server = site, server
+        self._waiting: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._pending: bytes | None = None  # the last message, unless it has been answered
+        self._lock = threading.Lock()
+        self._open = True
+
+    def take(self, request):
+        """Take a message, unless it is the one that is being answered."""
+        with self._lock:
+            if request != self._pending:
+                self._pending = request
+                self._waiting.put(request)
+
+    def close(self):
+        self._open = False
+        self._waiting.put(None)
+
+    def work(self):
+        """Answer messages until the job is over."""
+        while (request := self._waiting.get()) is not None:
+            if request == self._pending:  # else a newer one has come
+                self._deliver(self._site.answer(request))
+                with self._lock:
+                    if request == self._pending:
+                        self._pending = None
+
+    def _deliver(self, answer):
+        while self._open:
+            try:
+                return self._server(timeout=_HAND_OVER).deliver(answer=answer)
+            except CollabCallError as error:
+                _log.warning("%s: the server cannot be reached, trying again: %s", self._site.name, error)
+                time.sleep(_PAUSE)
+        return None
+
+
+def _imported(name):
+    """Return the function that a name like ``hospital:load`` names."""
+    module, _, function = name.partition(":")
+    return getattr(importlib.import_module(module), function)
