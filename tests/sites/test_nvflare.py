@@ -1,0 +1,199 @@
+"""Training through NVFlare, provisioned on this machine: a server and three clients as processes that speak mutual TLS."""
+
+import json
+import os
+import re
+import socket
+import ssl
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pytest
+from processes import Processes, free_port
+from sklearn.datasets import load_digits
+
+from skfusion import FusedMLPClassifier
+
+pytest.importorskip("nvflare.collab")
+from skfusion.sites.nvflare import make_job
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")]
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+NAMES = ["Bath", "Leeds", "York"]
+X, Y = load_digits(return_X_y=True)
+X = X / 16
+SITES = np.random.default_rng(0).choice(NAMES, len(Y))
+ADMIN = "admin@study.org"
+PROJECT = """
+api_version: 3
+name: study
+description: three hospitals
+participants:
+  - {{name: localhost, type: server, org: study, fed_learn_port: {port}, admin_port: {port}}}
+  - {{name: Bath, type: client, org: bath}}
+  - {{name: Leeds, type: client, org: leeds}}
+  - {{name: York, type: client, org: york}}
+  - {{name: admin@study.org, type: admin, org: study, role: project_admin}}
+builders:
+  - path: nvflare.lighter.impl.workspace.WorkspaceBuilder
+  - {{path: nvflare.lighter.impl.static_file.StaticFileBuilder, args: {{config_folder: config, scheme: grpc}}}}
+  - path: nvflare.lighter.impl.cert.CertBuilder
+  - path: nvflare.lighter.impl.signature.SignatureBuilder
+"""
+HOSPITAL = """
+from pathlib import Path
+
+import numpy as np
+from skfusion.sites import Site
+
+
+def load():
+    here = Path(__file__).parent
+    with np.load(here / "rows.npz") as file:
+        return Site(file["X"], file["y"], name=file["name"].item())
+"""
+STUDY = """
+import os
+
+import joblib
+from skfusion import FusedMLPClassifier
+from skfusion.sites import fit_sites
+
+
+def coordinate(transport):
+    model = FusedMLPClassifier(max_iter=int(os.environ["EPOCHS"]), **joblib.load("parameters.joblib"))
+    fit_sites(model, transport, checkpoint="run.npz", patience=10)
+    joblib.dump(model, "model.part")
+    os.replace("model.part", "model.joblib")
+"""
+EPOCHS = 100
+SECONDS = 120  # after which a test has failed
+PARAMETERS = {"hidden_layer_sizes": (20,), "n_networks": None, "tol": 0, "random_state": 0}
+ALLOWED = ["skfusion.sites.nvflare.", "nvflare.collab.runtime."]
+
+
+class Study:
+    """A provisioned project: a folder for each participant, and the processes that are run there."""
+
+    def __init__(self, folder, processes):
+        self.folder, self.port, self.processes = folder, free_port(), processes
+        path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+        bins = os.pathsep.join([str(BIN), os.environ["PATH"]])
+        self.environment = os.environ | {"PYTHONPATH": path, "PATH": bins, "HOME": str(folder), "EPOCHS": str(EPOCHS)}
+        (folder / "project.yml").write_text(PROJECT.format(port=self.port))
+        self.nvflare("provision", "-p", "project.yml", "-w", "kits", "--force")
+        self.kits = folder / "kits" / "study" / "prod_00"
+        self.server = self.kits / "localhost"
+        for name in NAMES:
+            self._prepare(name, "hospital.py", HOSPITAL)
+            rows = SITES == name
+            np.savez(self.kits / name / "local/custom/rows.npz", X=X[rows], y=Y[rows], name=name)
+        self._prepare("localhost", "study.py", STUDY)
+        joblib.dump(PARAMETERS, self.server / "parameters.joblib")
+        make_job("study:coordinate", "hospital:load", n_sites=3).export_job(folder)
+
+    def _prepare(self, name, file, code):
+        """Do what a participant does: put the own code in, allow skfusion to run, and keep the log at home."""
+        local = self.kits / name / "local"
+        (local / "custom").mkdir()
+        (local / "custom" / file).write_text(code)
+        resources = json.loads((local / "resources.json.default").read_text().replace("/tmp/nvflare", str(self.folder)))
+        resources |= {"class_allow_list": ALLOWED, "allow_log_streaming": False}
+        (local / "resources.json").write_text(json.dumps(resources))
+
+    def nvflare(self, *arguments, check=True):
+        command = [sys.executable, "-m", "nvflare.cli", *arguments]
+        done = subprocess.run(
+            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=SECONDS, check=False
+        )
+        assert not check or done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def start(self, name):
+        command = ["bash", str(self.kits / name / "startup" / "sub_start.sh"), "--once"]
+        self.processes.start(name, command, env=self.environment, cwd=self.folder)
+
+    def wait_for_clients(self, n_clients):
+        def joined():
+            return len(re.findall(r"Client: New client .* joined", self.processes.read("localhost"))) >= n_clients
+
+        self.processes.wait_for(joined, SECONDS, f"{n_clients} clients")
+
+    def submit(self):
+        """Submit the job; returns its id."""
+        out = self.nvflare("job", "submit", "-j", "skfusion", "--startup-kit", str(self.kits / ADMIN))
+        return re.search(r"job_id: (\S+)", out)[1]
+
+    def status_of(self, job):
+        """Wait for a job's end; returns its status."""
+        out = self.nvflare(
+            *(
+                "job",
+                "wait",
+                job,
+                "--timeout",
+                f"{SECONDS}",
+                "--interval",
+                "1",
+                "--startup-kit",
+                str(self.kits / ADMIN),
+            ),
+            check=False,
+        )
+        return re.search(r"FINISHED:\w+", out)[0]
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study")
+    with Processes(folder) as processes:
+        study = Study(folder, processes)
+        for name in ["localhost", *NAMES]:
+            study.start(name)
+        study.wait_for_clients(3)
+        yield study
+
+
+def test_a_server_speaks_to_none_without_a_certificate(study):
+    context = ssl.create_default_context(cafile=study.kits / "York" / "startup" / "rootCA.pem")
+    context.set_alpn_protocols(["h2"])
+
+    def greet():
+        """Return the first byte that the server says."""
+        with (
+            socket.create_connection(("127.0.0.1", study.port), timeout=SECONDS) as connection,
+            suppress(ssl.SSLError, ConnectionError),
+            context.wrap_socket(connection, server_hostname="localhost") as channel,
+        ):
+            return channel.recv(1)
+
+    assert not greet()
+    context.load_cert_chain(*(study.kits / "York" / "startup" / f"client.{kind}" for kind in ("crt", "key")))
+    assert greet()
+
+
+def test_a_job_goes_on_to_the_bits_of_fit_after_a_client_was_killed(study):
+    checkpoint = study.server / "run.npz"
+    job = study.submit()
+    study.processes.wait_for(checkpoint.exists, SECONDS, "the run to begin")
+    study.processes.kill("York")
+    assert study.status_of(job) == "FINISHED:EXECUTION_EXCEPTION"
+    assert "waited 10 s for site 'York' in vain" in study.processes.read("localhost")
+    with np.load(checkpoint) as file:
+        saved = json.loads(file["header"].item())["history"]
+    assert len(saved) < EPOCHS
+
+    study.start("York")
+    study.wait_for_clients(4)
+    assert study.status_of(study.submit()) == "FINISHED:COMPLETED"
+    whole = FusedMLPClassifier(max_iter=EPOCHS, **PARAMETERS).fit(X, Y, groups=SITES)
+    model = joblib.load(study.server / "model.joblib")
+    assert model.sites_ == NAMES
+    assert (model.weights_ == whole.weights_).all()
+    assert model.loss_curve_ == whole.loss_curve_
+    assert [record["seconds"] for record in model.history_[: len(saved)]] == [record["seconds"] for record in saved]
