@@ -91,7 +91,7 @@ class Study:
         self.server = self.kits / "localhost"
         for name in NAMES:
             self._prepare(name, "hospital.py", HOSPITAL)
-            rows = SITES == name
+            rows = name == SITES
             np.savez(self.kits / name / "local/custom/rows.npz", X=X[rows], y=Y[rows], name=name)
         self._prepare("localhost", "study.py", STUDY)
         joblib.dump(PARAMETERS, self.server / "parameters.joblib")
