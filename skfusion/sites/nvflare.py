@@ -36,8 +36,8 @@ def make_job(coordinate: str, load: str, *, n_sites: int, name: str = "skfusion"
     Parameters
     ----------
     coordinate : str
-        A function at the server, as in ``"study:coordinate"``.  It is called with an :class:`NVFlareTransport`, gives it
-        to :func:`~skfusion.sites.fit_sites`, and keeps the model that this returns.
+        A function at the server, as in ``"study:coordinate"``.  It is called with an :class:`NVFlareTransport`, gives
+        it to :func:`~skfusion.sites.fit_sites`, and keeps the model that this returns.
     load : str
         A function at each client, as in ``"hospital:load"``.  It returns a Site of the client's name.
     n_sites : int
@@ -179,7 +179,7 @@ class Client:
         site = _imported(self.load)()
         if site.name != collab.site_name:
             raise ValueError(f"{self.load} must return a Site named {collab.site_name!r}, got {site.name!r}")
-        self._desk = _Desk(site, collab.server)
+        self._desk = Desk(site, collab.server)
         threading.Thread(target=self._desk.work, name="site", daemon=True).start()
 
     @collab.publish
@@ -195,8 +195,15 @@ class Client:
         self._desk.close()
 
 
-class _Desk:
-    """Where a site's messages are answered, one after another."""
+class Desk:
+    """Where a site's messages are answered, one after another.
+
+    Parameters
+    ----------
+    site : Site
+    server : Proxy
+        NVFlare's proxy of the server.
+    """
 
     def __init__(self, site: Answering, server: Any):
         self._site, self._server = site, server
@@ -205,18 +212,24 @@ class _Desk:
         self._lock = threading.Lock()
         self._open = True
 
-    def take(self, request):
-        """Take a message, unless it is the one that is being answered."""
+    def take(self, request: bytes) -> None:
+        """Take a message, unless it is the one that is being answered.
+
+        Parameters
+        ----------
+        request : bytes
+        """
         with self._lock:
             if request != self._pending:
                 self._pending = request
                 self._waiting.put(request)
 
-    def close(self):
+    def close(self) -> None:
+        """Let the work end."""
         self._open = False
         self._waiting.put(None)
 
-    def work(self):
+    def work(self) -> None:
         """Answer messages until the job is over."""
         while (request := self._waiting.get()) is not None:
             if request == self._pending:  # else a newer one has come

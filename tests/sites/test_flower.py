@@ -98,7 +98,7 @@ def test_a_site_whose_app_fails_is_named():
     with FlowerTransport(net) as transport:
         transport.send("Bath", b"hello")
         net.error = Error(code=ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason="the row of Mrs Smith is wrong")
-        with pytest.raises(MessageError, match="'Bath'.*SuperNode's log") as caught:
+        with pytest.raises(MessageError, match=r"'Bath'.*SuperNode's log") as caught:
             transport.receive(1)
         assert "Smith" not in str(caught.value)
 
@@ -163,7 +163,7 @@ openssl req -x509 -new -key ca.key -sha256 -days 2 -subj /CN=study -out ca.crt -
 openssl ecparam -name secp384r1 -genkey -noout -out server.key
 openssl req -new -key server.key -subj /CN=127.0.0.1 -out server.csr
 printf "subjectAltName=IP:127.0.0.1\\nextendedKeyUsage=serverAuth\\n" > server.ext
-openssl x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -sha256 -extfile server.ext -out server.crt
+openssl x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -extfile server.ext -out server.crt
 for name in Bath Leeds York Mallory; do ssh-keygen -q -t ecdsa -b 384 -N "" -f $name; done
 """
 
@@ -215,11 +215,8 @@ class Federation:
         options = ["--enable-supernode-auth", "--disable-runtime-dependency-installation", "--database", "state.db"]
         command = ["flower-superlink", "--host", "127.0.0.1", "--port", str(self.port), *tls, *options]
         self.processes.start("SuperLink", command, cwd=self.folder, env=self.environment("link"))
-        self.processes.wait_for(
-            lambda: self.run(["flwr", "supernode", "list", "study"], check=False).returncode == 0,
-            SECONDS,
-            "the SuperLink",
-        )
+        ask = ["flwr", "supernode", "list", "study"]
+        self.processes.wait_for(lambda: self.run(ask, check=False).returncode == 0, SECONDS, "the SuperLink")
 
     def start_node(self, name):
         """Start a SuperNode whose rows and key are there."""

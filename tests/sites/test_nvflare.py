@@ -1,12 +1,15 @@
-"""Training through NVFlare, provisioned on this machine: a server and three clients as processes that speak mutual TLS."""
+"""Training through NVFlare, provisioned on this machine: processes of a server and three clients, over mutual TLS."""
 
 import json
 import os
+import queue
 import re
+import shutil
 import socket
 import ssl
 import subprocess
 import sys
+import threading
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,9 +22,11 @@ from sklearn.datasets import load_digits
 from skfusion import FusedMLPClassifier
 
 pytest.importorskip("nvflare.collab")
-from skfusion.sites.nvflare import make_job
+from nvflare.collab import CollabCallError
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")]
+from skfusion.sites.nvflare import Desk, NVFlareTransport, make_job
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 NAMES = ["Bath", "Leeds", "York"]
@@ -29,6 +34,90 @@ X, Y = load_digits(return_X_y=True)
 X = X / 16
 SITES = np.random.default_rng(0).choice(NAMES, len(Y))
 ADMIN = "admin@study.org"
+
+
+class Caller:
+    """What NVFlare calls a proxy, of something in this process; the first calls fail."""
+
+    def __init__(self, name, callee, n_failures=0):
+        self.name, self._callee, self._n_failures = name, callee, n_failures
+
+    def __call__(self, *, timeout):
+        assert timeout > 0
+        return self
+
+    def __getattr__(self, method):
+        if self._n_failures:
+            self._n_failures -= 1
+            raise CollabCallError(self.name, method, "gone")
+        return getattr(self._callee, method)
+
+
+class Server:
+    def __init__(self, delivered):
+        self._delivered = delivered
+
+    def deliver(self, answer):
+        self._delivered.put(answer)
+
+
+class Site:
+    def __init__(self, taken):
+        self._taken = taken
+
+    def take(self, request):
+        self._taken.put(request)
+
+
+class Slow:
+    """A site that waits to be let go before it answers."""
+
+    name = "Bath"
+
+    def __init__(self):
+        self.requests, self.begun, self.go = [], threading.Event(), threading.Event()
+
+    def answer(self, request):
+        self.requests.append(request)
+        self.begun.set()
+        assert self.go.wait(SECONDS)
+        return request[::-1]
+
+
+def test_a_site_answers_once_although_its_message_comes_twice_and_the_server_was_away():
+    site, delivered = Slow(), queue.Queue()
+    desk = Desk(site, Caller("server", Server(delivered), n_failures=1))
+    worker = threading.Thread(target=desk.work, daemon=True)
+    worker.start()
+    desk.take(b"one")
+    assert site.begun.wait(SECONDS)
+    desk.take(b"one")
+    desk.take(b"two")
+    site.go.set()
+    assert [delivered.get(timeout=SECONDS) for _ in range(2)] == [b"eno", b"owt"]
+    desk.take(b"two")  # the answer was lost
+    assert delivered.get(timeout=SECONDS) == b"owt"
+    desk.close()
+    worker.join(SECONDS)
+    assert site.requests == [b"one", b"two", b"two"]
+
+
+def test_a_transport_hands_messages_over_and_takes_answers(caplog):
+    taken = queue.Queue()
+    sites = [Caller(name, Site(taken), n_failures) for name, n_failures in [("York", 0), ("Bath", 1)]]
+    with NVFlareTransport(sites) as transport:
+        assert transport.sites() == ["Bath", "York"]
+        transport.send("York", b"for York")
+        assert taken.get(timeout=SECONDS) == b"for York"
+        transport.send("Bath", b"for Bath")
+        transport.send("Bath", b"for Bath")
+        assert taken.get(timeout=SECONDS) == b"for Bath"
+        assert "site 'Bath' cannot be reached" in caplog.text
+        transport.take("York", b"answer")
+        assert transport.receive(SECONDS) == ("York", b"answer")
+        assert transport.receive(0) is None
+
+
 PROJECT = """
 api_version: 3
 name: study
@@ -74,6 +163,8 @@ def coordinate(transport):
 EPOCHS = 100
 SECONDS = 120  # after which a test has failed
 PARAMETERS = {"hidden_layer_sizes": (20,), "n_networks": None, "tol": 0, "random_state": 0}
+PERMISSIONS = dict.fromkeys(["submit_job", "manage_job", "download_job", "view", "operate"], "any")
+PERMISSIONS |= dict.fromkeys(["byoc", "shell_commands"], "none")
 ALLOWED = ["skfusion.sites.nvflare.", "nvflare.collab.runtime."]
 
 
@@ -98,13 +189,16 @@ class Study:
         make_job("study:coordinate", "hospital:load", n_sites=3).export_job(folder)
 
     def _prepare(self, name, file, code):
-        """Do what a participant does: put the own code in, allow skfusion to run, and keep the log at home."""
+        """Do what a participant does: put the own code in, allow skfusion alone, and keep the log at home."""
         local = self.kits / name / "local"
         (local / "custom").mkdir()
         (local / "custom" / file).write_text(code)
         resources = json.loads((local / "resources.json.default").read_text().replace("/tmp/nvflare", str(self.folder)))
         resources |= {"class_allow_list": ALLOWED, "allow_log_streaming": False}
         (local / "resources.json").write_text(json.dumps(resources))
+        if name in NAMES:
+            authorization = {"format_version": "1.0", "permissions": {"project_admin": PERMISSIONS}}
+            (local / "authorization.json").write_text(json.dumps(authorization))
 
     def nvflare(self, *arguments, check=True):
         command = [sys.executable, "-m", "nvflare.cli", *arguments]
@@ -124,9 +218,9 @@ class Study:
 
         self.processes.wait_for(joined, SECONDS, f"{n_clients} clients")
 
-    def submit(self):
-        """Submit the job; returns its id."""
-        out = self.nvflare("job", "submit", "-j", "skfusion", "--startup-kit", str(self.kits / ADMIN))
+    def submit(self, job="skfusion"):
+        """Submit a job; returns its id."""
+        out = self.nvflare("job", "submit", "-j", job, "--startup-kit", str(self.kits / ADMIN))
         return re.search(r"job_id: (\S+)", out)[1]
 
     def status_of(self, job):
@@ -159,6 +253,7 @@ def study(tmp_path_factory):
         yield study
 
 
+@pytest.mark.slow
 def test_a_server_speaks_to_none_without_a_certificate(study):
     context = ssl.create_default_context(cafile=study.kits / "York" / "startup" / "rootCA.pem")
     context.set_alpn_protocols(["h2"])
@@ -177,6 +272,7 @@ def test_a_server_speaks_to_none_without_a_certificate(study):
     assert greet()
 
 
+@pytest.mark.slow
 def test_a_job_goes_on_to_the_bits_of_fit_after_a_client_was_killed(study):
     checkpoint = study.server / "run.npz"
     job = study.submit()
@@ -197,3 +293,13 @@ def test_a_job_goes_on_to_the_bits_of_fit_after_a_client_was_killed(study):
     assert (model.weights_ == whole.weights_).all()
     assert model.loss_curve_ == whole.loss_curve_
     assert [record["seconds"] for record in model.history_[: len(saved)]] == [record["seconds"] for record in saved]
+
+
+@pytest.mark.slow
+def test_a_job_that_brings_code_is_refused_by_sites(study):
+    shutil.copytree(study.folder / "skfusion", study.folder / "foreign")
+    custom = study.folder / "foreign" / "app" / "custom"
+    custom.mkdir()
+    (custom / "hospital.py").write_text("raise SystemExit")
+    assert study.status_of(study.submit("foreign")) == "FINISHED:FAILED_TO_RUN"
+    assert "BYOC not permitted" in study.processes.read("York")
