@@ -302,4 +302,4 @@ def test_a_job_that_brings_code_is_refused_by_sites(study):
     custom.mkdir()
     (custom / "hospital.py").write_text("raise SystemExit")
     assert study.status_of(study.submit("foreign")) == "FINISHED:FAILED_TO_RUN"
-    assert "BYOC not permitted" in study.processes.read("York")
+    assert "York: NVFLARE_ERROR: BYOC not permitted" in study.processes.read("localhost")
