@@ -26,6 +26,7 @@ from skfusion._training.outcome import LossesAlone
 from skfusion._training.problem import Problem
 from skfusion._training.training import Training
 from skfusion.partition import GroupPartitioner
+from skfusion.sites._apart import ApartEngine, ApartTraining
 from skfusion.sites._engine import HeldOutAtSites, JournalledEngine, SiteEngine, SiteTraining
 from skfusion.sites._exchange import AbsentError, Exchange, gather
 from skfusion.sites._preparation import Division, ask_for_agreement, meeting_on, plans_for
@@ -52,6 +53,7 @@ def fit_sites(
     checkpoint: str | os.PathLike[str] | None = None,
     patience: float = math.inf,
     absent: Literal["raise", "skip"] = "raise",
+    fuse_at: Literal["coordinator", "sites"] = "coordinator",
 ) -> _Estimator:
     """Fit an estimator on rows that stay at their sites, each of which is a peer.
 
@@ -78,6 +80,11 @@ def fit_sites(
         What to do about a site that does not answer: end the run with an error, or go on without it.  Its peers then
         keep their weights and fuse with none, and ``history_`` names it under "absent" for that epoch.  It trains again
         in the epoch after it was heard of again.
+    fuse_at : {"coordinator", "sites"}, default="coordinator"
+        Who fuses.  With "sites", the weights stay at the sites while these train: the two of a pair swap theirs, and
+        the coordinator learns the losses.  When training is over, the sites send their peers.  This takes a transport
+        by which sites reach one another, such as NVFlare's, a topology of pairs, and one peer at each site.  The
+        disagreement is not known (NaN), and callbacks find the weights with which training began.
 
     Returns
     -------
@@ -111,12 +118,13 @@ def fit_sites(
     patience = check_real("patience", patience, open_minimum=True)
     if check_choice("absent", absent, ("raise", "skip")) == "skip" and patience == math.inf:
         raise ValueError("patience must be finite with absent='skip', or no site ever counts as absent; got inf")
+    _check_fuse_at(fuse_at, transport, model, absent)
     wanted, known = _check_sites(sites), _check_classes_given(classes, model)
     run = Run.begin(checkpoint)
     if not isinstance(wanted, list):
         wanted = run.sites or wanted
     names = gather(transport, wanted, patience)
-    call = _Call(Exchange(transport, run.name, patience), names, scaler, known, run, absent == "skip")
+    call = _Call(Exchange(transport, run.name, patience), names, scaler, known, run, absent == "skip", fuse_at)
     fitted = _fit(model, call)
     if scaler is not None:
         estimator.steps[0] = (estimator.steps[0][0], fitted)
@@ -133,6 +141,7 @@ class _Call:
     classes: np.ndarray | None
     run: Run
     skip: bool
+    fuse_at: str
 
 
 @with_callbacks
@@ -153,13 +162,17 @@ def _fit(model, call):
         _check_as_before(model, agreement)
         check_unchanged(old, problem)
         ensemble = old.restarted(problem.settings, progress)
-    training = _training(call, ensemble, problem, meeting, identity_of(model, agreement, meeting.plans))
+    training = _training(call, ensemble, problem, meeting, _identity(model, call, agreement, meeting))
     attributes = _attributes(agreement, problem.topology, scaler)
     outcome = model._train(training, LossesAlone(), attributes, _ROWS_ELSEWHERE, stacklevel=5)
     if outcome != "interrupted":
         _say_goodbye(call.exchange, meeting)
         call.run.end()
     return scaler
+
+
+def _identity(model, call, agreement, meeting):
+    return identity_of(model, agreement, meeting.plans) | {"fuse_at": call.fuse_at}
 
 
 def _question(model, call, old):
@@ -198,11 +211,16 @@ def _training(call, ensemble, problem, meeting, identity):
     done = run.restore(ensemble)
     if run.saved is not None:
         meeting.number = run.saved.number
-    losses = np.array(ensemble.history[-1]["losses"]) if ensemble.history else None
-    engine = SiteEngine(problem, ensemble.state, meeting, losses)
+    if call.fuse_at == "sites":
+        engine = ApartEngine(problem, ensemble.state, meeting, begun=run.saved is not None)
+    else:
+        losses = np.array(ensemble.history[-1]["losses"]) if ensemble.history else None
+        engine = SiteEngine(problem, ensemble.state, meeting, losses)
     journal = JournalledEngine(engine, ensemble, lambda *now: run.save(training, meeting.number, identity, *now), done)
     held_out = HeldOutAtSites(problem.network, meeting) if problem.settings.early_stopping else None
     kind = partial(SiteTraining, site_engine=engine) if call.skip else Training
+    if call.fuse_at == "sites":
+        kind = ApartTraining
     training = kind(ensemble, problem, journal, held_out, run.n_epochs)
     run.restore_stopping(training.stopping)
     return training
@@ -247,6 +265,17 @@ def _steps(estimator):
             f"these; got {shown(estimator)}"
         )
     return scaler, model
+
+
+def _check_fuse_at(fuse_at, transport, model, absent):
+    if check_choice("fuse_at", fuse_at, ("coordinator", "sites")) == "coordinator":
+        return
+    if not transport.sites_swap:
+        raise ValueError(f"fuse_at='sites' takes a transport by which sites reach one another, got {transport!r}")
+    if model.early_stopping:
+        raise ValueError("early_stopping must be False with fuse_at='sites': nobody has all weights to score; got True")
+    if absent == "skip":
+        raise ValueError("absent must be 'raise' with fuse_at='sites', since a pair takes two; got 'skip'")
 
 
 def _check_sites(sites):

@@ -16,8 +16,10 @@ class Answering(Protocol):
     """What a transport takes for a site."""
 
     name: str
-    run: str | None
-    """The run that it takes part in."""
+
+    @property
+    def run(self) -> str | None:
+        """The run that it takes part in."""
 
     def answer(self, request: bytes) -> bytes:
         """Return the answer to a message."""

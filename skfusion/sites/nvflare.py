@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from nvflare.collab import CollabCallError, collab
@@ -17,6 +18,7 @@ from nvflare.collab.runtime.controller import CollabController
 from nvflare.collab.runtime.executor import CollabExecutor
 from nvflare.job_config.api import FedJob
 
+from skfusion.sites._keeper import Board, Keeper
 from skfusion.sites.local import Answering
 from skfusion.sites.transport import BaseTransport
 
@@ -74,6 +76,7 @@ class NVFlareTransport(BaseTransport):
         NVFlare's proxies of the clients.
     """
 
+    sites_swap = True
     resend_after = 60.0  # a site that is at work on a message does not begin anew when it comes again
 
     def __init__(self, clients: Iterable[Any]):
@@ -179,7 +182,10 @@ class Client:
         site = _imported(self.load)()
         if site.name != collab.site_name:
             raise ValueError(f"{self.load} must return a Site named {collab.site_name!r}, got {site.name!r}")
-        self._desk = Desk(site, collab.server)
+        self._others = {client.name: client for client in collab.clients}
+        self._board = Board(self._call)
+        keeper = Keeper(site, Path(collab.workspace.get_root_dir()) / "skfusion", self._board.swap)
+        self._desk = Desk(keeper, collab.server)
         threading.Thread(target=self._desk.work, name="site", daemon=True).start()
 
     @collab.publish
@@ -188,6 +194,18 @@ class Client:
         if collab.caller != collab.server.name:
             raise PermissionError(f"messages come from the server, got one from {collab.caller!r}")
         self._desk.take(request)
+
+    def _call(self, partner, key, weights):
+        """Swap weights with another client, end-to-end encrypted."""
+        try:
+            return self._others[partner](timeout=2 * _HAND_OVER, secure=True).swap(key=key, weights=weights)
+        except (CollabCallError, KeyError) as error:
+            raise TimeoutError(f"site {partner!r} cannot be reached: {error}") from None
+
+    @collab.publish
+    def swap(self, key: str, weights: bytes) -> bytes:
+        """Take the weights of the client that calls, and return this site's."""
+        return self._board.take(collab.caller, key, weights)
 
     @collab.final
     def stop(self) -> None:

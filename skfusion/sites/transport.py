@@ -16,6 +16,8 @@ class BaseTransport(ABC):
     ----------
     resend_after : float
         Seconds after which a message without an answer is taken for lost; infinite where none is lost.
+    sites_swap : bool
+        Whether sites reach one another by it, to swap weights.
 
     Examples
     --------
@@ -43,6 +45,7 @@ class BaseTransport(ABC):
     """
 
     resend_after: float = math.inf
+    sites_swap: bool = False
 
     @abstractmethod
     def sites(self) -> list[str]:

@@ -1,0 +1,89 @@
+"""Training whose peers' weights stay at their sites, which swap them in pairs and fuse by themselves.
+
+The coordinator decides which pairs fuse, and learns the losses.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from skfusion._training.training import Training
+from skfusion.fusion import PairRound
+from skfusion.sites._engine import SiteEngine
+from skfusion.sites._state import pack, unpack
+
+# What of a peer's state the coordinator knows in between.
+TOLD = ("n_steps", "samples_seen", "learning_rates", "losses", "generators")
+
+
+class ApartEngine(SiteEngine):
+    """Lets each site train and keep its peer; an :class:`~skfusion._training.engine.Engine`.
+
+    Parameters
+    ----------
+    problem, state, meeting
+        As of SiteEngine.  The state's weights are those that all begin with, and in the end those that training has
+        come to; in between they mean nothing.
+    begun : bool
+        Whether sites have their peers already, since the run was taken up again.
+    """
+
+    def __init__(self, problem, state, meeting, begun):
+        super().__init__(problem, state, meeting, None)
+        self._begun = begun
+        if any(len(peers) != 1 for peers in meeting.peers.values()):
+            raise ValueError("fuse_at='sites' takes one peer at each site; groups make several")
+
+    def __enter__(self):
+        if not self._begun:
+            self._ask("keep", lambda site: ({}, pack(self._own(site))), lambda site, answer: None)
+        return self
+
+    def __exit__(self, kind, *exception):
+        """Have the peers sent, unless something went wrong."""
+        if kind in (None, KeyboardInterrupt):
+            states = self._ask("return", lambda site: ({}, {}), lambda site, answer: unpack(answer, self._own(site)))
+            for site, state in states.items():
+                self._state.put(self._meeting.peers[site], state)
+
+    def train(self, start, stop, last):
+        """Train all peers for some steps of an epoch."""
+        segment = {"start": start, "stop": stop, "last": last}
+        answers = self._ask("train kept", lambda site: (segment, {"losses": self._own(site).losses}), self._read_told)
+        for site, told in answers.items():
+            (peer,) = self._meeting.peers[site]
+            for name in TOLD:
+                getattr(self._state, name)[peer] = getattr(told, name)[0]
+
+    def fuse(self, fusion_round, spread=None):
+        """Let pairs fuse."""
+        if not isinstance(fusion_round, PairRound):
+            raise ValueError("topology must be one of pairs with fuse_at='sites', in which no site sees all weights")
+        names = {peer: site for site, (peer,) in self._meeting.peers.items()}
+        settings, own = self._problem.settings, {site: [] for site in names.values()}
+        for number, pair in enumerate(fusion_round.pairs.tolist()):
+            if pair[0] != pair[1]:
+                for peer in pair:
+                    own[names[peer]].append([number, *(names[one] for one in pair)])
+        rule = {"fusion_rate": settings.fusion_rate, "fusion_rule": settings.fusion_rule}
+        self._ask("fuse kept", lambda site: ({"pairs": own[site], **rule}, {}), lambda site, answer: None)
+        if spread is not None:
+            spread[:] = np.nan
+
+    def _ask(self, kind, parts, read):
+        return self._meeting.ask(kind, self._meeting.peers, parts, read, needed=True)
+
+    def _own(self, site):
+        return self._state.take(self._meeting.peers[site])
+
+    def _read_told(self, site, answer):
+        own = self._own(site)
+        return unpack(answer, replace(own, weights=None, first_moments=None, second_moments=None))
+
+
+class ApartTraining(Training):
+    """A call of fit_sites that knows of no weights, and so of no disagreement."""
+
+    def _train_and_fuse(self, segments):
+        n_sent, _ = super()._train_and_fuse(segments)
+        return n_sent, [np.nan, np.nan]

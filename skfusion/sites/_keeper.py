@@ -1,0 +1,236 @@
+"""A site that keeps its peer's weights, and fuses with the peers of other sites by itself."""
+
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+
+import numpy as np
+
+from skfusion._files import whole_file
+from skfusion.fusion import RULES, fuse
+from skfusion.sites._apart import TOLD
+from skfusion.sites.message import Message, MessageError
+from skfusion.sites.site import Site
+
+_KEPT = 4  # states: a run that is taken up again goes back by the exchanges of one segment
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """A pair that a site is one of."""
+
+    number: int
+    partner: str
+    is_first: bool
+
+    @classmethod
+    def read(cls, pair, name):
+        """Take it from a message: its number in the round, and the names of both."""
+        if not (isinstance(pair, list) and list(map(type, pair)) == [int, str, str] and pair[1:].count(name) == 1):
+            raise MessageError(f"a pair must have a number and two names, one of them {name!r}; got {str(pair)[:80]}")
+        number, *both = pair
+        return cls(number, both[1] if both[0] == name else both[0], both[0] == name)
+
+
+class Keeper:
+    """Answers as a site does, and to messages of a run whose weights stay at the sites.
+
+    The peer's state after each exchange is in a file, so that a process that takes over goes on from there.
+
+    Parameters
+    ----------
+    site : Site
+    folder : str or path-like
+        For the files; made if it is not there.
+    swap : callable
+        ``swap(partner, key, weights, first)`` gives the bytes of weights to another site and returns that one's, for
+        the pair that the key stands for; ``first`` tells whether this site is the first of it.
+    """
+
+    def __init__(
+        self,
+        site: Site,
+        folder: str | os.PathLike[str],
+        swap: Callable[[str, str, bytes, bool], bytes],
+    ):
+        self.name = site.name
+        self._site, self._folder, self._swap = site, Path(folder), swap
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._own = {"keep": self._keep, "train kept": self._train, "fuse kept": self._fuse, "return": self._return}
+
+    @property
+    def run(self) -> str | None:
+        """The run that the site takes part in."""
+        return self._site.run
+
+    def answer(self, request: bytes) -> bytes:
+        """Answer a message of the coordinator.
+
+        Parameters
+        ----------
+        request : bytes
+
+        Returns
+        -------
+        bytes
+        """
+        try:
+            message = Message.decode(request)
+        except MessageError:
+            return self._site.answer(request)
+        if message.kind not in self._own or message.site != self.name:
+            return self._site.answer(request)
+        try:
+            return self._own[message.kind](message)
+        except (MessageError, OSError) as error:
+            return Message("refused", message.run, message.round, self.name, {"reason": str(error)}).encode()
+
+    def _keep(self, message):
+        self._remember(message, message.arrays)
+        return self._reply(message)
+
+    def _train(self, message):
+        arrays = {**self._recall(message), **message.arrays}  # the losses of the epoch so far are the coordinator's
+        request = Message("train", message.run, message.round, self.name, message.content, arrays).encode()
+        answer = Message.decode(self._site.answer(request))
+        if answer.kind == "refused":
+            return answer.encode()
+        self._remember(message, answer.arrays)
+        return self._reply(message, {name: answer.arrays[name] for name in TOLD})
+
+    def _fuse(self, message):
+        state = dict(self._recall(message))
+        rate, rule = message.entry("fusion_rate", float), message.entry("fusion_rule", str)
+        if not 0 <= rate <= 1 or rule not in RULES:
+            raise MessageError(f"the fusion rate and rule must be such as fuse takes, got {rate} and {rule[:80]!r}")
+        for pair in message.entry("pairs", list):
+            state["weights"] = self._fused(state["weights"], _Pair.read(pair, self.name), message, rate, rule)
+        self._remember(message, state)
+        return self._reply(message)
+
+    def _fused(self, weights, pair, message, rate, rule):
+        """Return the weights after they were swapped and fused with a partner's."""
+        key = f"{message.run} {message.round} {pair.number}"
+        dtype = weights.dtype.newbyteorder("<")
+        data = self._swap(pair.partner, key, weights.astype(dtype).tobytes(), pair.is_first)
+        if len(data) != weights.nbytes:
+            raise MessageError(f"the weights of {pair.partner!r} must have {weights.nbytes} bytes, got {len(data)}")
+        theirs = np.frombuffer(data, dtype).reshape(weights.shape).astype(weights.dtype)
+        if not np.isfinite(theirs).all():
+            raise MessageError(f"the weights of {pair.partner!r} must be finite")
+        both = np.concatenate([weights, theirs] if pair.is_first else [theirs, weights])
+        fuse(both, [(0, 1)], rate, rule)
+        return both[[0 if pair.is_first else 1]]
+
+    def _return(self, message):
+        return self._reply(message, self._recall(message))
+
+    def _reply(self, message, arrays=None):
+        return Message(f"{message.kind} answered", message.run, message.round, self.name, {}, arrays or {}).encode()
+
+    def _files(self, run):
+        """Return the files with this run's states by the number of the exchange; those of others are removed."""
+        prefix, files = blake2b(run.encode(), digest_size=16).hexdigest(), {}
+        for path in self._folder.glob("*-*.npz"):
+            its_run, _, number = path.stem.partition("-")
+            if its_run == prefix and number.isdecimal():
+                files[int(number)] = path
+            else:
+                path.unlink()
+        return files
+
+    def _remember(self, message, arrays):
+        prefix = blake2b(message.run.encode(), digest_size=16).hexdigest()
+        with whole_file(self._folder / f"{prefix}-{message.round}.npz") as file:
+            np.savez(file, **arrays)
+        files = self._files(message.run)
+        for number in sorted(files)[:-_KEPT]:
+            files[number].unlink()
+
+    def _recall(self, message):
+        """Return the peer's state before an exchange."""
+        files = self._files(message.run)
+        before = [number for number in files if number < message.round]
+        if not before:
+            raise MessageError("this site does not have its peer's weights of that run")
+        with np.load(files[max(before)], allow_pickle=False) as file:
+            return dict(file)
+
+
+class Board:
+    """Where the weights of a site and of its partners change hands.
+
+    Parameters
+    ----------
+    call : callable
+        ``call(partner, key, weights)`` has the partner's board take weights, and returns what that gives.
+    patience : float, default=60.0
+        Seconds to wait for a partner.
+    """
+
+    def __init__(self, call: Callable[[str, str, bytes], bytes], patience: float = 60.0):
+        self._call, self._patience = call, patience
+        self._mine: dict[tuple[str, str], bytes] = {}  # by the partner and the pair's key
+        self._theirs: dict[tuple[str, str], bytes] = {}
+        self._changed = threading.Condition()
+
+    def swap(self, partner: str, key: str, weights: bytes, first: bool) -> bytes:
+        """Give weights to a partner, and return that one's; the first of a pair calls the other.
+
+        Parameters
+        ----------
+        partner, key : str
+        weights : bytes
+        first : bool
+
+        Returns
+        -------
+        bytes
+
+        Raises
+        ------
+        TimeoutError
+            If the partner does not come.
+        """
+        self._forget_all_but(key)
+        if first:
+            return self._call(partner, key, weights)
+        return self._meet(self._mine, self._theirs, (partner, key), weights)
+
+    def take(self, partner: str, key: str, weights: bytes) -> bytes:
+        """Take a partner's weights, and return those that this site gives for them.
+
+        Parameters
+        ----------
+        partner, key : str
+        weights : bytes
+
+        Returns
+        -------
+        bytes
+
+        Raises
+        ------
+        TimeoutError
+            If this site does not come to that.
+        """
+        return self._meet(self._theirs, self._mine, (partner, key), weights)
+
+    def _meet(self, own, other, pair, weights):
+        with self._changed:
+            own[pair] = weights
+            self._changed.notify_all()
+            if not self._changed.wait_for(lambda: pair in other, self._patience):
+                raise TimeoutError(f"waited {self._patience:g} s to swap weights with {pair[0]!r} in vain")
+            return other[pair]
+
+    def _forget_all_but(self, key):
+        """Forget what was swapped in other rounds: nobody asks for that any more."""
+        this_round = key.rpartition(" ")[0]
+        with self._changed:
+            for swapped in (self._mine, self._theirs):
+                for pair in [pair for pair in swapped if pair[1].rpartition(" ")[0] != this_round]:
+                    del swapped[pair]

@@ -1,0 +1,157 @@
+"""Sites that swap weights in pairs come to the bits of fit, and the coordinator sees no weights on the way."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from rows_at_sites import LABELS, PLAIN, N, Spy, classifier, sites_of
+from sklearn.base import clone
+
+from skfusion.sites import LocalTransport, fit_sites
+from skfusion.sites._exchange import RefusedError
+from skfusion.sites._keeper import Board, Keeper
+from skfusion.sites.message import Message
+from skfusion.topology import RandomTopology
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+    pytest.mark.filterwarnings("ignore:Training"),
+]
+NAMES = np.array(["Bath", "Hull", "Leeds", "York", "Zürich"])[np.random.default_rng(0).integers(5, size=N)]
+
+
+class Swapping(LocalTransport):
+    """Sites in this process that reach one another, each in a thread of its own."""
+
+    sites_swap = True
+
+    def __init__(self, sites):
+        super().__init__(sites)
+        self._threads = ThreadPoolExecutor(len(sites))
+
+
+def keepers(folder, patience=20):
+    """Sites that keep their peers' weights in folders of their own; what leaves them is kept."""
+    boards = {}
+
+    def keeper(site):
+        board = boards[site.name] = Board(lambda partner, *what: boards[partner].take(site.name, *what), patience)
+        return Spy(Keeper(site, folder / site.name, board.swap))
+
+    return [keeper(site) for site in sites_of(PLAIN, LABELS, NAMES)]
+
+
+def fitted(model, sites, **options):
+    with Swapping(sites) as transport:
+        return fit_sites(clone(model), transport, fuse_at="sites", **options)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        {"topology": "ring", "fusion_rule": "sequential", "fusion_rate": 0.3},
+        {"topology": RandomTopology(replacement=True), "momentum": 0.9, "batch_size": 4},
+        {"solver": "adam", "batch_size": 8, "fusion_unit": "step", "fusion_frequency": 2},
+        {"fusion_rate": 0.0},
+    ],
+    ids=str,
+)
+def test_the_bits_are_those_of_fit(params, tmp_path):
+    model = classifier(**params)
+    apart, whole = fitted(model, keepers(tmp_path)), clone(model).fit(PLAIN, LABELS, groups=NAMES)
+    assert (apart.weights_ == whole.weights_).all()
+    for mine, theirs in zip(apart.history_, whole.history_, strict=True):
+        assert mine.keys() == theirs.keys()
+        for name in ("losses", "loss", "fusion_rounds", "numbers_sent"):
+            assert mine[name] == theirs[name]
+        assert np.isnan([mine["disagreement_before_fusion"], mine["disagreement_after_fusion"]]).all()
+    apart.set_params(max_iter=2).partial_fit(PLAIN, LABELS, groups=NAMES)
+    assert (apart.weights_ == whole.partial_fit(PLAIN, LABELS, groups=NAMES).weights_).all()
+
+
+def test_no_weights_leave_a_site_before_the_end(tmp_path):
+    sites = keepers(tmp_path)
+    fitted(classifier(solver="adam"), sites)
+    for site in sites:
+        told = [Message.decode(answer) for answer in site.answers]
+        kinds = [message.kind for message in told]
+        assert kinds.count("return answered") == 1
+        assert kinds.count("train kept answered") == kinds.count("fuse kept answered") == 4
+        for message in told[: kinds.index("return answered")]:
+            assert not message.arrays.keys() & {"weights", "first_moments", "second_moments"}
+        weights = told[kinds.index("return answered")].arrays["weights"].tobytes()
+        assert not any(weights[:8] in answer for answer in site.answers[: kinds.index("return answered")])
+
+
+class Dies:
+    """A keeper that goes down when it is asked for the n-th time to do something, in the middle of that."""
+
+    def __init__(self, keeper, kind, n):
+        self._keeper, self._kind, self._n = keeper, kind, n
+        self.name = keeper.name
+
+    def answer(self, request):
+        self._n -= Message.decode(request).kind == self._kind
+        if self._n == 0:
+            raise ConnectionError("down")
+        return self._keeper.answer(request)
+
+
+@pytest.mark.parametrize("kind", ["train kept", "fuse kept"])
+def test_a_run_goes_on_from_what_sites_have_kept(kind, tmp_path):
+    model, checkpoint = classifier(solver="adam", topology="ring"), tmp_path / "run.npz"
+    dying = [Dies(site, kind, 3) if site.name == "Leeds" else site for site in keepers(tmp_path, patience=0.5)]
+    with pytest.raises((ConnectionError, RefusedError)):
+        fitted(model, dying, checkpoint=checkpoint)
+    apart = fitted(model, keepers(tmp_path), checkpoint=checkpoint)
+    whole = clone(model).fit(PLAIN, LABELS, groups=NAMES)
+    assert (apart.weights_ == whole.weights_).all()
+    assert apart.loss_curve_ == whole.loss_curve_
+    assert all(len(list((tmp_path / name).iterdir())) <= 4 for name in np.unique(NAMES))
+
+
+def test_a_run_cannot_go_on_at_a_site_that_has_lost_its_weights(tmp_path):
+    model, checkpoint = classifier(), tmp_path / "run.npz"
+    dying = [Dies(site, "train kept", 3) if site.name == "Leeds" else site for site in keepers(tmp_path)]
+    with pytest.raises(ConnectionError):
+        fitted(model, dying, checkpoint=checkpoint)
+    for path in (tmp_path / "York").iterdir():
+        path.unlink()
+    with pytest.raises(RefusedError, match=r"'York' refuses.*does not have its peer's weights"):
+        fitted(model, keepers(tmp_path), checkpoint=checkpoint)
+
+
+def test_what_cannot_be_done_is_refused_before_training(tmp_path):
+    with (
+        LocalTransport(sites_of(PLAIN, LABELS, NAMES)) as transport,
+        pytest.raises(ValueError, match="sites reach one another"),
+    ):
+        fit_sites(classifier(), transport, fuse_at="sites")
+    for model, options, match in [
+        (classifier(early_stopping=True), {}, "early_stopping must be False"),
+        (classifier(), {"absent": "skip", "patience": 1}, "absent must be 'raise'"),
+        (classifier(topology="average"), {}, "topology must be one of pairs"),
+    ]:
+        with pytest.raises(ValueError, match=match):
+            fitted(model, keepers(tmp_path), **options)
+
+
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [
+        ({"fusion_rate": 2.0, "fusion_rule": "sequential", "pairs": []}, "fusion rate"),
+        ({"fusion_rate": 0.5, "fusion_rule": "none", "pairs": []}, "fusion rate"),
+        ({"fusion_rate": 0.5, "fusion_rule": "sequential", "pairs": [[0, "York", "York"]]}, "a pair must have"),
+        ({"fusion_rate": 0.5, "fusion_rule": "sequential", "pairs": [7]}, "a pair must have"),
+        ({"fusion_rate": 0.5, "fusion_rule": "sequential", "pairs": [[0, "York", "Bath"]]}, "must have 16 bytes"),
+    ],
+)
+def test_a_site_refuses_to_fuse_as_it_should_not(content, match, tmp_path):
+    site = Keeper(sites_of(PLAIN, LABELS, NAMES)[0], tmp_path, lambda *what: b"no weights")
+    name = site.name
+    content = {**content, "pairs": [[n if n != "York" else name for n in p] if p != 7 else p for p in content["pairs"]]}
+    site.answer(Message("keep", "run", 1, name, {}, {"weights": np.zeros((1, 2))}).encode())
+    answer = Message.decode(site.answer(Message("fuse kept", "run", 2, name, content).encode()))
+    assert answer.kind == "refused"
+    assert match in answer.content["reason"]
