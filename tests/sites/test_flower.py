@@ -12,6 +12,7 @@ import pytest
 from processes import Processes, free_port
 from sklearn.datasets import load_digits
 
+import skfusion
 from skfusion import FusedMLPClassifier
 from skfusion.sites.message import MessageError
 
@@ -22,7 +23,7 @@ from flwr.supercore.task_identity import TaskIdentity
 
 from skfusion.sites.flower import FlowerTransport, client_app
 
-ROOT = Path(__file__).parents[2]
+PACKAGES = Path(skfusion.__file__).parents[1]
 BIN = Path(sys.executable).parent
 SECONDS = 300  # after which a test has failed
 NAMES = ["Bath", "Leeds", "York"]
@@ -191,7 +192,7 @@ class Federation:
         """What is the same for all, and a folder for Flower."""
         return os.environ | {
             "PATH": os.pathsep.join([str(BIN), os.environ["PATH"]]),
-            "PYTHONPATH": os.pathsep.join([*map(str, paths), str(ROOT), os.environ.get("PYTHONPATH", "")]),
+            "PYTHONPATH": os.pathsep.join([*map(str, paths), str(PACKAGES), os.environ.get("PYTHONPATH", "")]),
             "FLWR_HOME": str(self.folder / f"home-{who}"),
             "FLWR_TELEMETRY_ENABLED": "0",
             "FLWR_DISABLE_UPDATE_CHECK": "1",

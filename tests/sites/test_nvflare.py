@@ -19,6 +19,7 @@ import pytest
 from processes import Processes, free_port
 from sklearn.datasets import load_digits
 
+import skfusion
 from skfusion import FusedMLPClassifier
 
 pytest.importorskip("nvflare.collab")
@@ -27,7 +28,7 @@ from nvflare.collab import CollabCallError
 from skfusion.sites.nvflare import Desk, NVFlareTransport, make_job
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-ROOT = Path(__file__).parents[2]
+PACKAGES = Path(skfusion.__file__).parents[1]
 BIN = Path(sys.executable).parent
 NAMES = ["Bath", "Leeds", "York"]
 X, Y = load_digits(return_X_y=True)
@@ -174,7 +175,7 @@ class Study:
 
     def __init__(self, folder, processes):
         self.folder, self.port, self.processes = folder, free_port(), processes
-        path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+        path = os.pathsep.join([str(PACKAGES), os.environ.get("PYTHONPATH", "")])
         bins = os.pathsep.join([str(BIN), os.environ["PATH"]])
         self.environment = os.environ | {"PYTHONPATH": path, "PATH": bins, "HOME": str(folder)}
         (folder / "project.yml").write_text(PROJECT.format(port=self.port))
