@@ -3,7 +3,7 @@
 The coordinator decides which pairs fuse, and learns the losses.
 """
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 
@@ -78,7 +78,7 @@ class ApartEngine(SiteEngine):
 
     def _read_told(self, site, answer):
         own = self._own(site)
-        return unpack(answer, replace(own, weights=None, first_moments=None, second_moments=None))
+        return unpack(answer, replace(own, **{one.name: None for one in fields(own) if one.name not in TOLD}))
 
 
 class ApartTraining(Training):

@@ -130,6 +130,7 @@ def test_what_cannot_be_done_is_refused_before_training(tmp_path):
         fit_sites(classifier(), transport, fuse_at="sites")
     for model, options, match in [
         (classifier(early_stopping=True), {}, "early_stopping must be False"),
+        (classifier(drift_correction="tracking"), {}, "drift_correction must be None"),
         (classifier(), {"absent": "skip", "patience": 1}, "absent must be 'raise'"),
         (classifier(topology="average"), {}, "topology must be one of pairs"),
     ]:
