@@ -64,8 +64,8 @@ plt.show()
 # Fig. 2: one digit each
 # ----------------------
 # Ten networks are shown one digit each.  Alone, a network calls everything by the only name that it ever hears.  With
-# cross-entropy and a hypercube that fuses every second step, each learns all ten.  Averaged steps bear a higher
-# learning rate than those of a single network.
+# cross-entropy and a hypercube that fuses every second step, each learns all ten.  Fused networks stand a higher
+# learning rate than a single one.
 
 skewed = dict(n_networks=None, partitioner="class", loss="log_loss", learning_rate_init=0.05, max_iter=15)
 often = dict(fusion_unit="step", fusion_frequency=2, fusion_rule="simultaneous", fusion_rate=0.5)

@@ -304,7 +304,7 @@ def _get_task(task):
 
 
 def _with_declared_labels(task):
-    """Copy a classification task such that its targets are the labels that it declares."""
+    """Copy a classification task, with the labels that it declares as its targets."""
     if not getattr(task, "class_labels", None):
         return task
     labelled = copy.copy(task)
