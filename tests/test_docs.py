@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 from sklearn.callback import FitCallback
-from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 
 import skfusion
 

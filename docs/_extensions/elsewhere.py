@@ -3,6 +3,8 @@
 import zlib
 from pathlib import Path
 
+from sklearn.experimental import enable_halving_search_cv  # noqa: F401  (the gallery looks all names up)
+
 # For each project: where its documentation is, and a page's address there, of a class or function of that name.
 SITES = {
     "numpy": ("https://numpy.org/doc/stable/", "reference/{generated}{name}.html"),
