@@ -27,7 +27,7 @@ topologies = {name: name for name in names} | {"hypercube, each edge once": Hype
 
 settings = {"sequential": 0.55, "simultaneous": 0.5}
 groups = {f"{rule}, F = {rate}": ("rounds", "contraction", "gap") for rule, rate in settings.items()}
-groups["sent by a peer"] = ("mean", "most")
+groups["networks sent"] = ("mean", "most")
 columns = ["topology", *(column for group in groups.values() for column in group)]
 widths = [25] + [11] * len(columns[1:])
 
