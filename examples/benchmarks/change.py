@@ -52,7 +52,7 @@ class Trainer:
 
 def serve(cases, seconds):
     """Train in the cases whose numbers are read, and print how long a row takes."""
-    engines = [Fused(*case.load(), case, random_state=0) for case in cases]
+    engines = [Fused(*case.load(), case) for case in cases]
     with threadpool_limits(1):
         for engine in engines:
             engine.calibrate(seconds / 50)
@@ -64,7 +64,15 @@ def build(commit, folder):
     """Write that commit's files to a folder, and compile the core there."""
     archive = subprocess.run(["git", "-C", ROOT, "archive", commit], stdout=subprocess.PIPE, check=True).stdout
     subprocess.run(["tar", "-x", "-C", folder], input=archive, check=True)
-    setup = [sys.executable, "-c", "import setuptools; setuptools.setup()", "--quiet", "build_ext", "--inplace"]
+    setup = [
+        sys.executable,
+        "-c",
+        "import setuptools; setuptools.setup()",
+        "--quiet",
+        "egg_info",
+        "build_ext",
+        "--inplace",
+    ]
     built = subprocess.run(setup, cwd=folder, capture_output=True, text=True, check=False)
     if built.returncode:
         raise SystemExit(f"{commit} does not build:\n{built.stderr}")
