@@ -459,11 +459,8 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         parameters = self._check_parameters()
         n_networks = parameters.n_networks or len(contents.weights)
         check_prediction(self.prediction, n_networks)
-        network = network_of(
-            parameters,
-            contents.network.layer_sizes[0],
-            *self._output_layer(contents.classes, contents.network.layer_sizes[-1]),
-        )
+        n_features, *_, n_outputs = contents.network.layer_sizes
+        network = network_of(parameters, n_features, *self._output_layer(contents.classes, n_outputs))
         # None of them, since their number is the file's to say.
         weights = np.broadcast_to(contents.weights.dtype.type(0), (n_networks, network.n_parameters))
         return replace(contents, network=network, weights=weights)
