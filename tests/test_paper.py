@@ -22,6 +22,7 @@ import fig3_fig4  # noqa: E402
 import fig5  # noqa: E402
 import fig6  # noqa: E402
 import l1  # noqa: E402
+import label_skew  # noqa: E402
 import monitor  # noqa: E402
 import pieces  # noqa: E402
 import resume  # noqa: E402
@@ -43,7 +44,7 @@ def small(monkeypatch):
     def load_few(*args, **kwargs):
         return load(*args, **kwargs).first(300)
 
-    for script in (cifar_train, fig2, l1, table1, sweep, verdict):
+    for script in (cifar_train, fig2, l1, label_skew, table1, sweep, verdict):
         monkeypatch.setattr(script, "load_split", load_few)
     monkeypatch.setattr(verdict, "N_NETWORKS", (8, 16))
     monkeypatch.setattr(l1, "ALPHAS", (0, 1e-3, 1e-2))
@@ -62,6 +63,7 @@ def runs_to_do(capsys):
         (fig3_fig4, ["table1_cells.csv", "fig4.png"]),
         (fig5, ["fig5.csv", "fig5_time.csv", "fig5.png"]),
         (fig6, ["fig6.csv", "fig6_time.csv", "fig6.png"]),
+        (label_skew, ["label_skew_cells.csv", "label_skew.csv", "label_skew.png"]),
         (l1, ["l1_cells.csv", "l1.csv", "l1_by_setting.csv", "l1.png"]),
         (verdict, ["verdict_cells.csv", "verdict.csv", "verdict_by_number.csv", "verdict.png", "verdict_digits.png"]),
     ],

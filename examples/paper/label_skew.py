@@ -59,7 +59,6 @@ BATCH_SIZE = 63
 REPORTS = (10, 25, 50, 100, 200, 400, 800)
 # The paper's fusion: batches of one row, and no correction.
 INTERVALS = (1, 2, 10, 50, 500)
-PAPER = {"correction": "none", "batch_size": 1, "rate": 0.05}
 # Where the rows are few, batches are too; the rounds are those of MNIST.
 SMALL = {"segment": 16, "vowel": 4, "splice": 16}
 GOALS = {
@@ -107,8 +106,15 @@ def _corrected(data, partition):
 def _paper(data):
     """The paper's fusion, at most ten epochs of it."""
     for interval in INTERVALS:
-        rounds = 10 * ROWS // interval
-        yield dict(partition="one class", topology="hypercube, edges once", interval=interval, rounds=rounds) | PAPER
+        yield dict(
+            partition="one class",
+            topology="hypercube, edges once",
+            correction="none",
+            interval=interval,
+            batch_size=1,
+            rate=0.05,
+            rounds=10 * ROWS // interval,
+        )
 
 
 def run(data, partition, topology, correction, interval, batch_size, rate, rounds, seed):
