@@ -13,20 +13,23 @@ _TEMPORARY_PREFIX = ".skfusion-"
 
 
 @contextmanager
-def replacing(path):
+def replacing(path, *, follow_links=True):
     """Yield a file that, once it is whole, takes the place of the one that a path leads to, and its owner and mode.
 
     Parameters
     ----------
     path : str or path-like
-        Of a regular file, or of none yet; a symbolic link is followed.
+        Of a regular file, or of none yet.
+    follow_links : bool, default=True
+        Whether the place is that which a symbolic link leads to, rather than the link's own, as is safe where others
+        may have made it.
 
     Raises
     ------
     OSError
         If the file cannot be written; it names the path as it was given.
     """
-    with _naming(path), _replacing(path) as file:
+    with _naming(path), _replacing(path, follow_links) as file:
         yield file
 
 
@@ -42,12 +45,12 @@ def _naming(path):
 
 
 @contextmanager
-def _replacing(path):
+def _replacing(path, follow_links):
+    path = Path(os.path.realpath(path) if follow_links else path)
     try:
-        old = regular_status(path)
+        old = None if path.is_symlink() else regular_status(path)
     except FileNotFoundError:
         old = None
-    path = Path(os.path.realpath(path))
     _clear_abandoned(path.parent)
     temporary, file = _new_file(path.parent, old)
     with file:

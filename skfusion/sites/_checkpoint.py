@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from skfusion._files import whole_file
+from skfusion._replacing import replacing
 from skfusion._training.ensemble import Progress
 from skfusion.sites.message import Message
 
@@ -65,8 +65,10 @@ class Checkpoint:
             If the file cannot be written.
         """
         header = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "arrays"}
-        with whole_file(path) as file:
+        with replacing(path) as file:
             np.savez(file, header=json.dumps({"version": _VERSION, **header}), **self.arrays)
+            file.flush()
+            os.fsync(file.fileno())  # so that a power failure does not take it either
 
     @classmethod
     def read(cls, path):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from skfusion._files import whole_file
+from skfusion._replacing import replacing
 from skfusion.fusion import RULES, fuse
 from skfusion.sites._apart import TOLD
 from skfusion.sites.message import Message, MessageError
@@ -144,7 +144,7 @@ class Keeper:
 
     def _remember(self, message, arrays):
         prefix = blake2b(message.run.encode(), digest_size=16).hexdigest()
-        with whole_file(self._folder / f"{prefix}-{message.round}.npz") as file:
+        with replacing(self._folder / f"{prefix}-{message.round}.npz") as file:
             np.savez(file, **arrays)
         files = self._files(message.run)
         for number in sorted(files)[:-_KEPT]:

@@ -17,7 +17,7 @@ from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid, ServerApp
 from sklearn.base import BaseEstimator
 
-from skfusion._files import whole_file
+from skfusion._replacing import replacing
 from skfusion.sites.coordinator import fit_sites
 from skfusion.sites.local import Answering
 from skfusion.sites.message import MAX_BYTES, MessageError
@@ -93,7 +93,7 @@ def server_app(estimator: BaseEstimator, output: str | os.PathLike[str], **optio
     def main(grid: Grid, context: Context) -> None:
         with FlowerTransport(grid) as transport:
             fit_sites(estimator, transport, **options)
-        with whole_file(output) as file:
+        with replacing(output) as file:
             joblib.dump(estimator, file)
 
     return app

@@ -19,7 +19,7 @@ from hashlib import blake2b
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-from skfusion._files import remove_parts, whole_file
+from skfusion._replacing import replacing
 from skfusion.sites._claim import Claim
 from skfusion.sites.local import Answering
 from skfusion.sites.message import MAX_BYTES, MessageError, check_name
@@ -248,7 +248,7 @@ class _MessageFile:
     def write(self, message):
         """Put a message in the place of the one before; returns True."""
         self._path.parent.mkdir(exist_ok=True)
-        with whole_file(self._path, durable=False) as file:
+        with replacing(self._path, follow_links=False) as file:
             file.write(_digest(message) + message)
         return True
 
@@ -275,9 +275,8 @@ class _MessageFile:
         return message
 
     def remove(self):
-        """Remove the message, and what was not written to its end."""
+        """Remove the message."""
         self._path.unlink(missing_ok=True)
-        remove_parts(self._path)
 
 
 def _digest(message):

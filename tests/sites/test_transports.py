@@ -204,7 +204,7 @@ def test_a_process_that_was_killed_answers_when_it_is_back_and_ends_by_ctrl_c(pr
         transport.send("Bath", b"die")
         assert first.wait(SECONDS) == 9
         assert (tmp_path / "Bath" / "serving").exists()
-        part = tmp_path / "Bath" / ".answer.0123.part"
+        part = tmp_path / "Bath" / ".skfusion-0123"
         part.write_bytes(b"cut")
         assert transport.receive(0) is None
         second = process("Bath")
@@ -417,10 +417,22 @@ def test_pipes_and_folders_do_not_stop_the_coordinator(bath):
 
 def test_what_an_earlier_coordinator_left_is_removed(tmp_path):
     (tmp_path / "Bath").mkdir()
-    for name in ("request", ".request.12.part"):
+    for name in ("request", ".skfusion-12"):
         (tmp_path / "Bath" / name).write_bytes(b"cut")
-    FolderTransport(tmp_path).close()
-    assert list((tmp_path / "Bath").iterdir()) == []
+    with FolderTransport(tmp_path) as transport:
+        assert not (tmp_path / "Bath" / "request").exists()
+        transport.send("Bath", b"whole")
+        assert {path.name for path in (tmp_path / "Bath").iterdir()} == {"request"}
+
+
+def test_a_link_that_a_site_has_made_is_not_followed(tmp_path):
+    other = tmp_path / "other"
+    other.write_bytes(b"the coordinator's")
+    (tmp_path / "shared" / "Bath").mkdir(parents=True)
+    with FolderTransport(tmp_path / "shared") as transport:
+        (tmp_path / "shared" / "Bath" / "request").symlink_to(other)
+        transport.send("Bath", b"message")
+    assert other.read_bytes() == b"the coordinator's"
 
 
 def test_unanswered_requests_stay_and_answered_ones_go(bath):
