@@ -54,7 +54,7 @@ FusedMLPClassifier(topology="rign")  # type: ignore[arg-type]
 FusedMLPClassifier(topology=[(0, 1)])  # type: ignore[arg-type]
 FusedMLPClassifier(fusion_rule="parallel")  # type: ignore[arg-type]
 FusedMLPClassifier(rate=0.5)  # type: ignore[call-arg]
-FusedMLPClassifier((50, 20), 8)  # type: ignore[call-arg]
+FusedMLPClassifier((50, 20), "relu")  # type: ignore[call-arg]
 classifier.fit(X)  # type: ignore[call-arg]
 classifier.save_weights(1)  # type: ignore[arg-type]
 
