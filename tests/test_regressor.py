@@ -450,7 +450,8 @@ def test_partial_fits_of_the_same_rows_are_epochs_of_fit(params):
     whole, bit_by_bit = model(**params).fit(X, Y3), model(**params)
     for _ in range(3):
         assert bit_by_bit.partial_fit(X, Y3) is bit_by_bit
-    assert_same_training(bit_by_bit, whole)
+    assert_array_equal(bit_by_bit.weights_, whole.weights_)
+    assert without_seconds(bit_by_bit.history_) == without_seconds(whole.history_)
 
 
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
