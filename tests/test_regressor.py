@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from models import NO_STEP, assert_same_training
+from models import NO_STEP, assert_same_training, without_seconds
 from models import regressor as model
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.sparse import csc_array, csr_array
