@@ -1,5 +1,7 @@
 """A run of training: new, or taken up again from its checkpoint."""
 
+import errno
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from hashlib import blake2b
 from pathlib import Path
@@ -38,13 +40,16 @@ class Run:
         """Begin a run, or take it up where it was saved."""
         if path is None:
             return cls(uuid4().hex, None, None)
+        path = Path(path)
+        if not path.parent.is_dir():
+            raise FileNotFoundError(errno.ENOENT, "checkpoint must be in a folder that exists", str(path))
         saved = Checkpoint.read(path)
-        return cls(uuid4().hex if saved is None else saved.run, Path(path), saved)
+        return cls(uuid4().hex if saved is None else saved.run, path, saved)
 
     @property
     def sites(self):
         """The names of the sites that take part, None in a new run."""
-        return None if self.saved is None else self.saved.identity["sites"]
+        return None if self.saved is None else self.saved.identity.get("sites")
 
     def progress(self, random_state):
         """Return the Progress before the first epoch."""
@@ -71,26 +76,32 @@ class Run:
         """Put peers back to where they were saved; returns what was Done of the epoch."""
         if self.saved is None:
             return Done()
-        try:
-            state = unpack(self.saved.message(), ensemble.state)
-        except MessageError as error:
-            raise ValueError(f"{self.path} must be a whole checkpoint, as fit_sites writes; {error}") from None
+        message, drift = self.saved.message(), ensemble.drift
+        with self._checking():
+            state = unpack(message, ensemble.state)
+            kept = {name: message.array(f"drift_{name}", a.dtype, a.shape) for name, a in drift_arrays(drift).items()}
         ensemble.state.put(range(len(state.weights)), state)
         ensemble.progress = unpack_progress(self.saved.progress, self.saved.entropy)
         ensemble.history[:] = self.saved.history
-        return Done(self.saved.n_segments, state.losses, self._drift(ensemble.drift), self.saved.arrays.get("spread"))
+        drift = replace(drift, **kept) if kept else None
+        return Done(self.saved.n_segments, state.losses, drift, self.saved.arrays.get("spread"))
 
-    def _drift(self, like):
-        """Return what corrects the peers' drift, if anything does."""
-        if like is None:
-            return None
-        return replace(like, **{name: self.saved.arrays[f"drift_{name}"] for name in drift_arrays(like)})
-
-    def restore_stopping(self, stopping):
+    def restore_stopping(self, training):
         """Let Stopping know what it knew."""
-        if self.saved is not None:
-            stopping.best, stopping.n_without = self.saved.best, self.saved.n_without
-            stopping.best_weights = self.saved.arrays.get("best_weights")
+        if self.saved is None:
+            return
+        stopping, weights = training.stopping, training.ensemble.weights
+        stopping.best, stopping.n_without = self.saved.best, self.saved.n_without
+        if "best_weights" in self.saved.arrays:
+            with self._checking():
+                stopping.best_weights = self.saved.message().array("best_weights", weights.dtype, weights.shape)
+
+    @contextmanager
+    def _checking(self):
+        try:
+            yield
+        except MessageError as error:
+            raise ValueError(f"{self.path} must be a whole checkpoint, as fit_sites writes; {error}") from None
 
     def save(self, training, number, identity, progress, done):
         """Save it, if there is a file for that.

@@ -120,12 +120,13 @@ def fit_sites(
         raise ValueError("patience must be finite with absent='skip', or no site ever counts as absent; got inf")
     _check_fuse_at(fuse_at, transport, model, absent)
     wanted, known = _check_sites(sites), _check_classes_given(classes, model)
-    run = Run.begin(checkpoint)
+    parameters, run = model._check_parameters(), Run.begin(checkpoint)
     if not isinstance(wanted, list):
         wanted = run.sites or wanted
     names = gather(transport, wanted, patience)
     call = _Call(Exchange(transport, run.name, patience), names, scaler, known, run, absent == "skip", fuse_at)
-    fitted = _fit(model, call)
+    _log.info("run %s begins, or goes on, with %s", run.name, names)
+    fitted = _fit(model, parameters, call)
     if scaler is not None:
         estimator.steps[0] = (estimator.steps[0][0], fitted)
     return estimator
@@ -145,13 +146,14 @@ class _Call:
 
 
 @with_callbacks
-def _fit(model, call):
+def _fit(model, parameters, call):
     """Fit an estimator; returns the fitted scaler if there is one."""
-    parameters = model._check_parameters()
     old = model._ensemble if parameters.warm_start and model.__sklearn_is_fitted__() else None
     if old is None:
         model._forget()
     agreement = ask_for_agreement(call.exchange, call.sites, _question(model, call, old))
+    if old is not None:
+        _check_as_before(model, agreement)
     scaler = None if call.scaler is None else _fitted_scaler(call.scaler, agreement)
     progress = call.run.progress(parameters.random_state)
     problem, meeting = _plan(model, parameters, call, agreement, scaler, progress)
@@ -159,7 +161,6 @@ def _fit(model, call):
         new = problem.network, problem.settings, agreement.classes, progress, problem.n_networks
         ensemble = Ensemble.start(*new, np.dtype(agreement.dtype))
     else:
-        _check_as_before(model, agreement)
         check_unchanged(old, problem)
         ensemble = old.restarted(problem.settings, progress)
     training = _training(call, ensemble, problem, meeting, _identity(model, call, agreement, meeting))
@@ -222,7 +223,7 @@ def _training(call, ensemble, problem, meeting, identity):
     if call.fuse_at == "sites":
         kind = ApartTraining
     training = kind(ensemble, problem, journal, held_out, run.n_epochs)
-    run.restore_stopping(training.stopping)
+    run.restore_stopping(training)
     return training
 
 
@@ -318,11 +319,12 @@ def _fitted_scaler(scaler, agreement):
 def _check_as_before(model, agreement):
     """Check that the sites of a warm start are those that peers know."""
     names = getattr(model, "feature_names_in_", None)
+    both = names is not None and agreement.feature_names is not None
     for what, was, now in (
         ("peers", getattr(model, "sites_", agreement.peers), agreement.peers),
         ("number of features", model.n_features_in_, agreement.n_features),
-        ("features", None if names is None else names.tolist(), agreement.feature_names),
+        ("features", *((names.tolist(), agreement.feature_names) if both else ("", ""))),
         ("dtype of X", model.weights_.dtype.name, agreement.dtype),
     ):
         if was != now:
-            raise ValueError(f"the sites' {what} must stay {was}, since the peers' weights are kept; got {now}")
+            raise ValueError(f"the sites' {what} must stay {shown(was)}, since the peers' weights are kept; got {shown(now)}")

@@ -3,6 +3,7 @@
 import json
 import logging
 import threading
+import time
 from hashlib import blake2b
 
 import numpy as np
@@ -18,6 +19,7 @@ from skfusion.sites.agreement import Question
 from skfusion.sites.message import MAX_BYTES, Message, MessageError, check_name
 from skfusion.sites.plan import Plan
 
+_NOTES = 60.0  # seconds between notes in the log
 _log = logging.getLogger("skfusion.sites")
 
 
@@ -71,6 +73,7 @@ class Site:
         self._rows = Rows.check(name, X, y, sample_weight, groups)
         self._work: tuple[bytes, Work] | None = None  # for the latest plan
         self._lock = threading.Lock()
+        self._n_answered, self._next_note = 0, 0.0
 
     def answer(self, request: bytes, max_bytes: int = MAX_BYTES) -> bytes:
         """Answer a message of the coordinator, from the rows and the message alone.
@@ -115,9 +118,18 @@ class Site:
             raise MessageError(f"{shown(message.kind)} is no kind of message")
         if message.run != self.run:
             _log.info("%s: takes part in run %s", self.name, message.run)
+            self._n_answered, self._next_note = 0, time.monotonic() + _NOTES
         self.run = message.run
+        self._note()
         content, arrays = answers[message.kind](message)
         return Message(f"{message.kind} answered", message.run, message.round, self.name, content, arrays).encode()
+
+    def _note(self):
+        """Say once a minute that the site is at work."""
+        self._n_answered += 1
+        if time.monotonic() > self._next_note:
+            _log.info("%s: answers message %d of run %s", self.name, self._n_answered, self.run)
+            self._next_note = time.monotonic() + _NOTES
 
     def _refusal(self, message, reason):
         _log.warning("%s: refused %r: %s", self.name, message.kind, reason)
@@ -166,7 +178,7 @@ class Site:
 
     def _end(self, message):
         self.run = self._work = None
-        _log.info("%s: run %s is over", self.name, message.run)
+        _log.info("%s: run %s is over, after %d messages", self.name, message.run, self._n_answered)
         return {}, {}
 
     def _work_for(self, message):
