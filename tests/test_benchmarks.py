@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-SCRIPTS = ("defaults", "drift", "fusion", "scaling", "search", "summary", "training")
+SCRIPTS = ("defaults", "drift", "fusion", "scaling", "search", "sites", "summary", "training")
 
 pytest.importorskip("matplotlib")
 
@@ -47,7 +47,7 @@ def test_quick_run(quick_run):
     for goal in results["goals"]:
         assert goal.keys() == {"what", "sense", "goal", "measured", "met"}
         assert goal["what"] in output
-    if script not in ("defaults", "drift", "summary"):
+    if script not in ("defaults", "drift", "sites", "summary"):
         assert (folder / f"{script}.png").stat().st_size > 1000
 
 

@@ -12,7 +12,7 @@ from numpydoc.docscrape import NumpyDocString
 
 import skfusion
 
-SUBMODULES = ("callback", "diagnostics", "display", "openml", "partition", "topology")
+SUBMODULES = ("callback", "diagnostics", "display", "openml", "partition", "sites", "topology")
 # Names that display has for type checkers alone.
 OF_MATPLOTLIB = dict.fromkeys(("Axes", "Colormap", "Keywords", "TwoAxes"), Any)
 

@@ -327,4 +327,6 @@ def _check_as_before(model, agreement):
         ("dtype of X", model.weights_.dtype.name, agreement.dtype),
     ):
         if was != now:
-            raise ValueError(f"the sites' {what} must stay {shown(was)}, since the peers' weights are kept; got {shown(now)}")
+            raise ValueError(
+                f"the sites' {what} must stay {shown(was)}, since the peers' weights are kept; got {shown(now)}"
+            )

@@ -64,7 +64,6 @@ class Changing(LocalTransport):
         """Let the coordinator's time be this transport's."""
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(_exchange, "time", SimpleNamespace(monotonic=lambda: self.now))
-            patch.setattr(_exchange, "gather", lambda transport, wanted, patience: transport.sites())
             yield
 
 
@@ -575,7 +574,7 @@ def test_rows_that_cannot_be_trained_on_are_refused(model, rows, y, match):
         (lambda s: sites_of(PLAIN[:, :4], LABELS, NAMES_OF_ROWS), "the sites' number of features must stay 5.*got 4"),
         (
             lambda s: sites_of(PLAIN.astype(np.float32), LABELS, NAMES_OF_ROWS),
-            "X must stay float64.*got float32",
+            "dtype of X must stay 'float64'.*got 'float32'",
         ),
         (
             lambda s: sites_of(PLAIN, LABELS + 1, NAMES_OF_ROWS),

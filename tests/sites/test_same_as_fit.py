@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import event, given, settings
+from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
 from rows_at_sites import (
     IMAGES,
@@ -91,9 +91,11 @@ def test_sites_train_what_fit_does(problem, parameters, steps, drift, classifyin
     try:
         whole = clone(model).fit(X, y, groups=names, sample_weight=weight)
         event("fits")
-    except ValueError as error:  # such as too few rows at a site to hold some out
-        with pytest.raises(ValueError, match=str(error)[:20].replace("(", ".").replace(")", ".")):
+    except ValueError as error:
+        assume("diverged" not in str(error))  # which the coordinator judges by less
+        with pytest.raises(ValueError) as refused:
             at_sites(model, sites_of(X, y, names, weight))
+        assert str(refused.value) == str(error)
         return
     assert_same(at_sites(model, sites_of(X, y, names, weight)), whole)
 

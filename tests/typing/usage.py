@@ -16,6 +16,7 @@ from skfusion.diagnostics import TopologyDiagnostics, diagnose
 from skfusion.display import FusionCurveDisplay, PartitionDisplay, TopologyDisplay
 from skfusion.openml import run_on_task
 from skfusion.partition import BasePartitioner, DirichletPartitioner, PredefinedPartitioner
+from skfusion.sites import BaseTransport, FolderTransport, LocalTransport, Site, fit_sites
 from skfusion.topology import BaseTopology, GraphTopology, HypercubeTopology, RingTopology
 
 X, y = np.zeros((4, 2), np.float32), np.array(["a", "b", "a", "b"])
@@ -91,6 +92,19 @@ class Neighbours(BaseTopology):
 
 
 classifier.set_params(topology=Neighbours())
+
+
+# Sites
+
+sites = [Site(X, y, name="Bath"), Site(pl.DataFrame(X), pl.Series(y), name="York", groups=[1, 2, 1, 2])]
+with LocalTransport(sites) as transport:
+    assert_type(transport, LocalTransport)
+    assert_type(fit_sites(classifier, transport, sites=["Bath", "York"]), FusedMLPClassifier)
+assert_type(fit_sites(regressor, FolderTransport("shared"), sites=2, checkpoint="run.npz"), FusedMLPRegressor)
+assert_type(classifier.sites_, list[str])
+Site(X, y)  # type: ignore[call-arg]
+fit_sites(classifier, transport, absent="ignore")  # type: ignore[arg-type]
+BaseTransport()  # type: ignore[abstract]
 
 
 # What looks on
