@@ -11,8 +11,8 @@ from cases import NETWORKS
 from engines import elapsed
 from measure import in_turns, ratio
 from results import Goal, parser, print_goals, print_table, write
-from skfusion.network import Network
 
+from skfusion._training.network import Network
 from skfusion.topology import HypercubeTopology, RandomTopology, RingTopology
 
 TOPOLOGIES = {"random": RandomTopology(), "ring": RingTopology(), "hypercube": HypercubeTopology()}

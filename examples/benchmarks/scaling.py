@@ -8,8 +8,9 @@ from cases import Case
 from engines import Fused, elapsed
 from measure import in_turns, peak_memory, ratio
 from results import Goal, parser, print_goals, print_table, write
-from skfusion.network import Network
 from threadpoolctl import threadpool_limits
+
+from skfusion._training.network import Network
 
 EPOCHS = {"digits": 10, "vowel": 100, "MNIST": 10}  # between the two fits whose difference counts
 MANY = 1024
