@@ -44,6 +44,9 @@ cdef extern from "_loops.h" nogil:
     bint has_zero(...)
     void add_share(...)
     void mix_rest(...)
+    void mean_step(...)
+    void follow_step(...)
+    void scaled_sum(...)
     double squared_spread(...)
 
 cdef enum Output:
@@ -177,9 +180,7 @@ cdef void input_layer(const Layer *layer, const floating *coefs, const Input *x,
     cdef const floating *intercepts = coefs + d * n
     cdef const int32_t *no_index = NULL
     if batch.values != NULL:
-        for i in range(batch.n_rows):
-            memcpy(z + i * n, intercepts, n * sizeof(floating))
-        gemm(False, False, n, batch.n_rows, d, 1, coefs, n, <const floating *> batch.values, d, 1, z, n)
+        dense_layer(layer, coefs, <const floating *> batch.values, batch.n_rows, z)
         return
     memset(z, 0, batch.n_rows * n * sizeof(floating))
     for i in range(batch.n_rows):
@@ -226,8 +227,8 @@ cdef void add_pending(Py_ssize_t n, const Input *x, Py_ssize_t row, const Pendin
         add_scaled(n, dot, <const floating *> pending.along, z)
 
 
-cdef void hidden_layer(const Layer *layer, const floating *coefs, const floating *a, Py_ssize_t n_rows,
-                       floating *z) noexcept nogil:
+cdef void dense_layer(const Layer *layer, const floating *coefs, const floating *a, Py_ssize_t n_rows,
+                      floating *z) noexcept nogil:
     """z = a W + b"""
     cdef Py_ssize_t i, n = layer.fan_out, d = layer.fan_in
     cdef const int32_t *no_index = NULL
@@ -252,7 +253,7 @@ cdef void forward(const Network *network, const Input *x, const Batch *batch, co
         if l == 0:
             input_layer(layer, weights, x, batch, pending, z)
         else:
-            hidden_layer(layer, weights + layer.offset, <floating *> network.activations[l - 1], batch.n_rows, z)
+            dense_layer(layer, weights + layer.offset, <floating *> network.activations[l - 1], batch.n_rows, z)
         if l < network.n_layers - 1:
             activate(network.activation, batch.n_rows * layer.fan_out, z)
 
@@ -1124,6 +1125,128 @@ def disagreement(weights):
     with nogil:
         total = spread_of(w, single, 0, n_parameters, n_networks, stride)
     return c_sqrt(total / n_networks)
+
+
+# Drift from round to round
+
+
+cdef struct Rows:
+    # A row of numbers for each network.
+    void *first
+    Py_ssize_t stride
+
+
+cdef Rows rows_like(array, weights) except *:
+    """An array of numbers for each weight; of NULL where it is None."""
+    cdef Rows rows
+    if array is not None and (array.shape != weights.shape or array.dtype != weights.dtype):
+        raise ValueError(f"arrays that go with weights of shape {weights.shape} and dtype {weights.dtype} must have "
+                         f"these too, got {array.shape} and {array.dtype}")
+    rows.stride = 0
+    rows.first = writable_matrix(array, weights.dtype == np.float32, &rows.stride)
+    return rows
+
+
+cdef inline floating *at(const Rows *rows, Py_ssize_t network, Py_ssize_t column, floating *like) noexcept nogil:
+    """Where a network's numbers begin from a column on, of the dtype that ``like`` points to."""
+    return <floating *> rows.first + network * rows.stride + column
+
+
+cdef void take_mean_steps(const double[::1] rates, Py_ssize_t column, Py_ssize_t n, const Rows *weights,
+                          const Rows *starts, const Rows *drift, const Rows *corrections, Py_ssize_t width,
+                          floating *steps) noexcept nogil:
+    """Take each network's mean step off its correction, in n columns; its drift where it has taken no step."""
+    cdef Py_ssize_t i
+    cdef floating *step
+    for i in range(rates.shape[0]):
+        step = steps + i * width
+        if rates[i] == 0:
+            memcpy(step, at(drift, i, column, step), n * sizeof(floating))
+            add_scaled(n, -1.0, <const floating *> step, at(corrections, i, column, step))
+        else:
+            mean_step(n, 1 / rates[i], <const floating *> at(starts, i, column, step),
+                      <const floating *> at(weights, i, column, step), step, at(corrections, i, column, step))
+
+
+cdef void add_mixed_steps(Py_ssize_t n_networks, Py_ssize_t column, Py_ssize_t n, Py_ssize_t width, floating *steps,
+                          const Rows *corrections) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n_networks):
+        add_scaled(n, 1.0, <const floating *> steps + i * width, at(corrections, i, column, steps))
+
+
+def track(weights, starts, const double[::1] rates, drift, corrections, mix):
+    """Add to each correction what a round's mixing changes in the mean step, (starts - weights) / rates.
+
+    ``mix`` mixes some columns of all networks in place.  Where a network's rates are 0, its drift counts as its step.
+    Columns are worked on in blocks that the cache holds.
+    """
+    cdef Py_ssize_t n_networks = weights.shape[0], n_parameters = weights.shape[1], column = 0, n
+    cdef bint single = weights.dtype == np.float32
+    cdef Py_ssize_t n_bytes = max(FUSION_CACHE // (2 * n_networks), LEAST_BLOCK)
+    cdef Py_ssize_t width = n_bytes // <Py_ssize_t> (sizeof(float) if single else sizeof(double))
+    cdef Rows w = rows_like(weights, weights), s = rows_like(starts, weights), d = rows_like(drift, weights)
+    cdef Rows c = rows_like(corrections, weights)
+    if rates.shape[0] != n_networks:
+        raise ValueError(f"rates must have {n_networks} entries, got {rates.shape[0]}")
+    steps = np.empty((n_networks, width), weights.dtype)
+    cdef void *buffer = writable(steps, single)
+    while column < n_parameters:
+        n = min(width, n_parameters - column)
+        with nogil:
+            if single:
+                take_mean_steps(rates, column, n, &w, &s, &d, &c, width, <float *> buffer)
+            else:
+                take_mean_steps(rates, column, n, &w, &s, &d, &c, width, <double *> buffer)
+        mix(steps[:, :n])
+        with nogil:
+            if single:
+                add_mixed_steps(n_networks, column, n, width, <float *> buffer, &c)
+            else:
+                add_mixed_steps(n_networks, column, n, width, <double *> buffer, &c)
+        column += n
+
+
+cdef void follow_rows(const double[::1] keep, const double[::1] gain, Py_ssize_t n, const Rows *weights,
+                      const Rows *starts, const Rows *velocities, floating *like) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(keep.shape[0]):
+        follow_step(n, keep[i], gain[i], <const floating *> at(weights, i, 0, like), at(starts, i, 0, like),
+                    at(velocities, i, 0, like))
+
+
+def follow(weights, starts, const double[::1] keep, const double[::1] gain, velocities):
+    """After a round, make each velocity = keep * velocity + gain * (start - weights), and the weights the starts."""
+    cdef Rows w = rows_like(weights, weights), s = rows_like(starts, weights), v = rows_like(velocities, weights)
+    cdef Py_ssize_t n_networks = weights.shape[0], n_parameters = weights.shape[1]
+    cdef bint single = weights.dtype == np.float32
+    if not keep.shape[0] == gain.shape[0] == n_networks:
+        raise ValueError(f"keep and gain must have {n_networks} entries, got {keep.shape[0]} and {gain.shape[0]}")
+    with nogil:
+        if single:
+            follow_rows(keep, gain, n_parameters, &w, &s, &v, <float *> NULL)
+        else:
+            follow_rows(keep, gain, n_parameters, &w, &s, &v, <double *> NULL)
+
+
+cdef void sum_rows(Py_ssize_t n_networks, Py_ssize_t n, double factor, const Rows *x, const Rows *y, const Rows *z,
+                   floating *like) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n_networks):
+        scaled_sum(n, factor, <const floating *> at(x, i, 0, like), <const floating *> at(y, i, 0, like),
+                   at(z, i, 0, like))
+
+
+def write_drift(corrections, velocities, double momentum, drift):
+    """Make each drift = correction + momentum * velocity."""
+    cdef Rows c = rows_like(corrections, drift), v = rows_like(velocities, drift), d = rows_like(drift, drift)
+    cdef Py_ssize_t n_networks = drift.shape[0], n_parameters = drift.shape[1]
+    cdef bint single = drift.dtype == np.float32
+    with nogil:
+        if single:
+            sum_rows(n_networks, n_parameters, momentum, &v, &c, &d, <float *> NULL)
+        else:
+            sum_rows(n_networks, n_parameters, momentum, &v, &c, &d, <double *> NULL)
 
 
 # Rows as deviations from one

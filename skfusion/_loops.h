@@ -199,6 +199,11 @@ INLINED double tanh_double(double x) {
 #define add_share(n, share, w, sum, total) SK_DISPATCH(add_share, sum)(n, share, w, sum, total)
 #define mix_rest(n, keep, take, whole, old, sum, total, w) \
     SK_DISPATCH(mix_rest, w)(n, keep, take, whole, old, sum, total, w)
+#define mean_step(n, factor, start, w, step, correction) \
+    SK_DISPATCH(mean_step, step)(n, factor, start, w, step, correction)
+#define follow_step(n, keep, gain, w, start, velocity) \
+    SK_DISPATCH(follow_step, start)(n, keep, gain, w, start, velocity)
+#define scaled_sum(n, factor, x, y, z) SK_DISPATCH(scaled_sum, z)(n, factor, x, y, z)
 #define squared_spread(n, n_rows, stride, w) SK_DISPATCH(squared_spread, w)(n, n_rows, stride, w)
 
 /* What follows is the code that Cython makes, which calls these functions and gains nothing by more. */
@@ -499,6 +504,37 @@ PER_ISA static void FN(mix_rest)(
         REAL of_those = shares == 0 ? old[j] : mixed / (shares == 0 ? 1 : shares);
         w[j] = total[j] == all && old[j] != 0 ? mixed : of_those;
     }
+}
+
+/* step = factor * (start - w), which is taken off the correction. */
+PER_ISA static void FN(mean_step)(
+    Py_ssize_t n, double factor, const REAL *restrict start, const REAL *restrict w, REAL *restrict step,
+    REAL *restrict correction) {
+    REAL f = (REAL)factor;
+#pragma omp simd
+    for (Py_ssize_t j = 0; j < n; j++) {
+        step[j] = f * (start[j] - w[j]);
+        correction[j] -= step[j];
+    }
+}
+
+/* velocity = keep * velocity + gain * (start - w), and then start = w. */
+PER_ISA static void FN(follow_step)(
+    Py_ssize_t n, double keep, double gain, const REAL *restrict w, REAL *restrict start, REAL *restrict velocity) {
+    REAL k = (REAL)keep, g = (REAL)gain;
+#pragma omp simd
+    for (Py_ssize_t j = 0; j < n; j++) {
+        velocity[j] = k * velocity[j] + g * (start[j] - w[j]);
+        start[j] = w[j];
+    }
+}
+
+/* z = factor * x + y */
+PER_ISA static void FN(scaled_sum)(
+    Py_ssize_t n, double factor, const REAL *restrict x, const REAL *restrict y, REAL *restrict z) {
+    REAL f = (REAL)factor;
+#pragma omp simd
+    for (Py_ssize_t j = 0; j < n; j++) z[j] = f * x[j] + y[j];
 }
 
 /* Sum over columns and rows of (w - column mean)^2, for n columns of n_rows rows that lie stride apart, in one pass:

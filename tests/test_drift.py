@@ -1,6 +1,7 @@
 """Drift correction: against a plain reference, its invariants, and that nothing loses it on the way."""
 
 import pickle
+from types import SimpleNamespace
 
 import joblib
 import numpy as np
@@ -11,12 +12,13 @@ from scipy.sparse import csr_array
 from sklearn.datasets import load_iris, make_regression
 from sklearn.preprocessing import StandardScaler
 
-from skfusion import FusedMLPClassifier, FusedMLPRegressor
+from skfusion import FusedMLPClassifier, FusedMLPRegressor, _kernels
 from skfusion._training import engine
-from skfusion._training.peers import Bundle
+from skfusion._training.drift import Drift
+from skfusion._training.peers import Bundle, aligned
 from skfusion._training.problem import Data, Problem
 from skfusion.partition import PredefinedPartitioner
-from skfusion.topology import HypercubeTopology, RandomTopology, RingTopology
+from skfusion.topology import AverageTopology, HypercubeTopology, RandomTopology, RingTopology, round_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 ENDLESS = {"n_iter_no_change": 10**6}
@@ -142,6 +144,83 @@ def test_different_optima_are_reconciled_by_tracking_alone(topology):
     plain = linear_model(peer_of_row, max_iter=4000, **params).fit(X, y)
     np.testing.assert_allclose(tracked.weights_, np.tile(solution, (4, 1)), atol=1e-6)
     assert np.abs(plain.weights_.mean(axis=0) - solution).max() > 1e-2
+
+
+# A round by itself
+
+
+def drift_and_state(weights, tracking, momentum):
+    params = SimpleNamespace(drift_correction="tracking" if tracking else None, fusion_momentum=momentum)
+    return Drift.of(params, weights), SimpleNamespace(weights=weights, drift=aligned(np.zeros_like(weights)))
+
+
+def fuse(drift, state, fusion_round, momentum):
+    """All that a round at a rate of 0.5 does to weights and drift."""
+
+    def mix(columns):
+        fusion_round.fuse(columns, 0.5, "simultaneous", zero_rule=False)
+
+    drift.before_round(state, mix)
+    fusion_round.fuse(state.weights, 0.5, "simultaneous")
+    drift.after_round(state, mix, momentum)
+
+
+@pytest.mark.parametrize("tracking, momentum", [(True, 0), (False, 0.8), (True, 0.8)])
+@pytest.mark.parametrize("n_parameters", [1, 37, 20000], ids="{} parameters".format)
+@pytest.mark.parametrize("topology", TOPOLOGIES, ids=str)
+def test_rounds_of_peers_that_step_at_rates_and_as_often_as_they_like(topology, n_parameters, tracking, momentum):
+    rng, n_networks = np.random.default_rng(0), 5
+    topology = AverageTopology() if topology == "average" else TOPOLOGIES[topology]
+    drift, state = drift_and_state(aligned(rng.normal(size=(n_networks, n_parameters))), tracking, momentum)
+    w, start = state.weights.copy(), state.weights.copy()
+    c, v = np.zeros_like(w), np.zeros_like(w)
+    for number in range(4):
+        fusion_round = round_of(topology, n_networks, number, np.random.RandomState(number))
+        M = fusion_round.mixing_matrix(0.5, "simultaneous")
+        moved, rates, n_steps = rng.normal(size=w.shape), rng.uniform(0.01, 0.1, 5), rng.integers(1, 9, 5)
+        state.weights += moved
+        drift.count(n_steps, rates)
+        fuse(drift, state, fusion_round, momentum)
+        w += moved
+        summed = (n_steps * rates)[:, None]
+        z = (start - w) / summed
+        c += tracking * (M @ z - z)
+        w = M @ w
+        v = momentum * v + (1 - momentum) * (start - w) / (M @ summed)
+        start = w.copy()
+        np.testing.assert_allclose(state.weights, w, rtol=0, atol=1e-13)
+        np.testing.assert_allclose(state.drift, c + momentum * v, rtol=1e-9, atol=1e-9)
+        np.testing.assert_array_equal(drift.starts, state.weights)
+        assert not drift.rates.any()
+
+
+def test_a_peer_that_took_no_step_moves_with_the_others():
+    drift, state = drift_and_state(np.ones((3, 2)), True, 0.5)
+    average = round_of(AverageTopology(), 3)
+    state.weights[:2] -= [[0.3], [0.6]]
+    drift.count(np.array([1, 2, 0]), np.full(3, 0.1))
+    fuse(drift, state, average, 0.5)
+    # Mean steps of 3, 3 and none: their mean is 2.  All have moved by 0.3, at rates of 0.1 on average.
+    np.testing.assert_allclose(drift.corrections, [[-1, -1], [-1, -1], [2, 2]], rtol=1e-13)
+    np.testing.assert_allclose(drift.velocities, 1.5, rtol=1e-13)
+    fuse(drift, state, average, 0.5)
+    # Without any step, all have the mean of what each would do: 0.75 by the velocity, and corrections of 0.
+    np.testing.assert_allclose(drift.velocities, 1.5, rtol=1e-13)
+    np.testing.assert_allclose(state.drift, 0.75, rtol=1e-13)
+
+
+def test_arrays_unlike_the_weights_are_refused():
+    weights = np.ones((3, 4))
+    with pytest.raises(ValueError, match=r"must have these too, got \(3, 5\) and float64"):
+        _kernels.track(weights, np.ones((3, 5)), np.ones(3), weights, weights, None)
+    with pytest.raises(ValueError, match=r"must have these too, got \(3, 4\) and float32"):
+        _kernels.follow(weights, weights, np.ones(3), np.ones(3), np.ones((3, 4), np.float32))
+    with pytest.raises(ValueError, match=r"must have these too, got \(2, 4\) and float64"):
+        _kernels.write_drift(weights, np.ones((2, 4)), 0.9, weights)
+    with pytest.raises(ValueError, match="rates must have 3 entries, got 2"):
+        _kernels.track(weights, weights, np.ones(2), weights, weights, None)
+    with pytest.raises(ValueError, match="keep and gain must have 3 entries, got 3 and 4"):
+        _kernels.follow(weights, weights, np.ones(3), np.ones(4), weights)
 
 
 # What carries the corrections

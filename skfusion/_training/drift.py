@@ -4,6 +4,8 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
+from skfusion import _kernels
+
 
 @dataclass
 class Drift:
@@ -63,31 +65,44 @@ class Drift:
         """Return the same with weights that no step has led to."""
         return replace(self, starts=np.array(weights), rates=np.zeros(len(weights)))
 
-    def mean_steps(self, state):
-        """Return each peer's mean step since the last round, in units of the gradient.
+    def before_round(self, state, mix):
+        """Correct by what the round's mixing changes in the mean step since the last round.
 
-        A peer that has taken none, for want of rows, counts as one with a gradient of 0.
+        A peer that has taken no step, for want of rows, counts as one with a gradient of 0.
+
+        Parameters
+        ----------
+        state : PeerState
+            Its weights are those before the round.
+        mix : callable
+            Mixes some columns of all peers in place by the round's shares, zeros like any other number.
         """
-        taken = self.rates > 0
-        steps = self.starts - state.weights
-        steps[taken] /= self.rates[taken, None].astype(steps.dtype)
-        steps[~taken] = state.drift[~taken]
-        return steps
-
-    def update(self, steps, mixed, state, fusion_momentum):
-        """Take in a round: the mean steps before it, those as it has mixed them, and the weights that it has left."""
         if self.corrections is not None:
-            self.corrections += mixed - steps
-        if self.velocities is not None:
-            moved = (self.starts - state.weights) / np.where(self.rates > 0, self.rates, 1)[:, None].astype(steps.dtype)
-            self.velocities *= fusion_momentum
-            self.velocities += (1 - fusion_momentum) * moved
-        self.starts[:] = state.weights
+            _kernels.track(state.weights, self.starts, self.rates, state.drift, self.corrections, mix)
+
+    def after_round(self, state, mix, fusion_momentum):
+        """Follow what the weights have moved since the last round, and write the drift of the next steps.
+
+        What has moved a peer's weights are the steps of all that the round has mixed, so the rates are mixed as well;
+        where nobody has taken any, velocities stay.
+        """
+        if self.velocities is None:
+            self.starts[:] = state.weights
+        else:
+            rates = self.rates[:, None].copy()
+            mix(rates)
+            moved = rates[:, 0] > 0
+            keep = np.where(moved, fusion_momentum, 1)
+            gain = np.where(moved, (1 - fusion_momentum) / np.where(moved, rates[:, 0], 1), 0)
+            _kernels.follow(state.weights, self.starts, keep, gain, self.velocities)
         self.rates[:] = 0
         self.write(state.drift, fusion_momentum)
 
     def write(self, drift, fusion_momentum):
         """Write what is to be added to each peer's gradients until the next round."""
-        drift[:] = 0 if self.corrections is None else self.corrections
-        if self.velocities is not None:
-            drift += fusion_momentum * self.velocities
+        if self.velocities is None:
+            drift[:] = self.corrections
+        elif self.corrections is None:
+            np.multiply(self.velocities, self.velocities.dtype.type(fusion_momentum), out=drift)
+        else:
+            _kernels.write_drift(self.corrections, self.velocities, fusion_momentum, drift)

@@ -163,11 +163,13 @@ class Training:
     def _fuse_with_drift(self, fusion_round, spread):
         """Fuse the weights, and by the same shares the steps that led to them."""
         drift, state, settings = self.ensemble.drift, self.ensemble.state, self.problem.settings
-        steps = drift.mean_steps(state)
-        mixed = steps.copy()
-        fusion_round.fuse(mixed, settings.fusion_rate, settings.fusion_rule, zero_rule=False)
+
+        def mix(columns):
+            fusion_round.fuse(columns, settings.fusion_rate, settings.fusion_rule, zero_rule=False)
+
+        drift.before_round(state, mix)
         self._engine.fuse(fusion_round, spread)
-        drift.update(steps, mixed, state, settings.fusion_momentum)
+        drift.after_round(state, mix, settings.fusion_momentum)
 
     def _check_finite(self, losses):
         if np.isfinite(losses).all():
