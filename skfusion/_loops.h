@@ -42,8 +42,8 @@
 
 enum { ACT_IDENTITY, ACT_TANH, ACT_LOGISTIC, ACT_RELU };
 
-/* Ask for memory that is needed soon. */
-static inline void prefetch(const void *start, Py_ssize_t n_bytes) {
+/* Ask for memory that is needed soon.  Inlined by all means, since gcc drops calls of functions that do no more. */
+INLINED void prefetch(const void *start, Py_ssize_t n_bytes) {
 #if defined(__GNUC__)
     for (Py_ssize_t byte = 0; byte < n_bytes; byte += 64) __builtin_prefetch((const char *)start + byte);
 #endif
