@@ -264,8 +264,8 @@ def _dtype_names(dtypes):
     if dtypes is object or (isinstance(dtypes, type) and issubclass(dtypes, (np.generic, bool, int, float, str))):
         return dtypes.__name__
     raise TypeError(
-        f"OpenML cannot store the dtype {dtypes!r} of a make_column_selector: write its name, such as 'category' or "
-        "'float32'"
+        f"OpenML cannot store the dtype {shown(dtypes)} of a make_column_selector: write its name, such as 'category' "
+        "or 'float32'"
     )
 
 
