@@ -15,40 +15,20 @@ SCRIPTS = ("defaults", "drift", "fusion", "scaling", "search", "sites", "summary
 pytest.importorskip("matplotlib")
 
 
-@pytest.fixture(scope="module")
-def quick_runs(tmp_path_factory):
-    """All scripts at once, each with the folder that it writes to."""
-    runs = {}
-    for script in SCRIPTS:
-        folder = tmp_path_factory.mktemp(script)
-        command = [sys.executable, EXAMPLES / "benchmarks" / f"{script}.py", "--quick", "--out", folder]
-        runs[script] = folder, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    yield runs
-    for _, process in runs.values():
-        process.kill()
-        process.communicate()
-
-
-@pytest.fixture(params=[pytest.param(script, marks=pytest.mark.xdist_group("quick_runs")) for script in SCRIPTS])
-def quick_run(request, quick_runs):
-    """One script's name, its folder and what it printed."""
-    folder, process = quick_runs[request.param]
-    output, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors
-    return request.param, folder, output
-
-
-def test_quick_run(quick_run):
-    script, folder, output = quick_run
-    results = json.loads((folder / f"{script}.json").read_text())
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_quick_run(script, tmp_path):
+    command = [sys.executable, EXAMPLES / "benchmarks" / f"{script}.py", "--quick", "--out", tmp_path]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert run.returncode == 0, run.stderr
+    results = json.loads((tmp_path / f"{script}.json").read_text())
     assert results["benchmark"] == script
     assert {"cpu", "cores", "blas", "versions"} <= results["machine"].keys()
     assert results["results"]
     for goal in results["goals"]:
         assert goal.keys() == {"what", "sense", "goal", "measured", "met"}
-        assert goal["what"] in output
+        assert goal["what"] in run.stdout
     if script not in ("defaults", "drift", "sites", "summary"):
-        assert (folder / f"{script}.png").stat().st_size > 1000
+        assert (tmp_path / f"{script}.png").stat().st_size > 1000
 
 
 def test_the_guide_has_the_table_of_defaults():

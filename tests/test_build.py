@@ -1,5 +1,6 @@
 """What a build refuses, and what an import without one says."""
 
+import os
 import shlex
 import shutil
 import subprocess
@@ -41,8 +42,14 @@ def test_arithmetic_wider_than_its_type_is_refused():
 
 def test_import_without_the_core_says_what_to_do(tmp_path):
     shutil.copytree(PACKAGE, tmp_path / "skfusion", ignore=shutil.ignore_patterns("*.so", "*.pyd"))
+    # Without `site`, which would find the core of an editable installation.
     run = subprocess.run(
-        [sys.executable, "-c", "import skfusion"], cwd=tmp_path, capture_output=True, text=True, check=False
+        [sys.executable, "-S", "-c", "import skfusion"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": sysconfig.get_path("purelib")},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert run.stderr.splitlines()[-1] == (
         f"ImportError: the compiled core of skfusion is not in {tmp_path / 'skfusion'}: if this is a clone of the "
