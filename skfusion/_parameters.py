@@ -87,7 +87,7 @@ def check_drift(estimator):
     """Return the parameters of drift correction as a dict, or raise TypeError or ValueError."""
     correction = estimator.drift_correction
     if correction is not None and not (isinstance(correction, str) and correction == "tracking"):
-        raise ValueError(f"drift_correction must be 'tracking' or None, got {correction!r}")
+        raise ValueError(f"drift_correction must be 'tracking' or None, got {shown(correction)}")
     momentum = check_real("fusion_momentum", estimator.fusion_momentum, 0, 1, open_maximum=True)
     name = "drift_correction" if correction else "fusion_momentum" if momentum else None
     if name is not None:

@@ -48,7 +48,7 @@ def _naming(path):
 def _replacing(path, follow_links):
     path = Path(os.path.realpath(path) if follow_links else path)
     try:
-        old = None if path.is_symlink() else regular_status(path)
+        old = None if path.is_symlink() and not follow_links else regular_status(path)
     except FileNotFoundError:
         old = None
     _clear_abandoned(path.parent)

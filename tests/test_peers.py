@@ -77,8 +77,9 @@ def test_training_is_training_alone_with_fusions_in_between(unit, frequency, rul
     for _ in range(epochs):
         for k in range(max(sizes)):
             for network, part in zip(alone, parts, strict=True):
-                if k < len(part):
-                    network.partial_fit(rows[part[[k]]], labels[part[[k]]], classes=[0, 1, 2])
+                if unit == "step" or k < len(part):
+                    row = part[[k % len(part)]]
+                    network.partial_fit(rows[row], labels[row], classes=[0, 1, 2])
             step += 1
             if step % (frequency if unit == "step" else frequency * max(sizes)) == 0:
                 weights = np.vstack([network.weights_ for network in alone])

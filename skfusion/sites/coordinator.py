@@ -272,13 +272,13 @@ def _check_fuse_at(fuse_at, transport, model, absent):
     if check_choice("fuse_at", fuse_at, ("coordinator", "sites")) == "coordinator":
         return
     if not transport.sites_swap:
-        raise ValueError(f"fuse_at='sites' takes a transport by which sites reach one another, got {transport!r}")
+        raise ValueError(f"fuse_at='sites' takes a transport by which sites reach one another, got {shown(transport)}")
     if model.early_stopping:
         raise ValueError("early_stopping must be False with fuse_at='sites': nobody has all weights to score; got True")
     if model.drift_correction is not None or model.fusion_momentum != 0:
         raise ValueError(
             "drift_correction must be None and fusion_momentum 0 with fuse_at='sites', which swaps weights alone; "
-            f"got {model.drift_correction!r} and {model.fusion_momentum!r}"
+            f"got {shown(model.drift_correction)} and {shown(model.fusion_momentum)}"
         )
     if absent == "skip":
         raise ValueError("absent must be 'raise' with fuse_at='sites', since a pair takes two; got 'skip'")
