@@ -74,7 +74,7 @@ cdef enum:
     LEAST_BLOCK = 1024
     MOST_BLOCK = 8192
 
-ACTIVATIONS = {"identity": ACT_IDENTITY, "tanh": ACT_TANH, "logistic": ACT_LOGISTIC, "relu": ACT_RELU}
+ACTIVATIONS = {"identity": ACT_IDENTITY, "logistic": ACT_LOGISTIC, "tanh": ACT_TANH, "relu": ACT_RELU}
 OUTPUTS = {"softmax": SOFTMAX, "logistic": BINARY_LOGISTIC, "tanh": SQUARED_TANH, "identity": SQUARED_IDENTITY}
 
 

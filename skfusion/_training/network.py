@@ -7,8 +7,7 @@ import numpy as np
 
 from skfusion import _kernels
 
-ACTIVATIONS = ("identity", "logistic", "tanh", "relu")
-OUTPUTS = ("softmax", "logistic", "tanh", "identity")
+ACTIVATIONS, OUTPUTS = tuple(_kernels.ACTIVATIONS), tuple(_kernels.OUTPUTS)
 # Rows converted to C order at a time.
 _ROWS_AT_ONCE = 8192
 # Rows of numbers up to this must not make a network's sums overflow.
