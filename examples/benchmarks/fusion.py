@@ -10,7 +10,7 @@ import numpy as np
 from cases import NETWORKS
 from engines import elapsed
 from measure import in_turns, ratio
-from results import Goal, parser, print_goals, print_table, write
+from results import LINES, Goal, parser, print_goals, print_table, write
 
 from skfusion._training.network import Network
 from skfusion.topology import HypercubeTopology, RandomTopology, RingTopology
@@ -19,7 +19,6 @@ TOPOLOGIES = {"random": RandomTopology(), "ring": RingTopology(), "hypercube": H
 NUMBERS = {"vowel": (2, 8, 64, 1024), "MNIST": (2, 8, 64, 1024), "CIFAR": (2, 8)}
 QUICK_NUMBERS = {"digits": (2, 8)}
 FUSION_RATE = 0.55
-MARKERS = {"digits": "o", "vowel": "o", "MNIST": "s", "CIFAR": "^"}
 
 
 class Round:
@@ -78,13 +77,13 @@ def figure(rows):
     """Draw rounds a second against the number of networks, a panel for each topology."""
     figure, axes = plt.subplots(1, len(TOPOLOGIES), figsize=(9, 3.2), sharey=True, layout="constrained")
     for panel, topology in zip(axes, TOPOLOGIES, strict=True):
-        for network in dict.fromkeys(row["network"] for row in rows):
+        for network, line in zip(dict.fromkeys(row["network"] for row in rows), LINES, strict=False):
             here = [row for row in rows if (row["topology"], row["network"]) == (topology, network)]
-            n_networks, marker = [row["networks"] for row in here], MARKERS[network]
+            n_networks, style = [row["networks"] for row in here], line | {"linestyle": "-", "markersize": 4}
             label = f"{network}, {here[0]['weights']:,} weights"
-            panel.plot(n_networks, [row["rounds a second"] for row in here], f"k-{marker}", ms=4, label=label)
+            panel.plot(n_networks, [row["rounds a second"] for row in here], label=label, **style)
             copies = [row["copies a second"] for row in here]
-            panel.plot(n_networks, copies, f":{marker}", color="0.6", mfc="none", ms=4, label="copy of the same")
+            panel.plot(n_networks, copies, label="copy of the same", **style | {"linestyle": ":", "mfc": "none"})
         panel.set(xscale="log", yscale="log", title=topology, xlabel="networks")
         panel.grid(alpha=0.3)
     axes[0].set_ylabel("rounds a second")

@@ -12,13 +12,20 @@ from pathlib import Path
 from threadpoolctl import threadpool_info
 
 PACKAGES = ("skfusion", "numpy", "scipy", "scikit-learn", "joblib", "torch")
-# Readable in grey: engines differ by marker and line, not by colour alone.
+# Of Okabe and Ito, which the colour-blind tell apart; lines differ by marker and dashes as well, for prints in grey.
+BLUE, VERMILION, GREEN, ORANGE = "#0072B2", "#D55E00", "#009E73", "#E69F00"
 STYLES = {
-    "skfusion": {"color": "black", "marker": "o", "linestyle": "-"},
-    "MLPClassifier": {"color": "0.35", "marker": "s", "linestyle": "--"},
-    "PyTorch": {"color": "0.55", "marker": "^", "linestyle": "-."},
-    "limit": {"color": "0.7", "marker": "x", "linestyle": ":"},
+    "skfusion": {"color": BLUE, "marker": "o", "linestyle": "-"},
+    "MLPClassifier": {"color": VERMILION, "marker": "s", "linestyle": "--"},
+    "PyTorch": {"color": GREEN, "marker": "^", "linestyle": "-."},
+    "limit": {"color": "0.5", "marker": "x", "linestyle": ":"},
 }
+LINES = [
+    {"color": BLUE, "marker": "o", "linestyle": "-"},
+    {"color": VERMILION, "marker": "s", "linestyle": "--"},
+    {"color": GREEN, "marker": "^", "linestyle": ":"},
+    {"color": ORANGE, "marker": "D", "linestyle": "-."},
+]
 
 
 @dataclass

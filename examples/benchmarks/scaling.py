@@ -7,7 +7,7 @@ import numpy as np
 from cases import Case
 from engines import Fused, elapsed
 from measure import in_turns, peak_memory, ratio
-from results import Goal, parser, print_goals, print_table, write
+from results import BLUE, LINES, Goal, parser, print_goals, print_table, write
 from threadpoolctl import threadpool_limits
 
 from skfusion._training.network import Network
@@ -15,7 +15,6 @@ from skfusion._training.network import Network
 EPOCHS = {"digits": 10, "vowel": 100, "MNIST": 10}  # between the two fits whose difference counts
 MANY = 1024
 THREADS = [{"n_networks": 8, "n_jobs": n} for n in (1, 2)]
-LINES = ("k-o", "k--s", "k:^", "k-.D")
 
 
 def plan():
@@ -127,7 +126,7 @@ def figure(tables):
     peers.set_xticks([1, 8, 64, MANY], ["1", "8", "64", str(MANY)])
     two = [row for row in tables["threads"] if row["n_jobs"] == 2]
     names = ["{network}\n{batch size}".format_map(row) for row in two]
-    threads.bar(names, [1 / row["epoch / first"] for row in two], color="0.6")
+    threads.bar(names, [1 / row["epoch / first"] for row in two], color=BLUE)
     threads.tick_params(axis="x", labelsize="small")
     threads.set(xlabel="network and batch size", ylabel="speed of two threads / one's")
     each_step = [row for row in tables["steps"] if row["steps between rounds"]]
@@ -141,7 +140,7 @@ def _draw(panel, rows, x, label):
     names = [label.format_map(row) for row in rows]
     for name, line in zip(dict.fromkeys(names), LINES, strict=False):
         here = [row for row, other in zip(rows, names, strict=True) if other == name]
-        panel.plot([row[x] for row in here], [row["epoch / first"] for row in here], line, ms=4, label=name)
+        panel.plot([row[x] for row in here], [row["epoch / first"] for row in here], markersize=4, label=name, **line)
     panel.legend(fontsize="small")
     panel.grid(alpha=0.3)
 

@@ -7,7 +7,7 @@ import numpy as np
 from cases import Case
 from engines import elapsed
 from measure import in_turns, ratio
-from results import Goal, parser, print_goals, print_table, write
+from results import LINES, Goal, parser, print_goals, print_table, write
 from sklearn.model_selection import GridSearchCV
 from sklearn.neural_network import MLPClassifier
 from threadpoolctl import threadpool_limits
@@ -15,7 +15,6 @@ from threadpoolctl import threadpool_limits
 from skfusion import FusedMLPClassifier
 
 GRID = {"learning_rate_init": [0.001, 0.003, 0.01, 0.03, 0.1], "alpha": [1e-6, 1e-5, 1e-4, 1e-3]}
-LINES = ("k--s", "k-o", "k:^", "k-.D")
 PREDICTIONS = 1000  # rows that a measure predicts for, in one call or in many
 
 
@@ -82,14 +81,15 @@ def figure(tables):
     """Draw times of search and of prediction."""
     figure, (search, prediction) = plt.subplots(1, 2, figsize=(9, 2.8), layout="constrained")
     rows = tables["search"]
-    bars = search.barh([row["estimator"] for row in rows], [row["search (s)"] for row in rows], color="0.6")
+    colors = [line["color"] for line in LINES[: len(rows)]]
+    bars = search.barh([row["estimator"] for row in rows], [row["search (s)"] for row in rows], color=colors)
     search.bar_label(bars, fmt="%.3g", padding=2)
     search.set(xscale="log", xlim=(0.1, 200), xlabel="time of the grid search (s)")
     names = dict.fromkeys(row["estimator"] for row in tables["prediction"])
-    for name, line in zip(names, LINES, strict=True):
+    for name, line in zip(names, LINES, strict=False):
         here = [row for row in tables["prediction"] if row["estimator"] == name]
         sizes, times = [row["rows"] for row in here], [row["predict (µs per row)"] for row in here]
-        prediction.plot(sizes, times, line, ms=4, label=name)
+        prediction.plot(sizes, times, markersize=4, label=name, **line)
     prediction.set(xscale="log", yscale="log", xlabel="rows predicted at once", ylabel="time per row (µs)")
     prediction.legend(fontsize="small")
     prediction.grid(alpha=0.3)
