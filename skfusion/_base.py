@@ -586,15 +586,18 @@ class _Epochs:
 
     def __init__(self, estimator, training, attributes, task, given):
         self._training, self._attributes, self._task = training, attributes, task
-        self._told = given | {"estimator": estimator, "reconstruction_attributes": self._snapshot}
+        self._given = given | {"estimator": estimator}
 
     def begin(self):
         self._epoch = self._task.subcontext(task_name="epoch")
-        self._epoch.call_on_fit_task_begin(**self._told)
+        self._epoch.call_on_fit_task_begin(**self._told())
 
     def end(self):
         """Return whether a callback asks to stop."""
-        return self._epoch.call_on_fit_task_end(**self._told)
+        return self._epoch.call_on_fit_task_end(**self._told())
+
+    def _told(self):
+        return self._given | {"reconstruction_attributes": self._snapshot}
 
     def _snapshot(self):
         return _fitted_attributes(self._training.ensemble.snapshot(), self._training.n_epochs) | self._attributes

@@ -1,9 +1,11 @@
-"""Copies: pickle, joblib, clone."""
+"""Copies: pickle, joblib, clone, and what a fit leaves in memory."""
 
 import copy
+import gc
 import pickle
 import subprocess
 import sys
+import weakref
 
 import joblib
 import numpy as np
@@ -155,3 +157,17 @@ def test_the_global_random_state_is_left_alone():
     before = np.random.get_state()[1].copy()  # noqa: NPY002
     model().fit(X, Y).partial_fit(X, Y).predict(X)
     np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
+
+
+@pytest.mark.parametrize("params", [{}, {"early_stopping": True}, {"n_jobs": 2}, {"max_iter": 1}], ids=str)
+def test_rows_leave_the_memory_with_their_last_name(params):
+    rows = X.copy()
+    alive = weakref.ref(rows)
+    gc.disable()  # what refers to itself would stay until the collector comes by
+    try:
+        fitted = model(**params).fit(rows, Y)
+        del rows
+        assert alive() is None
+    finally:
+        gc.enable()
+    assert fitted.score(X, Y) > 0

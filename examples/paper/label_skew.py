@@ -136,7 +136,8 @@ class RoundMonitor:
     """Notes errors and networks sent at the ends of epochs, at some rounds; stops the fit after the last."""
 
     def __init__(self, split, rounds):
-        self.split, self.rounds = split, rounds
+        # scikit-learn's cache of signatures keeps callbacks for long, and with them all that they hold.
+        self.test, self.rounds = split.test_rows(), rounds
         self.rows, self.done, self.sent = [], 0, 0.0
 
     def setup(self, estimator, context):
@@ -158,7 +159,7 @@ class RoundMonitor:
         due = [report for report in _reports(self.rounds) if before < report <= self.done]
         if due or self.done >= self.rounds:
             row = {"done": self.done, "networks_sent": round(self.sent, 3), "epoch": record["epoch"]}
-            self.rows.append(row | errors(fitted_estimator, self.split))
+            self.rows.append(row | errors(fitted_estimator, self.test))
         return self.done >= self.rounds
 
 

@@ -30,6 +30,10 @@ class Split:
         """Keep the first training rows, and all test rows."""
         return Split(self.X_train[:n_train], self.y_train[:n_train], self.X_test, self.y_test)
 
+    def test_rows(self):
+        """Keep the test rows alone, in the memory too."""
+        return Split(self.X_train[:0].copy(), self.y_train[:0].copy(), self.X_test, self.y_test)
+
     def first_of_each_class(self, n_train):
         """Keep the first training rows of each class, and all test rows."""
         rows = [np.flatnonzero(self.y_train == code)[:n_train] for code in np.unique(self.y_train)]
