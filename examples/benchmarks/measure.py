@@ -38,12 +38,12 @@ def in_turns(measures, seconds, at_least=5):
     return {name: np.array(values) for name, values in taken.items()}
 
 
-def seconds_per_row(engines, seconds):
+def seconds_per_row(engines, seconds, at_least=5):
     """Time of training on a row by each engine, on one thread, in turns; a dict of name to ndarray."""
     with threadpool_limits(1):
         for engine in engines:
             engine.calibrate(seconds / 50)
-        return in_turns({engine.name: engine.seconds_per_row for engine in engines}, seconds)
+        return in_turns({engine.name: engine.seconds_per_row for engine in engines}, seconds, at_least)
 
 
 def ratio(values, others):

@@ -14,10 +14,10 @@ GOALS = {("vowel", 1): 80, ("MNIST", 1): 50, ("MNIST", 32): 4, ("MNIST", 200): 2
 FASTER, PEERS = "MLPClassifier / one network", "eight peers / one network"
 
 
-def row(case, seconds):
+def row(case, *duration):
     """Measure a case."""
     X, y = case.load()
-    times = seconds_per_row([make(X, y, case) for make in (Fused, EightPeers, ScikitLearn)], seconds)
+    times = seconds_per_row([make(X, y, case) for make in (Fused, EightPeers, ScikitLearn)], *duration)
     one, eight, other = (times[make.name] for make in (Fused, EightPeers, ScikitLearn))
     return {
         "network": case.network,
@@ -44,8 +44,10 @@ def goals(rows):
 
 def main():
     options = parser(__doc__).parse_args()
-    cases, seconds = ([Case("digits", 32)], 0.2) if options.quick else ([Case(*setting) for setting in GOALS], 15)
-    rows = [row(case, seconds) for case in cases]
+    cases, duration = (
+        ([Case("digits", 32)], (0.2, 1)) if options.quick else ([Case(*setting) for setting in GOALS], (15, 5))
+    )
+    rows = [row(case, *duration) for case in cases]
     print_table("Training, float32, one thread", rows)
     print_goals(goals(rows))
     if options.out:

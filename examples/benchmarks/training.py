@@ -50,10 +50,10 @@ def describe(case):
     }
 
 
-def time_row(case, seconds):
+def time_row(case, *duration):
     """Measure a case's times."""
     X, y = case.load()
-    times = seconds_per_row([make(X, y, case) for make in (*trainers(case), limit(case))], seconds)
+    times = seconds_per_row([make(X, y, case) for make in (*trainers(case), limit(case))], *duration)
     row = describe(case) | {"rows": len(y), "repetitions": len(times["skfusion"])}
     row |= {f"{name} (µs)": 1e6 * float(np.median(times[name])) if name in times else None for name in STYLES}
     for name in STYLES:
@@ -119,10 +119,10 @@ def main():
     if not HAS_TORCH:
         print("PyTorch is not installed and is left out.")
     chosen = [case for case in all_cases() if options.network in (None, case.network)]
-    cases, seconds = (quick_cases(), 0.1) if options.quick else (chosen, 3)
+    cases, duration = (quick_cases(), (0.1, 1)) if options.quick else (chosen, (3, 5))
     memory = [memory_row(case) for case in cases if in_memory_table(case)]
     print_table("Peak memory of training, above data and imports", memory)
-    times = [time_row(case, seconds) for case in cases]
+    times = [time_row(case, *duration) for case in cases]
     print_table("Time of training on a row", times)
     print_goals(goals(times))
     if options.out:
