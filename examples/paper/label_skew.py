@@ -169,19 +169,17 @@ def _reports(rounds):
 
 
 def table(curves, partition="one class"):
-    """The worst peer's error of each topology and correction, by rounds; mean and worst over seeds."""
+    """The worst peer's error by data set, topology and rounds, mean over seeds, a column for each correction."""
     here = curves[(curves["partition"] == partition) & (curves["batch_size"] > 1)]
-    groups = here.groupby(["data", "topology", "correction", "done"], sort=False)
-    frame = pd.DataFrame(
-        {
-            "networks sent": groups["networks_sent"].mean().round(),
-            "worst peer": 100 * groups["peers_max"].mean(),
-            "worst seed": 100 * groups["peers_max"].max(),
-            "consensus": 100 * groups["consensus"].mean(),
-        }
-    ).reset_index()
-    goals = [GOALS.get((row.topology, row.done)) if row.correction == "both" else None for row in frame.itertuples()]
-    return frame.rename(columns={"done": "rounds"}).assign(goal=goals).round(2)
+    groups = here.groupby(["data", "topology", "done", "correction"], sort=False)
+    worst = (100 * groups["peers_max"].mean()).unstack()[list(CORRECTIONS)]
+    sent = groups["networks_sent"].mean().unstack()
+    worst.insert(0, "networks sent", sent["none"].round())
+    worst.insert(1, "with tracking", sent["both"].round())
+    worst["both, worst seed"] = 100 * groups["peers_max"].max().unstack()["both"]
+    frame = worst.reset_index().rename(columns={"done": "rounds"})
+    frame["goal"] = [GOALS.get((row.topology, row.rounds)) if row.data in MNIST else None for row in frame.itertuples()]
+    return frame.rename_axis(columns=None).round(2)
 
 
 STYLES = {
