@@ -84,7 +84,7 @@ def make_cells(options):
         for partition in list(PARTITIONS)[1:] if data in MNIST else ():
             settings += [s for s in _corrected(data, partition) if s["topology"] in ("average", "random")]
         for setting in settings[:: 4 if options.quick else 1]:
-            rounds = setting["rounds"] // (20 if options.quick else 1)
+            rounds = setting["rounds"] // (40 if options.quick else 1)
             cells += [dict(data=data) | setting | dict(rounds=rounds, seed=seed) for seed in seeds]
     return cells
 
@@ -172,11 +172,14 @@ def table(curves, partition="one class"):
     """The worst peer's error by data set, topology and rounds, mean over seeds, a column for each correction."""
     here = curves[(curves["partition"] == partition) & (curves["batch_size"] > 1)]
     groups = here.groupby(["data", "topology", "done", "correction"], sort=False)
-    worst = (100 * groups["peers_max"].mean()).unstack()[list(CORRECTIONS)]
-    sent = groups["networks_sent"].mean().unstack()
+
+    def columns(numbers):
+        return numbers.unstack().reindex(columns=list(CORRECTIONS))
+
+    worst, sent = columns(100 * groups["peers_max"].mean()), columns(groups["networks_sent"].mean())
     worst.insert(0, "networks sent", sent["none"].round())
     worst.insert(1, "with tracking", sent["both"].round())
-    worst["both, worst seed"] = 100 * groups["peers_max"].max().unstack()["both"]
+    worst["both, worst seed"] = columns(100 * groups["peers_max"].max())["both"]
     frame = worst.reset_index().rename(columns={"done": "rounds"})
     frame["goal"] = [GOALS.get((row.topology, row.rounds)) if row.data in MNIST else None for row in frame.itertuples()]
     return frame.rename_axis(columns=None).round(2)
