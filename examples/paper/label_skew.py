@@ -171,7 +171,7 @@ def _reports(rounds):
 def table(curves, partition="one class"):
     """The worst peer's error by data set, topology and rounds, mean over seeds, a column for each correction."""
     here = curves[(curves["partition"] == partition) & (curves["batch_size"] > 1)]
-    groups = here.groupby(["data", "topology", "done", "correction"], sort=False)
+    groups = here.groupby(["data", "topology", "done", "correction"])
 
     def columns(numbers):
         return numbers.unstack().reindex(columns=list(CORRECTIONS))

@@ -148,6 +148,7 @@ class DaskCrew:
             If there are no workers for as long as joblib's ``wait_for_workers_timeout``.
         """
         from distributed import CancelledError, KilledWorker
+        from distributed.comm import CommClosedError
 
         try:
             with self._backend.retrieval_context():
@@ -157,7 +158,7 @@ class DaskCrew:
         except KilledWorker as error:
             raise _workers_keep_dying(error.allowed_failures + 1) from error
         except (OSError, RuntimeError, CancelledError) as error:
-            if self._client.status == "running" and not isinstance(error, CancelledError):
+            if self._client.status == "running" and not isinstance(error, CancelledError | CommClosedError):
                 raise
             raise self._connection_is_lost() from error
 
