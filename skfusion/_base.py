@@ -204,7 +204,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
             Weights of the rows.
         groups : array-like of shape (n_samples,) or None, default=None
             Group labels for the partitioner, such as the site that each row comes from.  A partitioner that cannot use
-            them refuses them.  In a warm start a known group keeps its peer (``ownership_``).
+            them raises an error.  In a warm start a known group keeps its peer (``ownership_``).
 
         Returns
         -------
@@ -214,14 +214,14 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         Raises
         ------
         TypeError, ValueError
-            If a parameter or the input is not as described, a peer would have no rows (which it may in a warm start),
-            no groups reach ``fit`` where they are needed, or training diverges.
+            If a parameter or the input is not as described, if a peer would have no rows (except in a warm start), if
+            groups are needed and do not reach ``fit``, or if training diverges.
 
         Warns
         -----
         ConvergenceWarning
-            If ``max_iter`` is reached, or what was learned is hardly better than a constant answer; the warning says
-            what to change.
+            If ``max_iter`` is reached, or the model is hardly better than a constant answer; the warning says what to
+            change.
         """
         parameters = self._check_parameters()
         old = self._ensemble if parameters.warm_start and self.__sklearn_is_fitted__() else None
@@ -291,7 +291,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         return self._decode(self._answers(X))
 
     def peer_scores(self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> FloatArray:
-        """Score each peer as ``score`` scores the prediction: by accuracy, or by R² in regression.
+        """Score each peer by accuracy, or in regression by R².
 
         Parameters
         ----------
@@ -318,13 +318,13 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
 
         The file holds the arrays "weights" (``weights_``), "layer_sizes", "activation", "output"
         (``out_activation_``), "classes" of a classifier, "feature_names" if ``fit`` saw names, and "format_version".
-        It appears under its name only when it is whole.
+        It appears under its name only when it is complete.
 
         Parameters
         ----------
         path : str or path-like
-            Where to save.  A regular file that is there is replaced by one of the same owner and mode, a symbolic link
-            is followed, and anything else is refused.
+            Where to save.  Replaces a regular file and keeps its owner and mode, follows a symbolic link, and refuses
+            anything else.
 
         Raises
         ------
@@ -351,12 +351,12 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         _weights_file.write(path, self._contents())
 
     def load_weights(self, path: str | PathLike[str]) -> Self:
-        """Replace the peers' weights by those that ``save_weights`` wrote, here or at another site.
+        """Replace the peers' weights with those that ``save_weights`` wrote, here or at another site.
 
         A fitted estimator keeps everything else, as when peers fuse: the optimiser's moments, the learning rates, the
         history.  An estimator that is not fitted also takes the classes or the number of outputs, and the features,
-        from the file.  It can then predict and go on with ``partial_fit``.  Until it trains, it has no attributes of
-        training such as ``loss_`` and ``partition_``.
+        from the file.  It can then predict and go on with ``partial_fit``.  Until it trains, it lacks the attributes
+        that come from training, such as ``loss_`` and ``partition_``.
 
         Parameters
         ----------
@@ -375,9 +375,9 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         OSError
             If the file cannot be read.
         ValueError
-            If it is not a whole .npz file or would unpack to many times its size, if an entry is missing, malformed,
-            not finite, or so large that sums in the network overflow, or if its network, classes, feature names,
-            number of networks or dtype do not match this estimator (or its parameters, if it is not fitted).
+            If the file is not a complete .npz file or would unpack to many times its size; if an entry is missing,
+            malformed, not finite, or so large that sums in the network overflow; or if its network, classes, feature
+            names, number of networks or dtype do not match this estimator (or its parameters, if it is not fitted).
         """
         contents = _weights_file.read(path)
         if is_classifier(self) == (contents.classes is None):
@@ -417,12 +417,12 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
 
     @property
     def peers_(self) -> list[MLPClassifier] | list[MLPRegressor]:
-        """Each peer as a fitted MLPClassifier, or in regression MLPRegressor, a copy."""
+        """Copies of the peers as fitted MLPClassifiers, or in regression MLPRegressors."""
         return self._as_mlps(range(len(self.weights_)))
 
     @property
     def consensus_(self) -> MLPClassifier | MLPRegressor:
-        """The consensus as a fitted MLPClassifier, or in regression MLPRegressor, a copy."""
+        """A copy of the consensus as a fitted MLPClassifier, or in regression MLPRegressor."""
         return self._as_mlps(["consensus"])[0]
 
     def _as_mlps(self, predictions):

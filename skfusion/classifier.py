@@ -56,8 +56,8 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
         "log_loss" is cross-entropy on softmax outputs, or on one logistic output for two classes.
         "squared_error" is the paper's: half the squared error of tanh outputs against targets of 0 and 1.
     init : {"shared", "independent"}, default="shared"
-        Whether all peers start from the same weights.  They are drawn as MLPClassifier's, or with
-        ``loss="squared_error"`` as the paper's: normal with standard deviation max(0.03, 1 / fan_in).
+        Whether all peers start from the same weights.  They are drawn as in MLPClassifier, or with
+        ``loss="squared_error"`` as in the paper: normal with standard deviation max(0.03, 1 / fan_in).
     n_networks : int or None, default=8
         Number of peers.  None means the partitioner's natural number: one per group, class or fold.
     partitioner : {"random", "stratified", "class", "dirichlet", "group"}, partitioner, splitter or None, default=None
@@ -71,26 +71,28 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
     fusion_frequency : int, default=1
         Interval between fusion rounds, in the unit of ``fusion_unit``.
     fusion_unit : {"epoch", "step"}, default="epoch"
-        Whether ``fusion_frequency`` counts epochs or each peer's optimiser steps.  With "step" all peers take equally
-        many: an epoch lasts until the peer with the most rows is through, and the others go round their rows again.
+        Whether ``fusion_frequency`` counts epochs or each peer's optimiser steps.  With "step" all peers take the same
+        number of steps: an epoch ends when the peer with the most rows is through, and the others go round their rows
+        again.
     fusion_rule : {"sequential", "simultaneous"}, default="simultaneous"
-        Whether the second of a pair reads the weights of the first as already updated, or both read the old ones; see
+        Whether the second network of a pair reads the new weights of the first, or both read the old ones; see
         :func:`skfusion.fuse`.  Ignored if all peers mix at once, as with ``topology="average"``.
     drift_correction : {"tracking"} or None, default=None
-        Whether to correct each peer's steps by gradient tracking, for peers whose classes or other rows differ.  Each
-        step adds an estimate of how the mean gradient of all peers differs from the peer's own.  The estimate travels
-        with the weights and doubles what is sent.  Needs ``solver="sgd"`` without momentum and L1 penalty.
+        Whether to correct each peer's steps by gradient tracking, for peers that see different classes or otherwise
+        different rows.  Each step adds an estimate of how the mean gradient of all peers differs from the peer's own.
+        The estimate travels with the weights and doubles what is sent.  Needs ``solver="sgd"`` without momentum and
+        without an L1 penalty.
     fusion_momentum : float, default=0.0
         Quasi-global momentum, in [0, 1): each step also continues the peer's movement from round to round.  Needs plain
-        SGD, as ``drift_correction`` does; sends nothing more.
+        SGD, like ``drift_correction``, but sends nothing more.
     prediction : {"consensus", "vote"} or int, default="consensus"
-        Predict by one network with the mean of the peers' weights, by the mean of the peers' probabilities, or by
-        the peer of that index.
+        What predicts: one network with the mean of the peers' weights, the mean of the peers' probabilities, or the
+        peer with that index.
     solver : {"sgd", "adam"}, default="sgd"
         Each peer's optimiser.
     learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
-        Schedule of the learning rate, with ``solver="sgd"`` alone, as MLPClassifier's.  "adaptive" divides it by 5
-        when training would otherwise stop.
+        Schedule of the learning rate as in MLPClassifier, only with ``solver="sgd"``.  "adaptive" divides it by 5 when
+        training would otherwise stop.
     learning_rate_init : float, default=0.01
         Initial learning rate.
     power_t : float, default=0.5
@@ -108,21 +110,21 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
         On dense float32 rows, a plain SGD step shrinks a coefficient by the share ``learning_rate * alpha / b``,
         rounded to a multiple of 6e-8; a share below half of that does nothing.
     l1_ratio : float, default=0.0
-        Share of ``alpha`` that penalises magnitudes rather than squares, by a soft threshold after each step.
+        Share of ``alpha`` that penalises absolute values instead of squares, by a soft threshold after each step.
     batch_size : int or "auto", default=1
-        Rows per optimiser step, at most all of a peer's.  "auto" means 200.
+        Number of rows per optimiser step; a peer with fewer takes all of them.  "auto" means 200.
     shuffle : bool, default=True
         Whether each peer shuffles its rows in each epoch.
     class_weight : dict, "balanced" or None, default=None
-        Weights of the classes, which multiply ``sample_weight``.  "balanced" weighs each class inversely to its number
-        of rows.
+        Weights of the classes; they multiply ``sample_weight``.  "balanced" makes a class's weight inversely
+        proportional to its number of rows.
     max_iter : int, default=200
-        Largest number of epochs.
+        Maximum number of epochs.
     tol : float, default=1e-4
         Training stops when ``loss_``, or with ``early_stopping`` the validation score, has failed to improve by ``tol``
         for more than ``n_iter_no_change`` epochs in a row.
     n_iter_no_change : int or inf, default=10
-        See ``tol``.  With inf, all ``max_iter`` epochs run; with ``tol=0`` alone they may not.
+        See ``tol``.  With inf, all ``max_iter`` epochs run; ``tol=0`` alone does not ensure that.
     early_stopping : bool, default=False
         Whether to stop training by the accuracy on rows that each peer holds out of its own.  Keeps the weights of the
         best epoch.
@@ -131,17 +133,17 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
     warm_start : bool, default=False
         Whether ``fit`` starts from the weights of the previous call.
     random_state : int, RandomState instance or None, default=None
-        Source of randomness: of the partition, the initial weights, the order of rows and the topology.
+        Source of randomness for the partition, the initial weights, the order of rows and the topology.
     n_jobs : int or None, default=None
         Number of joblib workers that train peers: threads, unless ``joblib.parallel_config`` says otherwise.  Results
-        do not depend on it.  Work too small to gain from threads runs in one.
+        do not depend on it.  Work too small to gain from threads runs in one thread.
     verbose : bool or int, default=False
         Whether to print the loss of each epoch.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        Class labels, including those of rows of ``sample_weight`` 0.  Every peer knows all of them.
+        Class labels, including those of rows with ``sample_weight`` 0.  Every peer knows all of them.
     n_features_in_ : int
         Number of features seen by ``fit``.
     feature_names_in_ : ndarray of shape (n_features,)
@@ -161,22 +163,22 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
         For each peer, the indices of its rows in the X of the last call, including held-out rows.  Empty if the peer
         sat the call out.
     sites_ : list of str
-        Names of the peers, if :func:`skfusion.sites.fit_sites` fitted them; ``fit`` leaves none.
+        Names of the peers, if :func:`skfusion.sites.fit_sites` fitted them; ``fit`` does not set it.
     ownership_ : Ownership or None
         Which groups each peer has, or which classes if the partitioner goes by classes; ``ownership_.by_peer`` lists
         them (:class:`skfusion.partition.Ownership`).  They stay with their peer in further calls of ``partial_fit`` and
         in a warm start.  A new one goes to a peer that has none yet, or else joins the peer that has trained on the
-        fewest rows.  None if rows go by neither.
+        fewest rows.  None if the partitioner goes by neither.
     partitioner_, topology_ : object
         The partitioner and the topology in use.
     history_ : list of dict
-        For each epoch: "epoch", counted from 1; "losses", each peer's mean training loss with penalty, NaN for one
-        that sat out; "loss", their mean, weighted by the peers' numbers of rows; "fusion_rounds", the number of rounds
-        in the epoch; "disagreement_before_fusion" and "disagreement_after_fusion", the root mean square distance of the
-        peers' weights from the consensus before and after the epoch's last round; "numbers_sent", by each peer;
-        "seconds"; and with ``early_stopping`` "validation_scores", for each peer the accuracy on what it held out,
-        NaN where ``class_weight`` gives none of that a weight, or there is none, and "validation_score", that on all of
-        it.
+        For each epoch: "epoch", counted from 1; "losses", each peer's mean training loss with penalty, NaN if the peer
+        sat the epoch out; "loss", their mean, weighted by the peers' numbers of rows; "fusion_rounds", the number of
+        rounds in the epoch; "disagreement_before_fusion" and "disagreement_after_fusion", the root mean square distance
+        of the peers' weights from the consensus before and after the epoch's last round; "numbers_sent", by each peer;
+        "seconds".  With ``early_stopping`` also "validation_scores", each peer's accuracy on its held-out rows, NaN if
+        it has none or ``class_weight`` gives none of them a weight; and "validation_score", the accuracy on all
+        held-out rows.
     loss_, best_loss_ : float
         Mean of the peers' losses in the last epoch, weighted by their numbers of rows, and the lowest such mean.
     loss_curve_ : list of float
@@ -202,8 +204,8 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
     random shares.  They send more in a round, 2 log2(N) networks for each of N peers;
     :func:`skfusion.diagnostics.diagnose` computes what other topologies send.
 
-    A row's weight multiplies its gradient.  As in MLPClassifier it is relative, but to the mean over all rows rather
-    than over a batch, so that it matters at a batch size of 1 too.  Rows of weight 0 are dropped before the partition.
+    A row's weight multiplies its gradient.  It is relative to the mean weight of all rows, not of the batch as in
+    MLPClassifier, so it matters at a batch size of 1, too.  Rows of weight 0 are dropped before the partition.
 
     References
     ----------
@@ -318,8 +320,8 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
         """Train the peers for one epoch on further rows.
 
         Rows of a known group or class go to its peer (``ownership_``); other rows are partitioned anew.  Peers without
-        rows sit the call out: they do not train, but fuse with the others.  A single row is enough, in the first call
-        too if ``n_networks`` is a number.
+        rows sit the call out: they do not train, but fuse with the others.  A single row is enough, even in the first
+        call if ``n_networks`` is a number.
 
         Parameters
         ----------
@@ -328,7 +330,7 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
         y : array-like of shape (n_samples,)
             Class labels.
         classes : array-like of shape (n_classes,) or None, default=None
-            All classes that will occur; needed in the first call.
+            All classes that will occur; required in the first call.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Weights of the rows.
         groups : array-like of shape (n_samples,) or None, default=None
@@ -364,8 +366,8 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
         Returns
         -------
         ndarray of shape (n_samples, n_classes)
-            Probabilities of the classes, in the order of ``classes_``.  Tanh outputs (``loss="squared_error"``) count
-            as probabilities once scaled to sum to 1.
+            Probabilities of the classes, in the order of ``classes_``.  Tanh outputs (``loss="squared_error"``) are
+            made positive and scaled to sum to 1.
         """
         return self._answers(X)
 

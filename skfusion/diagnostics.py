@@ -16,7 +16,7 @@ __all__ = ["TopologyDiagnostics", "diagnose"]
 
 # How many rounds stand for all those that a topology could draw.
 _N_DRAWS = 1000
-# After how many rounds at the latest a topology that draws nothing must begin anew.
+# After how many rounds at the latest a topology that draws nothing must repeat itself.
 _LONGEST_CYCLE = 64
 # 2 to this power is never: a disagreement that shrinks so slowly is one of networks that nothing joins.
 _MOST_DOUBLINGS = 40
@@ -24,22 +24,22 @@ _MOST_DOUBLINGS = 40
 
 @dataclass(frozen=True, repr=False)
 class TopologyDiagnostics:
-    """How fast a topology makes networks agree, and what it sends for that; returned by :func:`diagnose`.
+    """How fast a topology makes networks agree, and what it sends; returned by :func:`diagnose`.
 
     Parameters
     ----------
     rounds : int or float
-        Rounds until the disagreement is at most the given share of its start, whatever the weights at the start;
+        Rounds until at most the given share of the initial disagreement is left, whatever the initial weights;
         infinity if that never happens.
     contraction : float
-        The factor by which one round shrinks the disagreement, in the worst case: 0 is perfect agreement at once, 1 no
-        progress, and more than 1 means that a single round can add to it.
+        One round multiplies the disagreement by this factor, in the worst case.  0 means perfect agreement at once, 1
+        no progress; above 1, a single round can increase the disagreement.
     spectral_gap : float
-        1 minus the factor by which a round shrinks the disagreement in the long run; 0 if networks never agree.
+        In the long run, a round multiplies the disagreement by 1 minus this; 0 if networks never agree.
     sent_mean : float
-        Numbers that a peer sends in a round, averaged over peers and rounds.
+        How many numbers a peer sends in a round, averaged over peers and rounds.
     sent_max : float
-        Numbers that the busiest peer sends in a round, averaged over rounds.
+        How many numbers the busiest peer sends in a round, averaged over rounds.
 
     Examples
     --------
@@ -71,10 +71,10 @@ def diagnose(
     n_parameters: int = 1,
     random_state: RandomState = None,
 ) -> TopologyDiagnostics:
-    """Compute how fast a topology makes networks agree, and what it sends for that.
+    """Compute how fast a topology makes networks agree, and what it sends.
 
-    If networks fuse and do not train in between, their disagreement shrinks: the root mean square distance of their
-    weights from the consensus.  How fast depends only on these arguments, as long as no weight is 0.
+    The disagreement is the root mean square distance of the networks' weights from the consensus.  It shrinks while
+    networks fuse and do not train in between.  These arguments alone decide how fast, as long as no weight is 0.
 
     Parameters
     ----------
@@ -87,35 +87,35 @@ def diagnose(
     rule : {"sequential", "simultaneous"}, default="sequential"
         See :func:`skfusion.fuse`.
     share : float in (0, 1), default=0.01
-        The share of the disagreement at the start that counts as agreement.
+        Networks agree once at most this share of the initial disagreement is left.
     n_parameters : int, default=1
-        Number of weights and biases of a network.  The default counts whole networks sent, rather than numbers.
+        Number of weights and biases of a network.  With the default, ``sent_mean`` and ``sent_max`` count networks.
     random_state : int, RandomState instance or None, default=None
         Source of randomness, for topologies that draw.
 
     Returns
     -------
     TopologyDiagnostics
-        See there.
+        The rounds to agreement, the contraction, the spectral gap, and what peers send.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is out of range, or the topology neither draws from ``random_state`` nor begins anew after at
+        If an argument is out of range, or the topology neither draws from ``random_state`` nor repeats itself after at
         most 64 rounds.
 
     Notes
     -----
-    With M the mixing matrix of a round and P = I - 11'/N, which takes the consensus away, the contraction is the
-    largest singular value of PM, and the spectral gap is 1 minus the second largest modulus of M's eigenvalues.  For a
-    topology that changes from round to round, M is that of a whole cycle of rounds, and both are geometric means over
+    Let M be the mixing matrix of a round, and P = I - 11'/N, which removes the consensus.  The contraction is the
+    largest singular value of PM, and the spectral gap is 1 minus the second largest modulus of M's eigenvalues.  If a
+    topology changes from round to round, M is the matrix of a whole cycle of rounds, and both are geometric means over
     these rounds.
 
-    For a topology that draws, the contraction is the root of the largest eigenvalue of E[M'PM], which is the worst case
-    of the root mean square; the gap is 1 minus that, and ``rounds`` is the upper bound that follows from it.  The
-    expectation is a mean over 1000 drawn rounds, by which it comes out about 3 per cent too large.  Not so for
-    :class:`~skfusion.topology.RandomTopology`, which treats all networks alike, so that E[M'PM] is a multiple of P: the
-    trace tells which, exactly for an even number of networks without replacement.
+    For a topology that draws, the contraction is the root of the largest eigenvalue of E[M'PM], the worst case of the
+    root mean square.  The gap is 1 minus that, and ``rounds`` is the upper bound that follows from it.  A mean over
+    1000 drawn rounds stands for the expectation, and makes it about 3 per cent too large.
+    :class:`~skfusion.topology.RandomTopology` is an exception: it treats all networks alike, so E[M'PM] is a multiple
+    of P.  The trace gives the multiple, exactly if the number of networks is even and ``replacement`` is False.
 
     References
     ----------
@@ -175,7 +175,7 @@ def _cycle(topology, n_networks):
         if all(one.equals(other) for one, other in zip(rounds, rounds[length:], strict=False)):
             return rounds[:length]
     raise ValueError(
-        f"topology must draw from random_state or begin anew after at most {_LONGEST_CYCLE} rounds, got "
+        f"topology must draw from random_state or repeat itself after at most {_LONGEST_CYCLE} rounds, got "
         f"{shown(topology)}"
     )
 

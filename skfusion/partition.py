@@ -114,23 +114,23 @@ class BasePartitioner(BaseEstimator, ABC):
             The rows' class labels, or in regression their targets.
         groups : array-like of shape (n_samples,) or None, default=None
             The rows' group labels, such as the site that each comes from.  A partitioner that makes no use of them
-            should refuse them.
+            should raise an error.
         n_networks : int or None, default=None
-            Number of peers; None for the partitioner's natural number, such as one per group.
+            Number of peers; None means the partitioner's natural number, such as one per group.
         random_state : int, RandomState instance or None, default=None
             Source of randomness.
 
         Returns
         -------
         list of int ndarray
-            For each peer the indices of its rows.  They are disjoint and cover all rows, and in a first ``fit`` none
-            is empty.  In further portions of ``partial_fit`` and in a warm start some may be, while ``n_networks`` is
-            the number of peers that there are.
+            For each peer the indices of its rows.  They are disjoint and cover all rows, and in a first ``fit`` none is
+            empty.  In further portions of ``partial_fit`` and in a warm start some may be empty; ``n_networks`` is then
+            the number of existing peers.
 
         Raises
         ------
         ValueError
-            If a peer would be empty, or there is no natural number of peers and ``n_networks`` is None.
+            If a peer would be empty, or if ``n_networks`` is None and there is no natural number of peers.
         """
 
 
@@ -176,7 +176,7 @@ class _AssigningPartitioner(BasePartitioner):
 
 
 class RandomPartitioner(_AssigningPartitioner):
-    """Random shares of equal size, to within one row.
+    """Random shares of equal size, give or take one row.
 
     Examples
     --------
@@ -191,7 +191,7 @@ class RandomPartitioner(_AssigningPartitioner):
 
 
 class StratifiedPartitioner(_AssigningPartitioner):
-    """Random shares of equal size, each with the classes in the proportions of the whole.
+    """Random shares of equal size, each with the same proportions of the classes.
 
     Examples
     --------
@@ -226,8 +226,8 @@ class ClassPartitioner(_AssigningPartitioner):
     -----
     The natural number of networks is one per class.
 
-    In ``partial_fit`` the classes are all that it was told of, and peers whose classes are missing from a portion sit
-    it out.  Peers keep their classes from call to call.
+    In ``partial_fit`` the classes are all those of its argument ``classes``.  If a portion has no rows of a peer's
+    classes, that peer sits it out.  Peers keep their classes from call to call.
 
     Examples
     --------
@@ -274,22 +274,22 @@ class ClassPartitioner(_AssigningPartitioner):
 class DirichletPartitioner(_AssigningPartitioner):
     """Shares with skewed classes, in proportions drawn from a Dirichlet distribution for each class.
 
-    Proportions that leave a peer without rows are drawn anew, up to a hundred times.  Peers keep theirs from call to
-    call of ``partial_fit``, in which some may have no rows; a new class draws its own.
+    If the proportions leave a peer without rows, they are drawn anew, up to a hundred times.  Peers keep theirs from
+    call to call of ``partial_fit``, where some may have no rows; a new class draws its own.
 
     Parameters
     ----------
     alpha : float, default=0.5
-        Concentration, positive.  The smaller it is, the fewer classes a peer sees; towards infinity all see the same
-        mix.
+        Concentration, positive.  The smaller it is, the fewer classes a peer sees.  As it grows, all peers come to see
+        the same mix.
 
     Notes
     -----
     As in Yurochkin et al., each class draws the proportions in which its rows go to the peers, so peers differ in size
     too.  (Their code also skips a peer that already has its even share of all rows.)  Hsu et al., often cited for this,
-    draw the other way round: each peer draws the proportions of its classes, around those of the whole, and all peers
-    get equally many rows.  That divides all rows only if peers depart from their proportions once a class runs out; it
-    is not offered here.
+    draw the other way round: each peer draws the proportions of its classes, around those of all rows, and all peers
+    get the same number of rows.  That uses all rows only if peers depart from their proportions once a class runs out,
+    and is not offered here.
 
     References
     ----------
@@ -348,12 +348,12 @@ class GroupPartitioner(_AssigningPartitioner):
 
     Notes
     -----
-    The natural number of networks is one per group, in the groups' sorted order.  If there are more groups
-    than peers, a UserWarning says so.
+    The natural number of networks is one per group, in the groups' sorted order.  A UserWarning says if there are more
+    groups than peers.
 
     In further calls of ``partial_fit``, and in a warm start, a known group keeps its peer.  A new one goes to a peer
-    that has no group yet, in sorted order, or else joins the peer that has trained on the fewest rows.  Peers whose
-    groups are missing from a call sit it out.
+    that has no group yet, in sorted order, or else joins the peer that has trained on the fewest rows.  If a call has
+    no rows of a peer's groups, that peer sits it out.
 
     Examples
     --------

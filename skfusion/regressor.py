@@ -40,13 +40,13 @@ class FusedMLPRegressor(MultiOutputMixin, RegressorMixin, BaseFusedMLP):
     activation : {"identity", "logistic", "tanh", "relu"}, default="tanh"
         Activation of the hidden layers.
     init : {"shared", "independent"}, default="shared"
-        Whether all peers start from the same weights.  They are drawn as MLPRegressor's.
+        Whether all peers start from the same weights.  They are drawn as in MLPRegressor.
     n_networks : int or None, default=8
         Number of peers.  None means the partitioner's natural number: one per group or fold.
     partitioner : {"random", "group"}, partitioner, splitter or None, default=None
         Which rows each peer sees: a name, an instance of a class of :mod:`skfusion.partition`, or a scikit-learn
         splitter, whose test folds are the partition.  None means "group" if ``fit`` gets groups, else "random".
-        Those that go by class labels are refused.
+        Partitioners that go by class labels raise an error.
     topology : {"ring", "random", "hypercube", "line", "star", "complete", "torus", "exponential", "average"} or \
             topology, default="hypercube"
         Which peers fuse in a round: a name or an instance of a class of :mod:`skfusion.topology`.
@@ -55,26 +55,28 @@ class FusedMLPRegressor(MultiOutputMixin, RegressorMixin, BaseFusedMLP):
     fusion_frequency : int, default=1
         Interval between fusion rounds, in the unit of ``fusion_unit``.
     fusion_unit : {"epoch", "step"}, default="epoch"
-        Whether ``fusion_frequency`` counts epochs or each peer's optimiser steps.  With "step" all peers take equally
-        many: an epoch lasts until the peer with the most rows is through, and the others go round their rows again.
+        Whether ``fusion_frequency`` counts epochs or each peer's optimiser steps.  With "step" all peers take the same
+        number of steps: an epoch ends when the peer with the most rows is through, and the others go round their rows
+        again.
     fusion_rule : {"sequential", "simultaneous"}, default="simultaneous"
-        Whether the second of a pair reads the weights of the first as already updated, or both read the old ones; see
+        Whether the second network of a pair reads the new weights of the first, or both read the old ones; see
         :func:`skfusion.fuse`.  Ignored if all peers mix at once, as with ``topology="average"``.
     drift_correction : {"tracking"} or None, default=None
-        Whether to correct each peer's steps by gradient tracking, for peers whose classes or other rows differ.  Each
-        step adds an estimate of how the mean gradient of all peers differs from the peer's own.  The estimate travels
-        with the weights and doubles what is sent.  Needs ``solver="sgd"`` without momentum and L1 penalty.
+        Whether to correct each peer's steps by gradient tracking, for peers that see different classes or otherwise
+        different rows.  Each step adds an estimate of how the mean gradient of all peers differs from the peer's own.
+        The estimate travels with the weights and doubles what is sent.  Needs ``solver="sgd"`` without momentum and
+        without an L1 penalty.
     fusion_momentum : float, default=0.0
         Quasi-global momentum, in [0, 1): each step also continues the peer's movement from round to round.  Needs plain
-        SGD, as ``drift_correction`` does; sends nothing more.
+        SGD, like ``drift_correction``, but sends nothing more.
     prediction : {"consensus", "vote"} or int, default="consensus"
-        Predict by one network with the mean of the peers' weights, by the mean of the peers' predictions, or by
-        the peer of that index.
+        What predicts: one network with the mean of the peers' weights, the mean of the peers' predictions, or the
+        peer with that index.
     solver : {"sgd", "adam"}, default="sgd"
         Each peer's optimiser.
     learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
-        Schedule of the learning rate, with ``solver="sgd"`` alone, as MLPRegressor's.  "adaptive" divides it by 5
-        when training would otherwise stop.
+        Schedule of the learning rate as in MLPRegressor, only with ``solver="sgd"``.  "adaptive" divides it by 5 when
+        training would otherwise stop.
     learning_rate_init : float, default=0.01
         Initial learning rate.
     power_t : float, default=0.5
@@ -92,30 +94,30 @@ class FusedMLPRegressor(MultiOutputMixin, RegressorMixin, BaseFusedMLP):
         On dense float32 rows, a plain SGD step shrinks a coefficient by the share ``learning_rate * alpha / b``,
         rounded to a multiple of 6e-8; a share below half of that does nothing.
     l1_ratio : float, default=0.0
-        Share of ``alpha`` that penalises magnitudes rather than squares, by a soft threshold after each step.
+        Share of ``alpha`` that penalises absolute values instead of squares, by a soft threshold after each step.
     batch_size : int or "auto", default=1
-        Rows per optimiser step, at most all of a peer's.  "auto" means 200.
+        Number of rows per optimiser step; a peer with fewer takes all of them.  "auto" means 200.
     shuffle : bool, default=True
         Whether each peer shuffles its rows in each epoch.
     max_iter : int, default=200
-        Largest number of epochs.
+        Maximum number of epochs.
     tol : float, default=1e-4
         Training stops when ``loss_``, or with ``early_stopping`` the validation score, has failed to improve by ``tol``
         for more than ``n_iter_no_change`` epochs in a row.
     n_iter_no_change : int or inf, default=10
-        See ``tol``.  With inf, all ``max_iter`` epochs run; with ``tol=0`` alone they may not.
+        See ``tol``.  With inf, all ``max_iter`` epochs run; ``tol=0`` alone does not ensure that.
     early_stopping : bool, default=False
-        Whether each peer holds out rows of its own and training stops by R² on these; the peers' weights
-        of the best epoch are kept.
+        Whether to stop training by R² on rows that each peer holds out of its own.  Keeps the weights of the best
+        epoch.
     validation_fraction : float, default=0.1
         Share of its rows that each peer holds out for ``early_stopping``.
     warm_start : bool, default=False
         Whether ``fit`` starts from the weights of the previous call.
     random_state : int, RandomState instance or None, default=None
-        Source of randomness: of the partition, the initial weights, the order of rows and the topology.
+        Source of randomness for the partition, the initial weights, the order of rows and the topology.
     n_jobs : int or None, default=None
         Number of joblib workers that train peers: threads, unless ``joblib.parallel_config`` says otherwise.  Results
-        do not depend on it.  Work too small to gain from threads runs in one.
+        do not depend on it.  Work too small to gain from threads runs in one thread.
     verbose : bool or int, default=False
         Whether to print the loss of each epoch.
 
@@ -140,22 +142,21 @@ class FusedMLPRegressor(MultiOutputMixin, RegressorMixin, BaseFusedMLP):
         For each peer, the indices of its rows in the X of the last call, including held-out rows.  Empty if the peer
         sat the call out.
     sites_ : list of str
-        Names of the peers, if :func:`skfusion.sites.fit_sites` fitted them; ``fit`` leaves none.
+        Names of the peers, if :func:`skfusion.sites.fit_sites` fitted them; ``fit`` does not set it.
     ownership_ : Ownership or None
         Which groups each peer has, or which classes if the partitioner goes by classes; ``ownership_.by_peer`` lists
         them (:class:`skfusion.partition.Ownership`).  They stay with their peer in further calls of ``partial_fit`` and
         in a warm start.  A new one goes to a peer that has none yet, or else joins the peer that has trained on the
-        fewest rows.  None if rows go by neither.
+        fewest rows.  None if the partitioner goes by neither.
     partitioner_, topology_ : object
         The partitioner and the topology in use.
     history_ : list of dict
-        For each epoch: "epoch", counted from 1; "losses", each peer's mean training loss with penalty, NaN for one
-        that sat out; "loss", the mean of the others', each counted by its number of rows; "fusion_rounds", how many
-        there were in the epoch;
-        "disagreement_before_fusion" and "disagreement_after_fusion", the root mean square distance of the peers'
-        weights from the consensus around the epoch's last fusion round; "numbers_sent", by each peer;
-        "seconds"; and with ``early_stopping`` "validation_scores", for each peer R² on what it held out, NaN for a
-        single row or none, and "validation_score", that on all of it.
+        For each epoch: "epoch", counted from 1; "losses", each peer's mean training loss with penalty, NaN if the peer
+        sat the epoch out; "loss", their mean, weighted by the peers' numbers of rows; "fusion_rounds", the number of
+        rounds in the epoch; "disagreement_before_fusion" and "disagreement_after_fusion", the root mean square distance
+        of the peers' weights from the consensus before and after the epoch's last round; "numbers_sent", by each peer;
+        "seconds".  With ``early_stopping`` also "validation_scores", each peer's R² on its held-out rows, NaN if it has
+        fewer than two; and "validation_score", R² on all held-out rows.
     loss_, best_loss_ : float
         Mean of the peers' losses in the last epoch, weighted by their numbers of rows, and the lowest such mean.  A
         loss is half the mean over rows and outputs of the squared error, plus the penalty.
@@ -175,15 +176,15 @@ class FusedMLPRegressor(MultiOutputMixin, RegressorMixin, BaseFusedMLP):
 
     Notes
     -----
-    The defaults of ``topology``, ``fusion_rule`` and ``fusion_rate`` keep the mean of all weights and, for a power of
-    two, make all peers equal in one round.  They come from measurements with :class:`skfusion.FusedMLPClassifier`.
+    The defaults of ``topology``, ``fusion_rule`` and ``fusion_rate`` preserve the mean of all weights.  If the number
+    of peers is a power of two, one round makes them all equal.  These defaults come from measurements with
+    :class:`skfusion.FusedMLPClassifier`.
 
-    Targets are to be scaled as features are, or training may diverge; ``TransformedTargetRegressor`` does that.
+    Scale the targets as well as the features, or training may diverge; ``TransformedTargetRegressor`` does that.
 
-    As in MLPRegressor a row's gradient is that of the squared error summed over outputs, though the loss reported is a
-    mean.  A row's weight multiplies its gradient.  As in MLPRegressor it is relative, though to the mean over all rows
-    rather than over a batch's, so that it matters at a batch size of 1 too.  Rows of weight 0 are dropped before the
-    partition.
+    As in MLPRegressor, a row's gradient sums the squared error over outputs, although the reported loss is a mean.  A
+    row's weight multiplies its gradient.  It is relative to the mean weight of all rows, not of the batch as in
+    MLPRegressor, so it matters at a batch size of 1, too.  Rows of weight 0 are dropped before the partition.
 
     References
     ----------
@@ -212,7 +213,7 @@ class FusedMLPRegressor(MultiOutputMixin, RegressorMixin, BaseFusedMLP):
         """Train the peers for one epoch on further rows.
 
         Rows of a known group go to its peer (``ownership_``); other rows are partitioned anew.  Peers without rows sit
-        the call out: they do not train, but fuse with the others.  A single row is enough, in the first call too if
+        the call out: they do not train, but fuse with the others.  A single row is enough, even in the first call if
         ``n_networks`` is a number.
 
         Parameters

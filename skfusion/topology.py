@@ -34,8 +34,8 @@ class BaseTopology(BaseEstimator):
     Attributes
     ----------
     by_server : bool
-        Whether a server mixes the networks of a round by :meth:`matrix`, so that each peer sends its network once,
-        rather than to each peer that takes a share of it.  A subclass may say so.
+        Whether a server mixes the networks of a round by :meth:`matrix`.  Then each peer sends its network once, not to
+        every peer that takes a share of it.  A subclass may set it.
 
     Examples
     --------
@@ -53,7 +53,7 @@ class BaseTopology(BaseEstimator):
     by_server: bool = False
 
     def pairs(self, n_networks: int, fusion_round: int = 0, random_state: RandomState = None) -> ArrayLike:
-        """Ordered pairs of networks that fuse in a round, one after another.
+        """Return the ordered pairs of networks that fuse in a round, one after another.
 
         Parameters
         ----------
@@ -72,18 +72,18 @@ class BaseTopology(BaseEstimator):
         Raises
         ------
         NotImplementedError
-            If all networks of a round mix at once, by :meth:`matrix`.
+            If all networks mix at once, by :meth:`matrix`.
         """
         raise NotImplementedError(f"{type(self).__name__} has no pairs: all networks of a round mix at once, by matrix")
 
     def matrix(
         self, n_networks: int, fusion_round: int = 0, random_state: RandomState = None
     ) -> NDArray[np.float64] | None:
-        """Return the shares by which all networks of a round mix at once.
+        """Return the share that each network takes of each, if all mix at once.
 
-        With these shares W and the fusion rate F, the round is (1 - 2 F) I + 2 F W: W itself at F = 0.5, nothing at
-        F = 0.  There is no order, and so no rule.  The mean ignores weights that are exactly 0, unless all of them
-        are.
+        With these shares W and the fusion rate F, a round multiplies the weights by (1 - 2 F) I + 2 F W: that is W at
+        F = 0.5, and changes nothing at F = 0.  There is no order, so the rule does not matter.  The mean ignores
+        weights that are exactly 0, unless all of them are.
 
         Parameters
         ----------
@@ -145,7 +145,7 @@ class BaseTopology(BaseEstimator):
         fusion_round: int = 0,
         random_state: RandomState = None,
     ) -> NDArray[np.float64]:
-        """Return a matrix that does what one round does, if no weight is 0.
+        """Return the matrix of one round, if no weight is 0.
 
         Parameters
         ----------
@@ -163,7 +163,7 @@ class BaseTopology(BaseEstimator):
         Returns
         -------
         float64 ndarray of shape (n_networks, n_networks)
-            M such that the round turns ``weights`` into ``M @ weights``; its rows sum to 1.
+            M, where a round turns ``weights`` into ``M @ weights``; its rows sum to 1.
 
         Raises
         ------
@@ -275,14 +275,14 @@ class RingTopology(_GraphOfNetworks):
 class RandomTopology(BaseTopology):
     """Networks fuse in random pairs.
 
-    The pairs are a uniformly random perfect matching, in random order, so every network is in one pair.  If their
-    number is odd, the one left over fuses with a random other network, which then fuses twice.
+    The pairs are a uniformly random perfect matching, in random order, so every network is in one pair.  If the number
+    of networks is odd, the one left over fuses with a random other one, which then fuses twice.
 
     Parameters
     ----------
     replacement : bool, default=False
-        Whether to draw both ends of each of the ``n_networks / 2`` (rounded up) pairs independently, as the paper
-        prints the loop.  This leaves some networks out, and a network drawn with itself does not change.
+        Whether to draw both ends of each pair independently, ``n_networks / 2`` pairs (rounded up), as the paper prints
+        the loop.  This leaves some networks out, and a network paired with itself does not change.
 
     References
     ----------
@@ -311,17 +311,17 @@ class RandomTopology(BaseTopology):
 
 
 class HypercubeTopology(BaseTopology):
-    """Networks fuse along the edges of a hypercube, dimension after dimension.
+    """Networks fuse along the edges of a hypercube, one dimension after another.
 
-    For each bit x and each network s, s fuses with s XOR 2^x, so that each edge is fused twice, once from each end.
+    For each bit x and each network s, s fuses with s XOR 2^x.  So each edge is fused twice, once from each end.
 
     Parameters
     ----------
     each_edge_once : bool, default=False
         Whether to fuse each edge from its lower end only.
     incomplete : {"skip", "raise"}, default="skip"
-        What to do if the number of networks is not a power of two: leave out the pairs whose partner does not exist
-        (the graph stays connected), or raise ValueError.
+        What to do if the number of networks is not a power of two: leave out pairs if one partner does not exist (the
+        graph stays connected), or raise a ValueError.
 
     References
     ----------
@@ -420,10 +420,10 @@ class CompleteTopology(_GraphOfNetworks):
 
 
 class TorusTopology(_GraphOfNetworks):
-    """Networks fuse along the rows, then along the columns of a grid, whose rows and columns are rings.
+    """Networks fuse along the rows, then along the columns of a grid that wraps around.
 
-    The grid is as square as the number of networks allows; a prime number makes it a single row, a ring.  If a side is
-    2, its pairs fuse twice, once from each end, as in a ring of two.
+    Rows and columns are rings.  The grid is as square as the number of networks allows; a prime number makes it a
+    single row, a ring.  If a side is 2, its pairs fuse twice, once from each end, as in a ring of two.
 
     Parameters
     ----------
@@ -452,19 +452,19 @@ class TorusTopology(_GraphOfNetworks):
 class ExponentialTopology(BaseTopology):
     """Networks fuse once a round, over a distance that doubles from round to round.
 
-    In round k, with distance d = 2^(k mod log2 N, rounded up), the networks 0 to d - 1 of each 2d consecutive ones
-    fuse with those d further on, starting over from 0 after the last.
+    In round k the distance is d = 2^(k mod log2 N), with the logarithm rounded up.  Of each 2d consecutive networks,
+    the first d fuse with those d further on, starting over from 0 after the last.
 
     Notes
     -----
-    If N is a power of two, each network is in one pair a round, and any log2 N successive rounds with the
-    simultaneous rule and ``fusion_rate=0.5`` make all networks equal to their mean.  For any other N, up to d networks
-    of a round are in two pairs, and as many rounds, rounded up, leave some of the disagreement: less than 0.274 of it
-    for N up to 257.
+    If N is a power of two, each network is in one pair a round.  Any log2 N successive rounds with the simultaneous
+    rule and ``fusion_rate=0.5`` then make all networks equal to their mean.  For any other N, up to d networks of a
+    round are in two pairs, and as many rounds, rounded up, leave some of the disagreement: less than 0.274 of it for N
+    up to 257.
 
-    The networks of Ying et al. average in a directed way: network s reads s + d and is read by s - d.  Here a fusion
-    changes both networks, so half of those edges, which join each network to one other, are enough for the same exact
-    mean at the same cost: a network sends its weights once a round.
+    The networks of Ying et al. average in one direction: network s reads s + d, and s - d reads s.  Here a fusion
+    changes both networks, so half of those edges are enough for the same exact mean.  They join each network to one
+    other, at the same cost: a network sends its weights once a round.
 
     References
     ----------
@@ -494,9 +494,9 @@ class GraphTopology(_GraphOfNetworks):
     Parameters
     ----------
     graph : networkx graph or array-like of int of shape (n_edges, 2)
-        The edges, each a pair of the networks that it joins, or a networkx graph, whose ``edges()`` are used.  Nodes
-        are indices of networks, from 0.  A network without an edge never fuses, and networks that no path joins never
-        learn from one another.
+        The edges, each a pair of networks, or a networkx graph with these ``edges()``.  Nodes are indices of networks,
+        from 0.  A network without an edge never fuses, and without a path between them, two networks never learn from
+        one another.
     mixing : {"pairs", "metropolis"}, default="pairs"
         Whether the pairs of a round fuse one after another, or all networks mix at once by Metropolis-Hastings weights.
 
@@ -546,8 +546,8 @@ class GraphTopology(_GraphOfNetworks):
 class AverageTopology(BaseTopology):
     """All networks take the mean of all.
 
-    This is what a server does in federated averaging (FedAvg): once a round each network is sent to it, and the mean
-    comes back.  Unlike pairs, it reaches the exact mean with any number of networks.
+    This is what a server does in federated averaging (FedAvg): once a round it gets every network and sends back their
+    mean.  Unlike pairs, it reaches the exact mean with any number of networks.
 
     References
     ----------

@@ -235,7 +235,7 @@ def test_drawn_topologies_follow_the_random_state():
         ({"n_parameters": 0}, ValueError, "n_parameters must be at least 1, got 0"),
         ({"random_state": "seed"}, ValueError, "cannot be used to seed"),
         ({"topology": GraphTopology([(0, 9)])}, ValueError, "graph must have nodes from 0 to 7"),
-        ({"topology": StrayingTopology()}, ValueError, "begin anew after at most 64 rounds, got StrayingTopology()"),
+        ({"topology": StrayingTopology()}, ValueError, "repeat itself after at most 64 rounds, got StrayingTopology()"),
     ],
 )
 def test_bad_arguments_are_refused(changes, error, match):
