@@ -178,8 +178,8 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         """Check that so many rows held out for early stopping, some of them ``weighted`` or not, can be scored."""
         if not weighted:
             raise ValueError(
-                f"early_stopping needs held-out rows that class_weight gives a weight, but those that "
-                f"validation_fraction={fraction:g} takes have none; set it higher"
+                f"early_stopping needs held-out rows with a weight, but class_weight gives none to those that "
+                f"validation_fraction={fraction:g} takes; set it higher"
             )
 
     def _check_parameters(self):
@@ -248,7 +248,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         """Train the peers for one epoch on further rows."""
         parameters = self._check_parameters()
         if parameters.settings.early_stopping:
-            raise ValueError("early_stopping must be False for partial_fit, which sees some of the rows only; got True")
+            raise ValueError("early_stopping must be False for partial_fit, which sees only some of the rows; got True")
         old = self._ensemble if self.__sklearn_is_fitted__() else None
         rows = self._rows(*self._validate(X, y, old), sample_weight, groups, classes)
         progress = Progress.start(parameters.random_state) if old is None else copy.deepcopy(old.progress)
@@ -382,7 +382,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         contents = _weights_file.read(path)
         if is_classifier(self) == (contents.classes is None):
             kind, output = ("classifier" if is_classifier(self) else "regressor"), contents.network.output
-            raise ValueError(f"entry 'output' of {path} must be one that a {kind} has, got {output!r}")
+            raise ValueError(f"entry 'output' of {path} must be that of a {kind}, got {output!r}")
         fitted = self.__sklearn_is_fitted__()
         _weights_file.check_agreement(path, contents, self._contents() if fitted else self._contents_like(contents))
         ensemble = (self._ensemble if fitted else self._start_as(contents)).with_weights(contents.weights)
@@ -626,7 +626,7 @@ def check_unchanged(old, problem):
         ("loss", old.network.output, problem.network.output),
     ):
         if was != is_now:
-            raise ValueError(f"{parameter} must stay as it was, {kept}; that would turn {was!r} into {is_now!r}")
+            raise ValueError(f"{parameter} must stay as it was, {kept}; this would turn {was!r} into {is_now!r}")
     if len(old.weights) != problem.n_networks:
         raise ValueError(
             f"n_networks must stay {len(old.weights)}, {kept}; the rows were divided among {problem.n_networks}"

@@ -44,7 +44,7 @@ def check_column(name, value):
     """Raise ValueError if ``value`` is the name of a column, rather than its values."""
     if isinstance(value, str):
         raise ValueError(
-            f"{name} must be an array with an entry for each row, got {shown(value)}; of a column pass the values, "
+            f"{name} must be an array with an entry for each row, got {shown(value)}; pass the values of a column, "
             f"such as frame[{shown(value)}]"
         )
 

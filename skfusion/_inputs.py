@@ -78,7 +78,7 @@ def encode(y, classes):
     codes = np.searchsorted(classes, y)
     known = np.append(classes, classes[:1])[codes] == y
     if not known.all():
-        raise ValueError(f"y must have labels of {shown(classes.tolist())} only, got {shown(y[~known].tolist()[0])}")
+        raise ValueError(f"y must have only labels in {shown(classes.tolist())}, got {shown(y[~known].tolist()[0])}")
     return codes.astype(np.int32)
 
 
@@ -95,7 +95,7 @@ def check_numbers(y, dtype):
         raise ValueError(f"y must hold numbers, got an array of {y.dtype}: {cut(str(error))}") from error
     if not np.isfinite(values).all():
         wrong = y[~np.isfinite(values)].flat[0]
-        raise ValueError(f"y must hold finite numbers that {values.dtype}, X's dtype, can express; got {wrong}")
+        raise ValueError(f"y must hold finite numbers within the range of {values.dtype}, X's dtype; got {wrong}")
     return values
 
 
@@ -133,7 +133,7 @@ def check_sample_weight(sample_weight, n_samples):
     if (weight < 0).any():
         raise ValueError(f"sample_weight must not be negative, got {weight.min()}")
     if not weight.any():
-        raise ValueError("sample_weight must contain at least one non-zero number, got zeros only")
+        raise ValueError("sample_weight must contain at least one non-zero number, got only zeros")
     return weight
 
 

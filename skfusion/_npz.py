@@ -39,7 +39,9 @@ def open_entries(path):
         except Exception:  # whatever zipfile makes of bytes that may be anything
             archive = None
         if archive is None:
-            raise ValueError(f"{path} must be a whole .npz file, as save_weights writes; it is none, or was cut short")
+            raise ValueError(
+                f"{path} must be a complete .npz file, as save_weights writes it; it is not, or was cut short"
+            )
         yield Entries(path, archive, max(_LARGEST_EXPANSION * size, _NEGLIGIBLE_SIZE))
 
 
@@ -96,7 +98,7 @@ class Entries:
         info = self._archive.getinfo(f"{name}.npy")
         try:
             if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                raise ValueError("NumPy compresses otherwise")
+                raise ValueError("it is compressed as NumPy never does")
             if info.file_size > self._largest:
                 raise ValueError(
                     f"it unpacks to {info.file_size} bytes, over {_LARGEST_EXPANSION} times the file's size"
@@ -105,8 +107,8 @@ class Entries:
                 yield entry
         except Exception as error:  # whatever numpy and zipfile make of bytes that may be anything
             raise ValueError(
-                f"entry {name!r} of {self.path} must be a whole array of numbers or strings, without pickled objects; "
-                f"reading it fails: {cut(str(error))}"
+                f"entry {name!r} of {self.path} must be a complete array of numbers or strings, without pickled "
+                f"objects; reading it fails: {cut(str(error))}"
             ) from error
 
 
@@ -119,5 +121,5 @@ def _read_header(entry, size):
         raise ValueError("Object arrays cannot be loaded")
     needed, there = math.prod(shape) * dtype.itemsize, size - entry.tell()
     if needed != there:
-        raise ValueError(f"its header tells of {needed} bytes, and it has {there}")
+        raise ValueError(f"its header announces {needed} bytes, but it has {there}")
     return shape, dtype

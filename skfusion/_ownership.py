@@ -22,11 +22,11 @@ class Ownership:
     n_networks : int
         Number of peers.
     labels : ndarray of shape (n_entries,)
-        Groups or classes; one that several peers share has several entries.
+        Groups or classes.  If several peers share one, it has several entries.
     peers : int ndarray of shape (n_entries,)
         A peer that has it.
     shares : float64 ndarray of shape (n_entries,)
-        The share of its rows that goes to this peer: 1 where there is no other.
+        The share of its rows that goes to this peer; 1 if no other peer has it.
 
     Examples
     --------
@@ -47,7 +47,7 @@ class Ownership:
 
     @property
     def by_peer(self) -> list[np.ndarray]:
-        """For each peer its groups or classes, a list of n_networks ndarray."""
+        """The groups or classes of each peer, a list of n_networks ndarray."""
         ends = np.bincount(self.peers, minlength=self.n_networks).cumsum()
         return np.split(self.labels[np.argsort(self.peers, kind="stable")], ends[:-1])
 
@@ -214,9 +214,9 @@ def _warn_of_merger(ownership):
     own = ownership.by_peer[peer].tolist()
     more = f" and {len(own) - 2} more" if len(own) > 2 else ""
     warnings.warn(
-        f"there are {len(np.unique(ownership.labels))} {kind} for n_networks={ownership.n_networks}, so that some are "
-        f"merged: peer {peer}, for one, has {shown(own[0])}, {shown(own[1])}{more} (ownership_ tells the rest); for a "
-        f"peer each set n_networks=None, or where some {kind} come in later portions of partial_fit only, to the "
-        "number of all",
+        f"there are {len(np.unique(ownership.labels))} {kind} for n_networks={ownership.n_networks}, so some share a "
+        f"peer: peer {peer}, for example, has {shown(own[0])}, {shown(own[1])}{more} (ownership_ lists all of them); "
+        f"to give each a peer of its own, set n_networks=None, or if some {kind} come only in later portions of "
+        "partial_fit, to the number of all",
         stacklevel=2,
     )

@@ -77,7 +77,7 @@ def regular_status(path):
     if stat.S_ISDIR(status.st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
     if not stat.S_ISREG(status.st_mode):
-        raise OSError(errno.EINVAL, "Not a regular file, as is needed here", os.fspath(path))
+        raise OSError(errno.EINVAL, "Not a regular file", os.fspath(path))
     return status
 
 

@@ -103,12 +103,12 @@ def check_agreement(path, theirs, ours):
             continue
         if not (value is right or np.array_equal(value, right)):
             raise ValueError(
-                f"entry {name!r} of {path} must be {_plainly(right)}, as in this estimator, so that their weights mean "
-                f"the same; got {_plainly(value)}"
+                f"entry {name!r} of {path} must be {_plainly(right)}, as in this estimator, or weights mean different "
+                f"things; got {_plainly(value)}"
             )
     if theirs.weights.shape != ours.weights.shape:
         raise ValueError(
-            f"entry 'weights' of {path} must be of {len(ours.weights)} networks, as many as this estimator has "
+            f"entry 'weights' of {path} must hold {len(ours.weights)} networks, as many as this estimator has "
             f"(n_networks); got {len(theirs.weights)}"
         )
     if theirs.weights.dtype != ours.weights.dtype:

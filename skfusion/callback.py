@@ -16,30 +16,30 @@ __all__ = ["PeerScores"]
 class PeerScores:
     """Callback that scores each peer and the consensus after each epoch.
 
-    Set it by ``estimator.set_callbacks(PeerScores(X, y))``.  It holds the scores of the latest call of ``fit``.
+    Set it with ``estimator.set_callbacks(PeerScores(X, y))``.  It holds the scores of the latest call of ``fit``.
 
     Parameters
     ----------
     X : {array-like, sparse} of shape (n_samples, n_features)
-        Rows to score on, as they reach the estimator: in a pipeline, as its earlier steps have transformed them.
+        Rows to score on, as they reach the estimator.  In a pipeline, transform them by its earlier steps first.
     y : array-like of shape (n_samples,)
         Their targets.
 
     Attributes
     ----------
     history : list of dict
-        For each epoch: "epoch", as in the estimator's ``history_``; "peers", each peer's score; "consensus", that
+        For each epoch: "epoch", as in the estimator's ``history_``; "peers", each peer's score; "consensus", the score
         of the network with the mean of their weights.
 
     Raises
     ------
     TypeError, ValueError
-        If X or y is None, or they differ in length; what the estimator cannot score stops ``fit`` before its first
-        epoch.
+        If X or y is None, or they differ in length.  If the estimator cannot score them, ``fit`` raises an error before
+        its first epoch.
 
     See Also
     --------
-    sklearn.callback.ScoringMonitor : Any score of what the estimator predicts, on the training rows.
+    sklearn.callback.ScoringMonitor : Any score of the estimator's predictions, on the training rows.
     skfusion.display.FusionCurveDisplay : Draws the scores.
 
     Examples
@@ -76,7 +76,7 @@ class PeerScores:
     def on_fit_task_begin(
         self, estimator: BaseEstimator, context: CallbackContext, *, fitted_estimator: Any = None
     ) -> None:
-        """Score the peers as they start, for nothing but to raise before any training if that fails."""
+        """Score the peers as they start, only to raise an error before any training if that fails."""
         if context.task_name == "epoch" and not self.history:
             self._score(fitted_estimator)
 

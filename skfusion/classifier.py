@@ -350,7 +350,7 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
         """
         if isinstance(self.class_weight, str):
             raise ValueError(
-                "class_weight must be a dict or None for partial_fit, which sees some of the rows only; got "
+                "class_weight must be a dict or None for partial_fit, which sees only some of the rows; got "
                 f"{shown(self.class_weight)}"
             )
         return self._partial_fit(X, y, sample_weight, groups, self._check_classes(classes))

@@ -39,14 +39,14 @@ def check_mixing(matrix, n_networks):
     array = np.asarray(matrix)
     if array.shape != (n_networks, n_networks) or array.dtype.kind not in "iuf":
         raise ValueError(
-            f"matrix must hold numbers in shape ({n_networks}, {n_networks}), a row for each network, got shape "
+            f"matrix must be numbers of shape ({n_networks}, {n_networks}), a row for each network, got shape "
             f"{array.shape} and dtype {array.dtype}"
         )
     array = array.astype(np.float64)
     wrong = ~(np.abs(array.sum(axis=1) - 1) <= _ROUNDING)  # NaN too
     if wrong.any():
         row = int(wrong.argmax())
-        raise ValueError(f"matrix must have rows of sum 1, got {array[row].sum():.6g} in row {row}")
+        raise ValueError(f"each row of matrix must sum to 1, got a sum of {array[row].sum():.6g} in row {row}")
     return array
 
 
@@ -143,9 +143,9 @@ class MatrixRound:
 def fuse(weights: Weights, pairs: ArrayLike, fusion_rate: float, rule: FusionRule = "sequential") -> Weights:
     """Fuse pairs of networks, one pair after another, in place.
 
-    For each pair (i, j), with A the weights of network i and B those of network j, element by element: where A is
-    exactly 0, it takes B's value; otherwise where B is exactly 0, it takes A's; otherwise A becomes ``(1 - F) * A + F *
-    B`` and B becomes ``(1 - F) * B + F * A``.  A pair of a network with itself changes nothing.
+    For each pair (i, j), let A be the weights of network i and B those of network j.  Element by element, A becomes
+    ``(1 - F) * A + F * B`` and B becomes ``(1 - F) * B + F * A``.  But if A is exactly 0, it takes B's value and B
+    stays; else if B is exactly 0, it takes A's value and A stays.  A pair of a network with itself changes nothing.
 
     Parameters
     ----------
@@ -156,8 +156,8 @@ def fuse(weights: Weights, pairs: ArrayLike, fusion_rate: float, rule: FusionRul
     fusion_rate : float in [0, 1]
         F, the weight that a network gives to the other.
     rule : {"sequential", "simultaneous"}, default="sequential"
-        Whether B reads the updated A, as the paper prints the algorithm, or both read the old values, as the estimators
-        do by default.
+        Whether B reads the new A, as the paper prints the algorithm, or both read the old values, as the estimators do
+        by default.
 
     Returns
     -------
@@ -195,15 +195,15 @@ def check_weights(weights):
     if not isinstance(weights, np.ndarray) or weights.dtype not in _DTYPES:
         got = f"an array of {weights.dtype}" if isinstance(weights, np.ndarray) else type(weights).__name__
         raise TypeError(
-            f"weights must be a float32 or float64 ndarray of shape (n_networks, n_parameters), the networks being "
-            f"of one shape; got {got}"
+            "weights must be a float32 or float64 ndarray of shape (n_networks, n_parameters), a row for each network; "
+            f"got {got}"
         )
     if weights.ndim != 2:
         raise ValueError(f"weights must have shape (n_networks, n_parameters), got {weights.shape}")
     if not len(weights):
-        raise ValueError(f"weights must be those of at least one network, got an array of shape {weights.shape}")
+        raise ValueError(f"weights must hold at least one network, got an array of shape {weights.shape}")
     if not weights.flags.writeable:
-        raise ValueError("weights must not be read-only, as they are changed in place")
+        raise ValueError("weights must not be read-only, since fusion changes them in place")
 
 
 def fuse_round(weights, fusion_round, fusion_rate, rule):

@@ -44,9 +44,9 @@ def run_on_task(
 ) -> OpenMLRun | tuple[OpenMLRun, OpenMLFlow]:
     """Run a model on the folds of an OpenML task.
 
-    It takes what ``openml.runs.run_model_on_task`` takes, but differs in three ways: the columns of class
-    probabilities are in the order of ``task.class_labels``, for every estimator (the client files them by position);
-    targets that the client reads as booleans or numbers are labels again; and models may have strategy objects as
+    It takes the same arguments as ``openml.runs.run_model_on_task``, and differs in three ways.  Columns of class
+    probabilities are in the order of ``task.class_labels`` for every estimator (the client files them by position).
+    Targets that the client reads as booleans or numbers become labels again.  Models may have strategy objects as
     parameters.
 
     Parameters
@@ -58,15 +58,15 @@ def run_on_task(
     return_flow : bool, default=False
         Whether to return the model's flow too.
     **options
-        Passed to ``openml.runs.run_flow_on_task``; ``avoid_duplicate_runs=False`` is needed without the server.
+        Passed to ``openml.runs.run_flow_on_task``.  Without the server, pass ``avoid_duplicate_runs=False``.
 
     Returns
     -------
     run : openml.runs.OpenMLRun
-        The run, which ``run.publish()`` uploads. One that was stored and read again with ``OpenMLRun.from_filesystem``
-        needs ``run.flow = model_to_flow(run.model)`` before, if its model has strategy objects.
+        The run; ``run.publish()`` uploads it.  If its model has strategy objects, and you stored the run and read it
+        again with ``OpenMLRun.from_filesystem``, set ``run.flow = model_to_flow(run.model)`` first.
     flow : openml.flows.OpenMLFlow
-        With ``return_flow``.
+        Only with ``return_flow=True``.
 
     Raises
     ------
@@ -89,7 +89,7 @@ def run_on_task(
 
 
 def model_to_flow(model: BaseEstimator) -> OpenMLFlow:
-    """Describe a model as an OpenML flow, with names or strategy objects as its parameters.
+    """Describe a model, with names or strategy objects as its parameters, as an OpenML flow.
 
     Parameters
     ----------
@@ -120,15 +120,15 @@ def model_to_flow(model: BaseEstimator) -> OpenMLFlow:
     try:
         flow_to_model(flow)
     except Exception as error:
-        raise TypeError(f"OpenML cannot store {shown(model)}, since it could not be made again: {error}") from None
+        raise TypeError(f"OpenML cannot store {shown(model)}, since it cannot be restored: {error}") from None
     return flow
 
 
 def flow_to_model(flow: OpenMLFlow) -> BaseEstimator:
     """Make the model that an OpenML flow describes.
 
-    Flows hold JSON, which has no tuples: a list comes back as a tuple where the parameter's default is one, as in
-    ``hidden_layer_sizes``, and where it is within a list, as in the edges of a graph.
+    Flows hold JSON, which has no tuples.  A list comes back as a tuple if the parameter's default is one, as in
+    ``hidden_layer_sizes``, or if it is inside a list, as in the edges of a graph.
 
     Parameters
     ----------
@@ -177,7 +177,7 @@ class _Extension(SklearnExtension):
                 raise
             raise TypeError(
                 f"OpenML cannot store {shown(o)}, a {type(o).__name__}: write a string, a number, a list of these or "
-                "an estimator instead, and for columns by their type a make_column_selector"
+                "an estimator instead, and a make_column_selector for columns by type"
             ) from None
 
     def _is_cross_validator(self, o):

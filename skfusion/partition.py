@@ -30,8 +30,8 @@ __all__ = [
 _DIRICHLET_DRAWS = 100
 
 _HOW_TO_PASS_GROUPS = (
-    "fit(X, y, groups=...), in a pipeline fit(X, y, STEP__groups=...), and in a search or cross-validation metadata "
-    "routing pass them on; the guide's page 'Sites as groups' (docs/guide/sites.md) shows each"
+    "pass them by fit(X, y, groups=...), in a pipeline by fit(X, y, STEP__groups=...), and in a search or "
+    "cross-validation by metadata routing; the guide's page 'Sites as groups' (docs/guide/sites.md) shows each"
 )
 
 
@@ -62,7 +62,7 @@ def check_partition(parts, n_samples, n_networks=None, *, complete=True):
             continue
         if part.size == 0:
             raise ValueError(
-                f"peer {peer} of {len(parts)} would be empty, without a single one of the {n_samples} rows; set "
+                f"peer {peer} of {len(parts)} would be empty, with none of the {n_samples} rows; set "
                 "n_networks lower, give more rows, or choose a partitioner that spreads them more evenly"
             )
         if part.ndim != 1 or part.dtype.kind not in "iu" or part.min() < 0 or part.max() >= n_samples:
@@ -171,7 +171,9 @@ class _AssigningPartitioner(BasePartitioner):
 
     def _require_number(self, n_networks):
         if n_networks is None:
-            raise ValueError(f"n_networks must be an integer for {shown(self)}, which has no natural number, got None")
+            raise ValueError(
+                f"n_networks must be an integer for {shown(self)}, which has no natural number of peers, got None"
+            )
         return n_networks
 
 
@@ -259,7 +261,7 @@ class ClassPartitioner(_AssigningPartitioner):
         per_network = check_integer("classes_per_network", self.classes_per_network, 1)
         if per_network > n_classes:
             got = shown(per_network)
-            raise ValueError(f"classes_per_network must be at most {n_classes}, the classes, got {got}")
+            raise ValueError(f"classes_per_network must be at most {n_classes}, the number of classes, got {got}")
         if n_networks * per_network < n_classes:
             raise ValueError(
                 f"n_networks={n_networks} peers with classes_per_network={per_network} leave some of the "
@@ -371,7 +373,7 @@ class GroupPartitioner(_AssigningPartitioner):
         n_networks = n_groups if peers.n_networks is None else peers.n_networks
         if peers.complete and n_networks > n_groups:
             raise ValueError(
-                f"peer {n_groups} of {n_networks} would be empty, as there are {n_groups} groups; set "
+                f"peer {n_groups} of {n_networks} would be empty, since there are {n_groups} groups; set "
                 f"n_networks=None for one peer per group, or at most {n_groups}"
             )
         owned = with_labels(peers.owned("groups", n_networks), groups, peers.seen(n_networks))
@@ -519,8 +521,8 @@ def _ownership_of(partitioner, parts, groups):
         elsewhere = codes[part][owner[codes[part]] != peer]
         if len(elsewhere):
             warnings.warn(
-                f"{shown(partitioner)} got groups, yet spreads the rows of {shown(names.tolist()[elsewhere[0]])} over "
-                f"several peers, such as {peer} and {owner[elsewhere[0]]}; partitioner='group' keeps groups whole",
+                f"{shown(partitioner)} got groups, but spreads the rows of {shown(names.tolist()[elsewhere[0]])} over "
+                f"several peers, such as {peer} and {owner[elsewhere[0]]}; partitioner='group' keeps groups together",
                 stacklevel=2,
             )
             return None
@@ -552,8 +554,8 @@ def check_partitioner(partitioner, groups, peers, *, labelled=True):
     own = _own_partitioner(partitioner, groups, peers)
     if not labelled and getattr(own, "_by_class", False):
         raise ValueError(
-            "partitioner must not go by class labels, as the targets are numbers: 'random', 'group', a "
-            f"PredefinedPartitioner or a scikit-learn splitter such as KFold will do; got {shown(partitioner)}"
+            "partitioner must not go by class labels, since the targets are numbers: take 'random', 'group', a "
+            f"PredefinedPartitioner or a scikit-learn splitter such as KFold; got {shown(partitioner)}"
         )
     return own
 
@@ -580,10 +582,8 @@ def _check_needs_no_groups(peers):
     """Raise ValueError where rows without groups cannot be spread at random."""
     if peers.own("groups"):
         raise ValueError(
-            "groups must be given as in the calls before, since each peer has groups of its own (see ownership_) and "
-            f"rows of unknown groups would mix them, got None: {_HOW_TO_PASS_GROUPS}"
+            "groups must be given, as in earlier calls, since each peer has its own (see ownership_) and rows without "
+            f"groups would mix them, got None: {_HOW_TO_PASS_GROUPS}"
         )
     if peers.n_networks is None:
-        raise ValueError(
-            f"no groups reached fit, and n_networks=None means one peer for each of them: {_HOW_TO_PASS_GROUPS}"
-        )
+        raise ValueError(f"no groups reached fit, but n_networks=None means one peer a group: {_HOW_TO_PASS_GROUPS}")

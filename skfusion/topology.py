@@ -74,7 +74,7 @@ class BaseTopology(BaseEstimator):
         NotImplementedError
             If all networks mix at once, by :meth:`matrix`.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no pairs: all networks of a round mix at once, by matrix")
+        raise NotImplementedError(f"{type(self).__name__} has no pairs: all networks mix at once, by matrix")
 
     def matrix(
         self, n_networks: int, fusion_round: int = 0, random_state: RandomState = None
@@ -346,7 +346,7 @@ class HypercubeTopology(BaseTopology):
             raise ValueError(
                 f"n_networks must be a power of two for HypercubeTopology(incomplete='raise'), got "
                 f"{shown(n_networks)}; "
-                "incomplete='skip' leaves out the pairs whose partner does not exist"
+                "incomplete='skip' leaves out pairs if one partner does not exist"
             )
         pairs = np.empty((n_bits, n_networks, 2), np.intp)
         pairs[:, :, 0] = networks = np.arange(n_networks)

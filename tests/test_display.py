@@ -142,7 +142,7 @@ def test_histories_that_are_none_are_refused(history, error, message):
         (
             [{"epoch": 7, "peers": [1], "consensus": 1}],
             ValueError,
-            "^scores must be of the same fit .* epoch 7 besides$",
+            "^scores must be of the same fit .* they also have epoch 7$",
         ),
     ],
 )

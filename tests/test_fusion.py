@@ -285,7 +285,7 @@ def test_weights_of_other_than_two_dimensions_are_refused(shape):
 def test_weights_of_no_network_are_refused():
     refused(
         ValueError,
-        r"weights must be those of at least one network, got an array of shape \(0, 2\)",
+        r"weights must hold at least one network, got an array of shape \(0, 2\)",
         np.ones((0, 2)),
         (),
     )

@@ -72,7 +72,7 @@ def test_partial_fit_needs_all_classes_at_first_and_no_others_later():
     before = fitted.weights_.copy()
     with pytest.raises(ValueError, match="classes must stay"):
         fitted.partial_fit(X, Y, classes=[0, 1, 3])
-    with pytest.raises(ValueError, match=r"y must have labels of .*\[0, 1, 2\].* got .*7"):
+    with pytest.raises(ValueError, match=r"y must have only labels in .*\[0, 1, 2\].* got .*7"):
         fitted.partial_fit(X, np.where(Y == 2, 7, Y))
     with pytest.raises(ValueError, match="3 features"):
         fitted.partial_fit(X[:, :3], Y)
@@ -264,7 +264,7 @@ def test_a_network_of_as_many_weights_but_another_shape_is_not_taken_for_the_sam
 
 def test_a_warm_start_refuses_other_classes_and_widths():
     fitted = model(warm_start=True).fit(X, Y)
-    with pytest.raises(ValueError, match=r"y must have labels of .* only, got .*5"):
+    with pytest.raises(ValueError, match=r"y must have only labels in .*, got .*5"):
         fitted.fit(X, np.where(Y == 0, 5, Y))
     with pytest.raises(ValueError, match="2 features"):
         fitted.fit(X[:, :2], Y)

@@ -94,7 +94,9 @@ def test_the_ends_of_what_is_long_are_shown():
 
 @pytest.mark.parametrize("name", ["groups", "sample_weight"])
 def test_the_name_of_a_column_is_not_taken_for_its_values(name):
-    with pytest.raises(ValueError, match=rf"{name} must be an array .*got 'site'; .*values, such as frame\['site'\]"):
+    with pytest.raises(
+        ValueError, match=rf"{name} must be an array .*got 'site'; .*values of a column, such as frame\['site'\]"
+    ):
         FusedMLPClassifier().fit(X, Y, **{name: "site"})
     with pytest.raises(ValueError, match=rf"{name} .*frame\['site'\]"):
         FusedMLPClassifier().partial_fit(X, Y, classes=[0, 1, 2], **{name: "site"})

@@ -243,7 +243,7 @@ REFUSED = {
     "array": (fused(partitioner=PredefinedPartitioner(np.array([0, 1]))), "a list of these"),
     "array within": (fused(partitioner=PredefinedSplit([0, 1])), r"PredefinedSplit\(.*: write a string"),
     "labels that are numbers": (fused(class_weight={0: 1.0}), "Can only use string as keys"),
-    "lambda": (make_pipeline(FunctionTransformer(lambda X: X), GaussianNB()), "could not be made again"),
+    "lambda": (make_pipeline(FunctionTransformer(lambda X: X), GaussianNB()), "cannot be restored"),
     "same part twice": (make_pipeline(BaggingClassifier(fused()), fused()), "second occurence"),
     "generator": (fused(random_state=np.random.RandomState(0)), "write a string, a number"),
     "mask": (ColumnTransformer([("a", StandardScaler(), np.array([True]))]), "a make_column_selector"),

@@ -102,7 +102,7 @@ def test_a_warm_start_keeps_groups_with_their_peers_and_a_new_one_joins_the_leas
     first = np.resize(["a", "b"], 60)
     model.fit(*rows_of(first), groups=first)
     then = np.resize(["b", "c"], 60)
-    with pytest.warns(UserWarning, match="there are 3 groups for n_networks=2.* peer 0, for one, has 'a', 'c'"):
+    with pytest.warns(UserWarning, match="there are 3 groups for n_networks=2.* peer 0, for example, has 'a', 'c'"):
         model.fit(*rows_of(np.resize(CLASSES, 60)), groups=then)
     assert held(model, then) == [{"c"}, {"b"}]
     assert owned(model) == [["a", "c"], ["b"]]
@@ -147,9 +147,9 @@ def test_labels_of_groups_keep_their_length_and_type():
 
 def test_rows_without_groups_are_refused_where_peers_have_groups():
     model = learn(classifier(n_networks=2), ["a", "b"])
-    with pytest.raises(ValueError, match=r"groups must be given as in the calls before.*STEP__groups"):
+    with pytest.raises(ValueError, match=r"groups must be given, as in earlier calls.*STEP__groups"):
         model.partial_fit(X, Y)
-    with pytest.raises(ValueError, match="groups must be given as in the calls before"):
+    with pytest.raises(ValueError, match="groups must be given, as in earlier calls"):
         model.set_params(warm_start=True).fit(X, Y)
     assert model.set_params(partitioner="random").partial_fit(X, Y).ownership_.kind == "groups"
     assert owned(model) == [["a"], ["b"]]
@@ -332,7 +332,7 @@ def test_a_first_fit_gives_each_peer_rows_as_ever():
     for partitioner, match in [(None, "n_networks must be at most"), (PredefinedPartitioner([0, 2, 2]), "peer 1 of 3")]:
         with pytest.raises(ValueError, match=match):
             classifier(n_networks=8 if partitioner is None else None, partitioner=partitioner).fit(X[48:51], Y[48:51])
-    with pytest.raises(ValueError, match="peer 3 of 4 would be empty, as there are 3 groups"):
+    with pytest.raises(ValueError, match="peer 3 of 4 would be empty, since there are 3 groups"):
         classifier(n_networks=4).fit(X, Y, groups=SITES)
 
 
@@ -407,7 +407,7 @@ def test_a_third_partys_partitioner_keeps_what_it_gave():
 
 def test_a_third_partys_partitioner_that_spreads_groups_is_told_on():
     model = classifier(n_networks=2, partitioner=TurnPartitioner())
-    with pytest.warns(UserWarning, match=r"TurnPartitioner\(\) got groups, yet spreads the rows of 'Bath' over"):
+    with pytest.warns(UserWarning, match=r"TurnPartitioner\(\) got groups, but spreads the rows of 'Bath' over"):
         model.fit(X, Y, groups=SITES)
     assert model.ownership_ is None
     model.partial_fit(X[:1], Y[:1])
@@ -443,7 +443,7 @@ def test_a_pipeline_takes_groups_for_its_step_without_routing():
 
 def test_merging_is_announced_with_its_remedy():
     sites = np.resize([f"site {k:02}" for k in range(20)], len(Y))
-    match = r"there are 20 groups for n_networks=8.*peer \d, for one, has 'site .*ownership_.* n_networks=None"
+    match = r"there are 20 groups for n_networks=8.*peer \d, for example, has 'site .*ownership_.* n_networks=None"
     with pytest.warns(UserWarning, match=match):
         model = classifier().fit(X, Y, groups=sites)
     assert sorted(model.ownership_.labels) == sorted(set(sites))

@@ -252,13 +252,13 @@ def test_without_a_number_there_is_one_peer_per_group_in_sorted_order():
 
 def test_the_largest_groups_are_bundled_with_the_smallest():
     groups = np.repeat(list("abcd"), [40, 30, 20, 10])
-    with pytest.warns(UserWarning, match=r"4 groups for n_networks=2.*peer 0, for one, has 'a', 'd' \("):
+    with pytest.warns(UserWarning, match=r"4 groups for n_networks=2.*peer 0, for example, has 'a', 'd' \("):
         parts = GroupPartitioner().partition(None, np.zeros(100), groups=groups, n_networks=2)
     assert {frozenset(groups[part]) for part in parts} == {frozenset("ad"), frozenset("bc")}
 
 
 def test_more_peers_than_groups_are_refused():
-    with pytest.raises(ValueError, match=r"peer 2 of 4 would be empty, as there are 2 groups; set n_networks=None"):
+    with pytest.raises(ValueError, match=r"peer 2 of 4 would be empty, since there are 2 groups; set n_networks=None"):
         GroupPartitioner().partition(None, np.zeros(4), groups=[0, 0, 1, 1], n_networks=4)
 
 

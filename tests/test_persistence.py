@@ -518,7 +518,7 @@ NOT_NPZ = {
 @pytest.mark.parametrize("case", NOT_NPZ)
 def test_what_is_no_whole_npz_file_is_refused(case, file):
     file.write_bytes(NOT_NPZ[case](file.read_bytes()))
-    with pytest.raises(ValueError, match=r"weights\.npz must be a whole \.npz file.*none, or was cut short"):
+    with pytest.raises(ValueError, match=r"weights\.npz must be a complete \.npz file.*it is not, or was cut short"):
         model().load_weights(file)
 
 
@@ -633,7 +633,7 @@ def test_a_header_that_promises_more_than_the_file_holds_is_refused(fitted, file
     np.savez(file, **others)
     with zipfile.ZipFile(file, "a") as archive, archive.open("weights.npy", "w") as entry:
         np.lib.format.write_array_header_1_0(entry, header)
-    with pytest.raises(ValueError, match=r"'weights' of .* must be a whole array"):
+    with pytest.raises(ValueError, match=r"'weights' of .* must be a complete array"):
         copy.deepcopy(fitted).load_weights(file)
 
 
@@ -718,7 +718,7 @@ def test_compression_that_numpy_does_not_write_is_refused(compression, file):
     with zipfile.ZipFile(file, "w", compression) as archive:
         for name, content in entries.items():
             archive.writestr(name, content)
-    with pytest.raises(ValueError, match=r"'format_version' of .* NumPy compresses otherwise"):
+    with pytest.raises(ValueError, match=r"'format_version' of .* compressed as NumPy never does"):
         model().load_weights(file)
 
 

@@ -20,7 +20,7 @@ def divergence(what, ensemble):
     """Return the error that says what diverged, and why most likely."""
     unscaled = "X or y" if ensemble.network.output == "identity" else "the input"
     return ValueError(
-        f"{what}; most likely learning_rate_init={ensemble.settings.learning_rate_init:g} is too high, or alpha, or "
+        f"{what}; most likely learning_rate_init={ensemble.settings.learning_rate_init:g} or alpha is too high, or "
         f"{unscaled} is not scaled"
     )
 
@@ -33,7 +33,7 @@ def check_answers(who, answers, ensemble):
 def check_finite_answers(who, finite, ensemble):
     """Raise ValueError unless answers to rows are ``finite``."""
     if not finite:
-        raise divergence(f"the answers of {who} left the finite numbers in epoch {ensemble.progress.epoch}", ensemble)
+        raise divergence(f"the predictions of {who} stopped being finite in epoch {ensemble.progress.epoch}", ensemble)
 
 
 def exhausted(max_iter, complaint):
@@ -94,7 +94,7 @@ class Yardstick:
         loss, losses = self._loss(ensemble.network, answers), ensemble.curve("loss")[-n_epochs:]
         highest = max(loss, *losses)
         if highest > self._limit and not self._is_better(loss):
-            course = f"from {self.start:.3g} at the start it rose to {highest:.3g}"
+            course = f"it rose from {self.start:.3g} at the start to {highest:.3g}"
             raise divergence(f"the loss diverged: {course} by epoch {ensemble.progress.epoch}", ensemble)
         return self._complaint(loss, losses[-1], ensemble)
 
@@ -110,12 +110,12 @@ class Yardstick:
         return f"{wrong}; {self._remedies(own_loss, ensemble)}"
 
     def _remedies(self, own_loss, ensemble):
-        rate = f"set learning_rate_init={ensemble.settings.learning_rate_init:g} lower"
+        rate = f"set learning_rate_init lower than {ensemble.settings.learning_rate_init:g}"
         scale = "scale X" + (" and y" if ensemble.network.output == "identity" else "") + ", as StandardScaler does"
         if len(ensemble.weights) == 1 or own_loss > _LEARNED * self.constant:
             return f"{scale}, or {rate}"
         return (
-            f"as the peers do learn rows of their own (loss {own_loss:.3g}), let them fuse more, by fusion_rate, "
+            f"since the peers do learn their own rows (loss {own_loss:.3g}), let them fuse more, by fusion_rate, "
             f"fusion_frequency or fusion_unit='step'; or {scale}, or {rate}"
         )
 
@@ -158,8 +158,8 @@ class LossesAlone:
         losses = ensemble.curve("loss")[-n_epochs:]
         uniform = _loss_of_equal_chances(ensemble)
         if max(losses) > _DIVERGED * (losses[0] if uniform is None else uniform + _penalty_bound(ensemble)):
-            raise divergence(f"the loss diverged: it came to {max(losses):.3g}", ensemble)
-        rate = f"set learning_rate_init={ensemble.settings.learning_rate_init:g} lower"
+            raise divergence(f"the loss diverged: it reached {max(losses):.3g}", ensemble)
+        rate = f"set learning_rate_init lower than {ensemble.settings.learning_rate_init:g}"
         if uniform is not None and losses[-1] > (1 - _LEAST_GAIN) * uniform:
             wrong = f"is hardly better, if at all, than equal chances for all classes ({uniform:.4g})"
         elif losses[-1] > (1 + _LEAST_RISE) * losses[0]:
@@ -174,7 +174,7 @@ def _check_weights(ensemble):
     for peer, weights in enumerate(ensemble.weights):
         if not np.isfinite(weights).all():
             epoch = ensemble.progress.epoch
-            raise divergence(f"the weights of peer {peer} left the finite numbers in epoch {epoch}", ensemble)
+            raise divergence(f"the weights of peer {peer} stopped being finite in epoch {epoch}", ensemble)
 
 
 def _loss_of_equal_chances(ensemble):

@@ -27,7 +27,7 @@ def hold_out(parts, fraction, rng):
         n_held_out = int(np.ceil(fraction * len(part)))
         if n_held_out >= len(part) > 0:
             raise ValueError(
-                f"early_stopping needs rows to train on beside those held out, but peer {peer} has {len(part)} in "
+                f"early_stopping needs rows to train on besides those held out, but peer {peer} has {len(part)} in "
                 f"all and validation_fraction={fraction:g} takes {n_held_out}; lower it, or set n_networks lower"
             )
         shuffled = rng.permutation(part)

@@ -176,4 +176,4 @@ class Training:
             return
         peer = int(np.flatnonzero(~np.isfinite(losses))[0])
         epoch = self.ensemble.progress.epoch + 1
-        raise divergence(f"the weights of peer {peer} left the finite numbers in epoch {epoch}", self.ensemble)
+        raise divergence(f"the weights of peer {peer} stopped being finite in epoch {epoch}", self.ensemble)

@@ -59,7 +59,7 @@ def two_axes(plt, ax, figsize, *, sharex=False, **grid):
         _, ax = plt.subplots(figsize=figsize, layout="constrained")
     if isinstance(ax, plt.Axes):
         if ax.get_subplotspec() is None:
-            raise ValueError("ax must be two Axes or one that is part of a grid of subplots, got one of its own")
+            raise ValueError("ax must be two Axes or one that is part of a grid of subplots, got one that stands alone")
         ax.set_axis_off()
         return ax.get_subplotspec().subgridspec(**grid).subplots(sharex=sharex)
     axes = np.asarray(ax, dtype=object).ravel()

@@ -25,7 +25,7 @@ _MOST_MARKED_ROUNDS = 30
 
 
 class FusionCurveDisplay:
-    """Losses or scores of the peers over epochs, and how far the peers disagree.
+    """Draw losses or scores of the peers over epochs, and how far the peers disagree.
 
     Make one with :meth:`from_estimator` or :meth:`from_history`.  All parameters are stored as attributes.
 
@@ -42,9 +42,9 @@ class FusionCurveDisplay:
     fusion_rounds : int ndarray of shape (n_epochs,)
         Number of fusion rounds in each epoch.
     summary_name : str, default="mean"
-        What ``summary_scores`` are of.
+        Name of ``summary_scores`` in the legend.
     score_name : str, default="loss"
-        What the scores are.
+        Name of the scores, for the axis.
 
     Attributes
     ----------
@@ -57,7 +57,7 @@ class FusionCurveDisplay:
     summary_line_ : matplotlib Line2D
         Their mean, or the scores of the consensus.
     disagreement_line_ : matplotlib Line2D
-        The disagreement, which falls when a round brings the peers together.
+        The disagreement, before and after the last round of each epoch.
     fusion_lines_ : list of matplotlib Line2D
         The disagreement before and after fusion, in the epochs that had a fusion round.
     fusion_marks_ : matplotlib Line2D
@@ -118,21 +118,21 @@ class FusionCurveDisplay:
         peer_kw: Keywords | None = None,
         line_kw: Keywords | None = None,
     ) -> Self:
-        """Draw how the training of an estimator went.
+        """Draw how an estimator's training went.
 
         Parameters
         ----------
         estimator : FusedMLPClassifier or FusedMLPRegressor
             A fitted estimator.
         scores : list of dict or None, default=None
-            The ``history`` of a :class:`skfusion.callback.PeerScores`, to draw scores and the consensus's score in
-            place of the training losses and their mean.
+            The ``history`` of a :class:`skfusion.callback.PeerScores`, to draw the scores of the peers and the
+            consensus instead of the training losses and their mean.
         score_name : str or None, default=None
-            What the scores are, None for "loss" or "score".
+            Name of the scores, for the axis; None means "loss" or "score".
         ax : matplotlib Axes, array-like of two matplotlib Axes or None, default=None
             Two axes to draw on, or one to replace by two new ones; None for a new figure.
         peer_kw, line_kw : dict or None, default=None
-            Keyword arguments of ``Axes.plot`` for the peers' lines, and for that of their mean or consensus.
+            Keyword arguments of ``Axes.plot``, for the lines of the peers and for the line of their mean or consensus.
 
         Returns
         -------
@@ -162,21 +162,21 @@ class FusionCurveDisplay:
         peer_kw: Keywords | None = None,
         line_kw: Keywords | None = None,
     ) -> Self:
-        """Draw how training went from its records.
+        """Draw how training went, from its records.
 
         Parameters
         ----------
         history : list of dict
             The ``history_`` of an estimator.
         scores : list of dict or None, default=None
-            The ``history`` of a :class:`skfusion.callback.PeerScores`, to draw scores and the consensus's score in
-            place of the training losses and their mean.
+            The ``history`` of a :class:`skfusion.callback.PeerScores`, to draw the scores of the peers and the
+            consensus instead of the training losses and their mean.
         score_name : str or None, default=None
-            What the scores are, None for "loss" or "score".
+            Name of the scores, for the axis; None means "loss" or "score".
         ax : matplotlib Axes, array-like of two matplotlib Axes or None, default=None
             Two axes to draw on, or one to replace by two new ones; None for a new figure.
         peer_kw, line_kw : dict or None, default=None
-            Keyword arguments of ``Axes.plot`` for the peers' lines, and for that of their mean or consensus.
+            Keyword arguments of ``Axes.plot``, for the lines of the peers and for the line of their mean or consensus.
 
         Returns
         -------
@@ -193,7 +193,7 @@ class FusionCurveDisplay:
             scored = _by_epoch("scores", scores, _SCORE_KEYS, "the history of a PeerScores")
             unknown = scored.keys() - records.keys()
             if unknown:
-                raise ValueError(f"scores must be of the same fit as history, but has epoch {min(unknown)} besides")
+                raise ValueError(f"scores must be of the same fit as history, but they also have epoch {min(unknown)}")
             records = {epoch: records[epoch] | record for epoch, record in scored.items()}
         peers, summary = ("losses", "loss") if scores is None else ("peers", "consensus")
 
@@ -222,7 +222,7 @@ class FusionCurveDisplay:
         ax : matplotlib Axes, array-like of two matplotlib Axes or None, default=None
             Two axes to draw on, or one to replace by two new ones; None for a new figure.
         peer_kw, line_kw : dict or None, default=None
-            Keyword arguments of ``Axes.plot`` for the peers' lines, and for that of their mean or consensus.
+            Keyword arguments of ``Axes.plot``, for the lines of the peers and for the line of their mean or consensus.
 
         Returns
         -------
@@ -293,7 +293,7 @@ def _by_epoch(name, records, keys, origin):
     if not isinstance(records, list):
         raise TypeError(f"{name} must be a list, {origin}; got {shown(records)}")
     if not records:
-        raise ValueError(f"{name} must hold at least one epoch, as does {origin} once fitted; got []")
+        raise ValueError(f"{name} must hold at least one epoch, like {origin} once fitted; got []")
     for key in ("epoch", *keys):
         if not all(key in record for record in records):
             raise ValueError(f"{name} must be {origin}; this one lacks {key!r}")

@@ -29,7 +29,7 @@ _MOST_SEPARATE_BARS = 100
 
 
 class PartitionDisplay:
-    """How many rows of each class each peer sees, as stacked bars.
+    """Draw how many rows of each class each peer sees, as stacked bars.
 
     Make one with :meth:`from_estimator` or :meth:`from_partition`.  All parameters are stored as attributes.
 
@@ -47,7 +47,7 @@ class PartitionDisplay:
     figure_ : matplotlib Figure
         The figure.
     bars_ : list of matplotlib PolyCollection
-        For each class its part of the peers' bars.
+        The part of the peers' bars that belongs to each class.
 
     See Also
     --------
@@ -85,7 +85,7 @@ class PartitionDisplay:
         ax: Axes | None = None,
         bar_kw: Keywords | None = None,
     ) -> Self:
-        """Draw which classes the peers of a classifier were shown.
+        """Draw which classes the peers of a classifier saw.
 
         Parameters
         ----------
@@ -148,13 +148,11 @@ class PartitionDisplay:
         Raises
         ------
         ValueError
-            If y holds no class labels, as that of a regression does, or ``partition`` no indices of its rows.
+            If y holds numbers to predict instead of class labels, or ``partition`` holds no indices of its rows.
         """
         kind = type_of_target(y, input_name="y")
         if kind not in ("binary", "multiclass"):
-            raise ValueError(
-                f"y must be class labels, which PartitionDisplay counts for each peer, got a target of type {kind!r}"
-            )
+            raise ValueError(f"y must be class labels, for PartitionDisplay to count, got a target of type {kind!r}")
         classes, codes = np.unique(column_or_1d(y), return_inverse=True)
         parts = [_check_part(part, peer, len(codes)) for peer, part in enumerate(partition)]
         if not parts:

@@ -29,7 +29,7 @@ _MOST_PRINTED_SHARES = 10
 
 
 class TopologyDisplay:
-    """The pairs of one fusion round as a graph, and what the round does to the peers as a matrix.
+    """Draw the pairs of one fusion round as a graph, and what the round does to the peers as a matrix.
 
     Make one with :meth:`from_estimator` or :meth:`from_topology`.  All parameters are stored as attributes.
 
@@ -38,9 +38,9 @@ class TopologyDisplay:
     pairs : int ndarray of shape (n_pairs, 2)
         Ordered pairs of peers, in the order in which they fuse.
     mixing_matrix : ndarray of shape (n_networks, n_networks)
-        For each peer after the round (row) the share of each peer before it (column).
+        What share of each peer before the round (column) is in each peer after it (row).
     at_once : bool, default=False
-        Whether all peers mix at once, in no order: the second of each pair takes a share of the first.
+        Whether all peers mix at once, in no order.  Then the second of each pair takes a share of the first.
 
     Attributes
     ----------
@@ -51,7 +51,7 @@ class TopologyDisplay:
     arrows_ : matplotlib Quiver
         An arrow from the first to the second of each pair, except for peers paired with themselves.
     order_texts_ : list of matplotlib Text
-        The places of the pairs in the round, counted from 1; empty if there are too many to read.
+        The position of each pair in the round, counted from 1; empty if there are too many to read.
     im_ : matplotlib AxesImage
         The matrix.
     colorbar_ : matplotlib Colorbar
@@ -92,7 +92,7 @@ class TopologyDisplay:
         arrow_kw: Keywords | None = None,
         im_kw: Keywords | None = None,
     ) -> Self:
-        """Draw a fusion round as an estimator's topology, fusion rate and rule make it.
+        """Draw a fusion round of an estimator, with its topology, fusion rate and rule.
 
         Parameters
         ----------
@@ -101,7 +101,7 @@ class TopologyDisplay:
         fusion_round : int, default=0
             Number of rounds before this one.
         random_state : int, RandomState instance or None, default=None
-            Source of randomness, for topologies that draw; a round like those of ``fit``, but not one of them.
+            Source of randomness, for topologies that draw.  The round is like those of ``fit``, but not one of them.
         ax : matplotlib Axes, array-like of two matplotlib Axes or None, default=None
             Two axes to draw on, or one to replace by two new ones; None for a new figure.
         arrow_kw, im_kw : dict or None, default=None

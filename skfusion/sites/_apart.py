@@ -32,7 +32,7 @@ class ApartEngine(SiteEngine):
         super().__init__(problem, state, meeting, None)
         self._begun = begun
         if any(len(peers) != 1 for peers in meeting.peers.values()):
-            raise ValueError("fuse_at='sites' takes one peer at each site; groups make several")
+            raise ValueError("fuse_at='sites' allows one peer at each site; groups make several")
 
     def __enter__(self):
         if not self._begun:
@@ -58,7 +58,7 @@ class ApartEngine(SiteEngine):
     def fuse(self, fusion_round, spread=None):
         """Let pairs fuse."""
         if not isinstance(fusion_round, PairRound):
-            raise ValueError("topology must be one of pairs with fuse_at='sites', in which no site sees all weights")
+            raise ValueError("topology must fuse in pairs with fuse_at='sites', since no site sees all weights")
         names = {peer: site for site, (peer,) in self._meeting.peers.items()}
         settings, own = self._problem.settings, {site: [] for site in names.values()}
         for number, pair in enumerate(fusion_round.pairs.tolist()):

@@ -90,7 +90,7 @@ class Checkpoint:
                 version = header.pop("version")
                 checkpoint = cls(**header, arrays=arrays)
             except Exception as error:  # whatever numpy, zipfile and json make of bytes that may be anything
-                raise ValueError(f"{path} must be a whole checkpoint, as fit_sites writes; {error}") from None
+                raise ValueError(f"{path} must be a complete checkpoint, as fit_sites writes it; {error}") from None
         if version != _VERSION:
             raise ValueError(f"{path} must be a checkpoint of version {_VERSION}, got {version}")
         return checkpoint

@@ -42,7 +42,7 @@ class AbsentError(TimeoutError):
 
     def __init__(self, sites, patience):
         self.site = min(sites)
-        super().__init__(f"waited {patience:g} s for {_names(sites)} in vain")
+        super().__init__(f"waited {patience:g} s in vain for {_names(sites)}")
 
 
 class Exchange:
@@ -144,7 +144,7 @@ class Exchange:
             _log.info("site %r has answered another question; its answer is not used", site)
             return None
         if (message.kind, message.site) != (f"{kind} answered", site):
-            raise MessageError(f"it must be to {kind!r}, got {shown(message.kind)} of {shown(message.site)}", site)
+            raise MessageError(f"it must answer {kind!r}, got {shown(message.kind)} from {shown(message.site)}", site)
         return message
 
     def _read(self, answer, read):
@@ -185,7 +185,7 @@ def gather(transport, wanted, patience):
             return wanted if isinstance(wanted, list) else here
         waited = time.monotonic() - began
         if waited >= patience:
-            raise TimeoutError(f"waited {patience:g} s for {missing} in vain; there are {here}")
+            raise TimeoutError(f"waited {patience:g} s in vain for {missing}; there are {here}")
         if waited >= next_notice:
             _log.warning("waiting for %s; there are %s", missing, here)
             next_notice = waited + _NEXT_NOTICE
@@ -202,7 +202,7 @@ def _missing(here, wanted):
         missing = set(wanted) - set(here)
         return _names(missing) if missing else ""
     if len(here) > wanted:
-        raise ValueError(f"sites={wanted}, but there are {len(here)}: {here}; name those that are to take part")
+        raise ValueError(f"sites={wanted}, but there are {len(here)}: {here}; name those that should take part")
     return f"{wanted - len(here)} more sites" if len(here) < wanted else ""
 
 

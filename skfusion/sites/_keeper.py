@@ -105,7 +105,7 @@ class Keeper:
         state = dict(self._recall(message))
         rate, rule = message.entry("fusion_rate", float), message.entry("fusion_rule", str)
         if not 0 <= rate <= 1 or rule not in RULES:
-            raise MessageError(f"the fusion rate and rule must be such as fuse takes, got {rate} and {rule[:80]!r}")
+            raise MessageError(f"the fusion rate and rule must be ones that fuse takes, got {rate} and {rule[:80]!r}")
         for pair in message.entry("pairs", list):
             state["weights"] = self._fused(state["weights"], _Pair.read(pair, self.name), message, rate, rule)
         self._remember(message, state)
@@ -224,7 +224,7 @@ class Board:
             own[pair] = weights
             self._changed.notify_all()
             if not self._changed.wait_for(lambda: pair in other, self._patience):
-                raise TimeoutError(f"waited {self._patience:g} s to swap weights with {pair[0]!r} in vain")
+                raise TimeoutError(f"waited {self._patience:g} s in vain to swap weights with {pair[0]!r}")
             return other[pair]
 
     def _forget_all_but(self, key):

@@ -146,7 +146,7 @@ def _read_votes(answer, plan):
     n_rows = answer.array("n_rows", np.int64, (n_peers,))
     counts = answer.array("counts", np.int64, (n_peers, n_features))
     if n_rows.min() < 0 or n_rows.max() > MOST_SAMPLED or counts.min() < 0 or (counts > n_rows[:, None]).any():
-        raise MessageError("votes must not be of more rows than are to be looked at")
+        raise MessageError("votes must not count more rows than a site looks at")
     values = answer.array("values", plan.dtype, (n_peers, n_features))
     return [Votes(*own) for own in zip(values, counts, n_rows.tolist(), strict=True)]
 
@@ -154,5 +154,7 @@ def _read_votes(answer, plan):
 def _read_count(answer, plan):
     n_deviations = answer.entry("n_deviations", int, type(None))
     if n_deviations is not None and not 0 <= n_deviations <= sum(plan.lengths) * plan.network.layer_sizes[0]:
-        raise MessageError(f"no more values can deviate than there are, got {n_deviations}")
+        raise MessageError(
+            f"the number of values that deviate must be from 0 to that of all values, got {n_deviations}"
+        )
     return n_deviations or 0, answer.entry("held_out_weigh", bool)

@@ -85,12 +85,16 @@ class Rows:
         try:
             check_classification_targets(self.y)
         except ValueError:
-            raise RefusalError("y must hold class labels, but has continuous numbers or several to a row") from None
+            raise RefusalError(
+                "y must hold class labels, but has continuous numbers or several labels for each row"
+            ) from None
         labels = self.y
         if labels.dtype.kind not in _LABEL_KINDS and all(isinstance(label, str) for label in labels):
             labels = labels.astype(str)
         if labels.dtype.kind not in _LABEL_KINDS or labels.ndim > 1:
-            raise RefusalError(f"y must hold one label to a row, a number or a string, but has dtype {labels.dtype}")
+            raise RefusalError(
+                f"y must hold one label for each row, a number or a string, but has dtype {labels.dtype}"
+            )
         return labels
 
     def encoded(self, classes):
@@ -99,14 +103,14 @@ class Rows:
         try:
             return encode(labels, classes)
         except ValueError:
-            raise RefusalError("y must have labels of the classes given to fit_sites only, but has others") from None
+            raise RefusalError("y must have only labels among the classes given to fit_sites, but has others") from None
 
     def numbers(self):
         """Return y as numbers of shape (n_samples, n_outputs), or raise RefusalError."""
         try:
             return check_numbers(self.y, self.X.dtype).reshape(len(self.y), -1)
         except ValueError:
-            raise RefusalError(f"y must hold finite numbers that {self.X.dtype}, X's dtype, can express") from None
+            raise RefusalError(f"y must hold finite numbers within the range of {self.X.dtype}, X's dtype") from None
 
     def _classes(self, question):
         """Return the classes that are given, or that y has; None in regression."""

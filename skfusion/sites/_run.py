@@ -68,8 +68,8 @@ class Run:
             was = self.saved.identity.get(name)
             if was != value:
                 raise ValueError(
-                    f"checkpoint {self.path} is of another run, with {name} {shown(was)} rather than {shown(value)}; "
-                    "name another file, or remove this one to train anew"
+                    f"checkpoint {self.path} is of another run, with {name} {shown(was)} instead of {shown(value)}; "
+                    "name another file, or remove this one to start afresh"
                 )
 
     def restore(self, ensemble):
@@ -101,7 +101,7 @@ class Run:
         try:
             yield
         except MessageError as error:
-            raise ValueError(f"{self.path} must be a whole checkpoint, as fit_sites writes; {error}") from None
+            raise ValueError(f"{self.path} must be a complete checkpoint, as fit_sites writes it; {error}") from None
 
     def save(self, training, number, identity, progress, done):
         """Save it, if there is a file for that.

@@ -30,7 +30,7 @@ def unpack_sums(message, network, n_peers):
         return _r2_sums(message, weight, finite, (n_peers, network.layer_sizes[-1]))
     correct = message.array("correct", np.float64, (n_peers,))
     if not ((correct >= 0) & (correct <= weight)).all():
-        raise MessageError("no more rows can be correct than there are")
+        raise MessageError("the number of correct rows must be from 0 to that of all rows")
     return [AccuracySums(*own) for own in zip(weight.tolist(), correct.tolist(), finite.tolist(), strict=True)]
 
 
@@ -39,7 +39,7 @@ def _r2_sums(message, weight, finite, shape):
     mean, deviations = (message.array(name, np.float64, shape) for name in ("mean", "squared_deviations"))
     errors = message.array("squared_errors", np.float64, shape, finite=False)
     if min(n_rows.min(), weight.min(), deviations.min()) < 0 or not (errors[finite] >= 0).all():
-        raise MessageError("sums of squares must not be below 0")
+        raise MessageError("sums of squares must not be negative")
     moments = [Moments(*own) for own in zip(weight.tolist(), mean, deviations, strict=True)]
     return [R2Sums(*own) for own in zip(n_rows.tolist(), moments, errors, finite.tolist(), strict=True)]
 

@@ -36,7 +36,7 @@ class Work:
         with np.errstate(over="ignore"):
             X = plan.scaling.transform(rows.X if len(used) == len(rows.y) else rows.X[used])
         if not np.isfinite(X if isinstance(X, np.ndarray) else X.data).all():
-            raise RefusalError("the scaler takes X out of the finite numbers")
+            raise RefusalError("X must stay finite when the scaler is applied")
         codes = None if plan.classes is None else rows.encoded(plan.classes)[used]
         target = rows.numbers()[used] if codes is None else codes
         _check_target(target, plan)
@@ -48,7 +48,7 @@ class Work:
         self._data = Data(X, target, weight, [np.searchsorted(used, rows.parts[peer]) for peer in plan.peers])
         for peer, part in zip(plan.peers, self._train.parts, strict=True):
             if not len(part):
-                raise RefusalError(f"peer {peer!r} must have rows to train on beside those held out")
+                raise RefusalError(f"peer {peer!r} must have rows to train on besides those held out")
 
     @cached_property
     def _train(self):
@@ -130,7 +130,7 @@ def _weights(scale, sample_weight, codes):
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         weights = scale.relative(sample_weight, codes)
     if not (weights >= 0).all() or np.isinf(weights).any():
-        raise RefusalError("the largest weights that are told do not suit the rows' own")
+        raise RefusalError("the largest weights in the plan do not match those of the rows")
     return weights
 
 
@@ -139,4 +139,4 @@ def _check_target(target, plan):
     network = plan.network
     n_outputs = target.shape[1] if plan.classes is None else len(plan.classes) if len(plan.classes) > 2 else 1
     if (network.output == "identity") != (plan.classes is None) or network.layer_sizes[-1] != n_outputs:
-        raise RefusalError(f"a network with {network.layer_sizes[-1]} outputs ({network.output}) does not suit y")
+        raise RefusalError(f"a network with {network.layer_sizes[-1]} outputs ({network.output}) does not match y")

@@ -302,7 +302,7 @@ def _peers(message, n_sums):
     names = message.entry("peers", list)
     for name in names:
         if not _is_peer(name, message.site) or names.count(name) > 1:
-            raise MessageError(f"peers must have names of their own that begin with the site's, got {shown(name)}")
+            raise MessageError(f"each peer must have a name of its own that begins with the site's, got {shown(name)}")
     shape = len(names), n_sums
     counts = message.array("counts", np.int64, shape)
     if not (names and counts.any(axis=1).all()):
@@ -342,7 +342,7 @@ def _exact(ratios, counts, maxima):
             raise MessageError("sums of weights must be ratios of integers")
         sums.append(Fraction(*ratio))
         if (maximum > 0) != (count > 0) or not maximum <= sums[-1] <= count * Fraction(maximum):
-            raise MessageError("sums of weights must lie between the largest weight and as many times that as rows")
+            raise MessageError("sums of weights must lie between the largest weight and that times the number of rows")
     return sums
 
 
@@ -350,7 +350,7 @@ def _moments(message, n_features):
     weight = message.array("weight", np.float64, ()).item()
     mean, deviations = (message.array(name, np.float64, (n_features,)) for name in ("mean", "squared_deviations"))
     if weight < 1 or (deviations < 0).any():
-        raise MessageError("moments must be of a row at least, and no sum of squares below 0")
+        raise MessageError("moments must be of at least one row, and sums of squares must not be negative")
     return Moments(weight, mean, deviations)
 
 

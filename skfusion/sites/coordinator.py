@@ -272,12 +272,12 @@ def _check_fuse_at(fuse_at, transport, model, absent):
     if check_choice("fuse_at", fuse_at, ("coordinator", "sites")) == "coordinator":
         return
     if not transport.sites_swap:
-        raise ValueError(f"fuse_at='sites' takes a transport by which sites reach one another, got {shown(transport)}")
+        raise ValueError(f"fuse_at='sites' needs a transport that lets sites reach one another, got {shown(transport)}")
     if model.early_stopping:
         raise ValueError("early_stopping must be False with fuse_at='sites': nobody has all weights to score; got True")
     if model.drift_correction is not None or model.fusion_momentum != 0:
         raise ValueError(
-            "drift_correction must be None and fusion_momentum 0 with fuse_at='sites', which swaps weights alone; "
+            "drift_correction must be None and fusion_momentum 0 with fuse_at='sites', which swaps only weights; "
             f"got {shown(model.drift_correction)} and {shown(model.fusion_momentum)}"
         )
     if absent == "skip":
@@ -294,7 +294,7 @@ def _check_sites(sites):
         return check_integer("sites", sites, 1)
     names = sorted(check_name(name) for name in sites)
     if not names or len(set(names)) < len(names):
-        raise ValueError(f"sites must be names of their own, one at least, got {shown(names)}")
+        raise ValueError(f"sites must be at least one name, and each only once, got {shown(names)}")
     return names
 
 

@@ -128,7 +128,7 @@ class FlowerTransport(BaseTransport):
             if not node.name:
                 raise ValueError(f"SuperNode {node.node_id} must be registered with a name: flwr supernode register")
             if nodes.setdefault(node.name, node.node_id) != node.node_id:
-                raise ValueError(f"SuperNodes must have names of their own, got two named {node.name!r}")
+                raise ValueError(f"SuperNodes must have different names, got two named {node.name!r}")
         return nodes
 
     def send(self, site: str, message: bytes) -> None:
@@ -192,7 +192,7 @@ class FlowerTransport(BaseTransport):
         if not reply.has_error():
             return site, _unpack(reply, site)
         if reply.error.code not in _LOST:
-            raise MessageError(f"its app failed, as the SuperNode's log tells (Flower's code {reply.error.code})", site)
+            raise MessageError(f"its app failed; see the SuperNode's log (Flower's code {reply.error.code})", site)
         _log.warning("site %r has not answered, and is asked again once it is there: %s", site, reply.error.reason)
         if message == self._latest[site]:
             self._unsent.add(site)

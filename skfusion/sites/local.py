@@ -52,7 +52,7 @@ class LocalTransport(BaseTransport):
         sites = list(sites)
         for name, count in Counter(check_name(site.name) for site in sites).items():
             if count > 1:
-                raise ValueError(f"sites must have names of their own, got {count} named {name!r}")
+                raise ValueError(f"sites must have different names, got {count} named {name!r}")
         self._sites = {str(site.name): site for site in sites}
         self._answers: queue.SimpleQueue[tuple[str, Future[bytes]]] = queue.SimpleQueue()
         self._threads = ThreadPoolExecutor(min(max(len(sites), 1), joblib.cpu_count()), "site")

@@ -174,7 +174,7 @@ class Message:
             name, dtype, shape = _array_entry(entry)
             start, stop = stop, stop + dtype.itemsize * math.prod(shape)
             if stop > len(data) or name in arrays:
-                raise MessageError(f"array {shown(name)} must be there whole, and once")
+                raise MessageError(f"array {shown(name)} must be there completely, and only once")
             values = np.frombuffer(data, dtype, math.prod(shape), start)
             arrays[name] = values.reshape(shape).astype(dtype.newbyteorder("="))
         if stop != len(data):
@@ -254,7 +254,7 @@ def _read_header(data):
         raise MessageError(f"the message's format must have the version {VERSION}, got {version}")
     end = _PREFIX.size + length
     if length > _MAX_HEADER_BYTES or end > len(data):
-        raise MessageError(f"the header must be there whole and have at most {_MAX_HEADER_BYTES} bytes, got {length}")
+        raise MessageError(f"the header must be complete and have at most {_MAX_HEADER_BYTES} bytes, got {length}")
     try:
         header = json.loads(bytes(data[_PREFIX.size : end]).decode(), parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
@@ -265,7 +265,7 @@ def _read_header(data):
 
 
 def _no_constant(name):
-    raise ValueError(f"{name} is no number of JSON")
+    raise ValueError(f"{name} is not a number in JSON")
 
 
 def _array_entry(entry):

@@ -115,7 +115,7 @@ class Site:
             "end": self._end,
         }
         if message.kind not in answers:
-            raise MessageError(f"{shown(message.kind)} is no kind of message")
+            raise MessageError(f"{shown(message.kind)} is not a kind of message")
         if message.run != self.run:
             _log.info("%s: takes part in run %s", self.name, message.run)
             self._n_answered, self._next_note = 0, time.monotonic() + _NOTES

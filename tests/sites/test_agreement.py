@@ -188,12 +188,16 @@ def test_numbers_of_outputs_must_be_the_same():
 @pytest.mark.parametrize(
     ("y", "question", "match"),
     [
-        (X[:, 0], LABELS, "y must hold class labels, but has continuous numbers or several to a row"),
+        (X[:, 0], LABELS, "y must hold class labels, but has continuous numbers or several labels for each row"),
         (X[:, :2], LABELS, "y must hold class labels"),
         (np.array(["2020-01-01"] * 12, "M8[D]"), LABELS, "a number or a string, but has dtype datetime64"),
-        (Y, Question(True, pack_labels(np.array([2, 5])), False, False), "labels of the classes given"),
-        (Y.astype(str), Question(True, pack_labels(np.array([2, 5, 9])), False, False), "labels of the classes given"),
-        (np.array(["secret"] * 12), NUMBERS, "y must hold finite numbers that float64, X's dtype, can express"),
+        (Y, Question(True, pack_labels(np.array([2, 5])), False, False), "labels among the classes given"),
+        (
+            Y.astype(str),
+            Question(True, pack_labels(np.array([2, 5, 9])), False, False),
+            "labels among the classes given",
+        ),
+        (np.array(["secret"] * 12), NUMBERS, "y must hold finite numbers within the range of float64, X's dtype"),
     ],
 )
 def test_a_site_says_what_is_wrong_with_its_targets_and_shows_none(y, question, match):
@@ -240,10 +244,10 @@ def changed(content=(), **arrays):
         (changed({"sparse": None}), "'sparse' must be bool, got None"),
         (changed({"feature_names": ["a"]}), "'feature_names' must have a string for each of 3 features"),
         (changed({"labels": None}), "'labels' must be dict, got None"),
-        (changed({"peers": ["York"]}), "begin with the site's, got 'York'"),
-        (changed({"peers": ["Bath/../York"]}), "begin with the site's"),
-        (changed({"peers": [3]}), "begin with the site's"),
-        (changed({"peers": ["Bath", "Bath"]}), "peers must have names of their own"),
+        (changed({"peers": ["York"]}), "begins with the site's, got 'York'"),
+        (changed({"peers": ["Bath/../York"]}), "begins with the site's"),
+        (changed({"peers": [3]}), "begins with the site's"),
+        (changed({"peers": ["Bath", "Bath"]}), "each peer must have a name of its own"),
         (changed({"peers": []}), "'counts' must be"),
         (changed(counts=np.zeros((1, 3), np.int64)), "must have rows with a weight above 0, got none"),
         (changed(counts=np.array([[-1, 2, 3]])), "counts of rows must be from 0"),
@@ -256,8 +260,8 @@ def changed(content=(), **arrays):
         (changed({"sums": [[[2, 1], [22, 1], [50, 1]]]}), "must lie between the largest weight and"),
         (changed(maxima=np.array([[3.0, -7, 12]])), "must lie between the largest weight and"),
         (changed(maxima=np.array([[3.0, np.nan, 12]])), "'maxima' must be finite"),
-        (changed(weight=np.array(0.0)), "moments must be of a row at least"),
-        (changed(squared_deviations=-np.ones(3)), "no sum of squares below 0"),
+        (changed(weight=np.array(0.0)), "moments must be of at least one row"),
+        (changed(squared_deviations=-np.ones(3)), "sums of squares must not be negative"),
         (changed(mean=np.array([0, 0, np.inf])), "'mean' must be finite"),
     ],
 )

@@ -132,7 +132,7 @@ def test_what_cannot_be_done_is_refused_before_training(tmp_path):
         (classifier(early_stopping=True), {}, "early_stopping must be False"),
         (classifier(drift_correction="tracking"), {}, "drift_correction must be None"),
         (classifier(), {"absent": "skip", "patience": 1}, "absent must be 'raise'"),
-        (classifier(topology="average"), {}, "topology must be one of pairs"),
+        (classifier(topology="average"), {}, "topology must fuse in pairs"),
     ]:
         with pytest.raises(ValueError, match=match):
             fitted(model, keepers(tmp_path), **options)

@@ -173,7 +173,7 @@ def test_another_run_is_not_taken_up(model, sites, match, tmp_path):
     before = file.read_bytes()
     with pytest.raises(ValueError, match=match) as error:
         at_sites(model or classifier(), sites or first, checkpoint=file)
-    assert "remove this one to train anew" in str(error.value)
+    assert "remove this one to start afresh" in str(error.value)
     assert file.read_bytes() == before
 
 
@@ -206,7 +206,7 @@ def test_files_that_are_no_checkpoints_are_refused_and_stay(tmp_path):
             np.savez(file, **bad)
         else:
             file.write_bytes(bad)
-        with pytest.raises(ValueError, match=r"run.npz must be a (whole )?checkpoint"):
+        with pytest.raises(ValueError, match=r"run.npz must be a (complete )?checkpoint"):
             at_sites(classifier(), sites, checkpoint=file)
         assert file.exists(), number
 
@@ -297,12 +297,16 @@ LIES = [
     ("train", with_array("learning_rates", first_is(np.nan)), "'learning_rates' must be finite"),
     ("train", with_array("generators", lambda g: g[:, :5]), "'generators' must be uint64"),
     ("train", lambda m: replace(m, arrays={}), "'weights' must be .*, got none"),
-    ("train", lambda m: replace(m, kind="describe answered"), "must be to 'train', got 'describe answered' of 'York'"),
-    ("train", lambda m: replace(m, site="Bath"), "must be to 'train', got 'train answered' of 'Bath'"),
-    ("vote", with_array("counts", first_is(99)), "votes must not be of more rows"),
-    ("vote", with_array("n_rows", first_is(2**40)), "votes must not be of more rows"),
+    (
+        "train",
+        lambda m: replace(m, kind="describe answered"),
+        "must answer 'train', got 'describe answered' from 'York'",
+    ),
+    ("train", lambda m: replace(m, site="Bath"), "must answer 'train', got 'train answered' from 'Bath'"),
+    ("vote", with_array("counts", first_is(99)), "votes must not count more rows"),
+    ("vote", with_array("n_rows", first_is(2**40)), "votes must not count more rows"),
     ("vote", with_array("values", first_is(np.nan)), "'values' must be finite"),
-    ("validate", with_array("correct", first_is(1e9)), "no more rows can be correct than there are"),
+    ("validate", with_array("correct", first_is(1e9)), "the number of correct rows must be from 0 to that of all rows"),
     ("validate", with_array("weight", first_is(np.nan)), "'weight' must be finite"),
     ("count", lambda m: replace(m, content={}), "'n_deviations' must be int or NoneType"),
     ("describe", lambda m: replace(m, content={**m.content, "n_features": -1}), "'n_features' must be from 1"),
@@ -374,7 +378,7 @@ def never(site, data):
 def test_a_site_that_does_not_answer_is_named(caplog, tmp_path):
     file = tmp_path / "run.npz"
     asleep = altered_after(5, never)
-    with changing(asleep) as transport, pytest.raises(TimeoutError, match=r"waited 100 s for site 'York' in vain"):
+    with changing(asleep) as transport, pytest.raises(TimeoutError, match=r"waited 100 s in vain for site 'York'"):
         fit_sites(classifier(), transport, patience=100, checkpoint=file)
     assert caplog.text.count("waiting for site 'York' since ") == 2  # after ten seconds and a minute more
     apart = at_sites(classifier(), sites_of(PLAIN, LABELS, NAMES_OF_ROWS), checkpoint=file)
@@ -495,15 +499,15 @@ def test_a_round_sends_each_network_there_and_back(dtype, params, n_arrays):
         (classifier(), {"absent": "skip"}, ValueError, "patience must be finite with absent='skip'.*got inf"),
         (classifier(), {"sites": "Bath"}, TypeError, "sites must be a number or a list of names, got 'Bath'"),
         (classifier(), {"sites": 0}, ValueError, "sites must be at least 1, got 0"),
-        (classifier(), {"sites": []}, ValueError, "sites must be names of their own, one at least"),
-        (classifier(), {"sites": ["Bath", "Bath"]}, ValueError, "sites must be names of their own"),
+        (classifier(), {"sites": []}, ValueError, "sites must be at least one name, and each only once"),
+        (classifier(), {"sites": ["Bath", "Bath"]}, ValueError, "sites must be at least one name, and each only once"),
         (classifier(), {"sites": ["../Bath"]}, ValueError, "a site's name must have"),
         (classifier(), {"sites": 2}, ValueError, r"sites=2, but there are 3: \['Bath', 'Leeds', 'York'\]; name those"),
         (
             classifier(),
             {"sites": 4, "patience": 0.2},
             TimeoutError,
-            r"waited 0.2 s for 1 more sites in vain",
+            r"waited 0.2 s in vain for 1 more sites",
         ),
         (classifier(), {"sites": ["Bath", "Hull"], "patience": 0.2}, TimeoutError, "waited 0.2 s for site 'Hull' in"),
         (classifier(), {"classes": [1]}, ValueError, "classes must have at least 2 classes, got 1 class: 1"),
@@ -578,7 +582,7 @@ def test_rows_that_cannot_be_trained_on_are_refused(model, rows, y, match):
         ),
         (
             lambda s: sites_of(PLAIN, LABELS + 1, NAMES_OF_ROWS),
-            "refuses .* y must have labels of the classes",
+            "refuses .* y must have only labels among the classes",
         ),
     ],
 )

@@ -121,9 +121,9 @@ def assert_refused_or_read(data):
 @pytest.mark.parametrize(
     ("data", "match"),
     [
-        (WEIGHTS.encode()[:-1], "array 'weights' must be there whole"),
+        (WEIGHTS.encode()[:-1], "array 'weights' must be there completely"),
         (WEIGHTS.encode() + b"!", "must end with its arrays, after 175 bytes; got 176"),
-        (WEIGHTS.encode()[:50], "header must be there whole"),
+        (WEIGHTS.encode()[:50], "header must be complete"),
         (b"PK\x03\x04" + bytes(100), "must begin with b'SKFUSION', got b'PK"),
         (struct.pack("<8sII", MAGIC, 2, 0), "version 1, got 2"),
         (with_header({"kind": "state"}), "must have the entries kind, run, round, site, content, arrays, got {'kind'"),
@@ -131,7 +131,7 @@ def assert_refused_or_read(data):
         (with_header(header_of([["x", "<f8"]])), "must have a name, a dtype and a shape"),
         (with_header(header_of([["x", "<f2", [1]]]), bytes(2)), "'x' must be of dtype .*, got '<f2'"),
         (with_header(header_of([["x", "<f8", [1, 1, 1]]]), bytes(8)), "'x' must have at most 2 dimensions"),
-        (with_header(header_of([["x", "|u1", [1]]] * 2), bytes(2)), "'x' must be there whole, and once"),
+        (with_header(header_of([["x", "|u1", [1]]] * 2), bytes(2)), "'x' must be there completely, and only once"),
         (with_header(b"{"), "must be JSON"),
     ],
 )

@@ -222,8 +222,8 @@ def test_callbacks_and_messages_are_those_of_fit(capsys):
 
 def test_divergence_is_reported_as_by_fit():
     model = classifier(learning_rate_init=1e300)
-    with pytest.raises(ValueError, match="left the finite numbers in epoch 1") as here:
+    with pytest.raises(ValueError, match="stopped being finite in epoch 1") as here:
         model.fit(PLAIN, LABELS, groups=NAMES_OF_ROWS)
-    with pytest.raises(ValueError, match="left the finite numbers in epoch 1") as there:
+    with pytest.raises(ValueError, match="stopped being finite in epoch 1") as there:
         at_sites(model, sites_of(PLAIN, LABELS, NAMES_OF_ROWS))
     assert str(here.value) == str(there.value)

@@ -76,7 +76,7 @@ TRAIN, N_PARAMETERS = REQUESTS["train"], REQUESTS["train"].arrays["weights"].sha
     ("message", "reason"),
     [
         (changed(TRAIN, site="Bath"), "the message is for site 'Bath'"),
-        (changed(TRAIN, kind="shutdown"), "'shutdown' is no kind of message"),
+        (changed(TRAIN, kind="shutdown"), "'shutdown' is not a kind of message"),
         (changed(TRAIN, {"start": -1}), "steps must be from start to stop, got -1"),
         (changed(TRAIN, {"start": 5, "stop": 3}), "steps must be from start to stop, got 5 and 3"),
         (changed(TRAIN, {"last": 1}), "'last' must be bool, got 1"),
@@ -88,9 +88,9 @@ TRAIN, N_PARAMETERS = REQUESTS["train"], REQUESTS["train"].arrays["weights"].sha
         (changed(TRAIN, {"plan.lengths": []}), "peers must be named once each"),
         (changed(TRAIN, {"plan.n_networks": 0}), "n_networks must be at least 1, got 0"),
         (changed(TRAIN, {"plan.dtype": "float32"}), "'background' must be float32"),
-        (changed(TRAIN, {"plan.layer_sizes": [12, 6, 4]}), r"a network with 4 outputs \(softmax\) does not suit y"),
+        (changed(TRAIN, {"plan.layer_sizes": [12, 6, 4]}), r"a network with 4 outputs \(softmax\) does not match y"),
         (changed(TRAIN, {"plan.layer_sizes": [12, 6, 2]}), "a network with 2 outputs"),
-        (changed(TRAIN, {"plan.output": "identity"}), r"a network with 3 outputs \(identity\) does not suit y"),
+        (changed(TRAIN, {"plan.output": "identity"}), r"a network with 3 outputs \(identity\) does not match y"),
         (changed(TRAIN, {"plan.layer_sizes": [12, 7, 3]}), "'weights' must be float64 of shape"),
         (changed(TRAIN, {"plan.layer_sizes": [12, 2**40, 3]}), "'weights' must be float64 of shape"),
         (changed(TRAIN, {"plan.layer_sizes": [11, 6, 3]}), "'background' must be float64 of shape"),
@@ -103,13 +103,13 @@ TRAIN, N_PARAMETERS = REQUESTS["train"], REQUESTS["train"].arrays["weights"].sha
         (changed(TRAIN, {"plan.classes": {"dtype": "int64", "values": [0, 1]}}), "'maxima' must be float64 of shape"),
         (
             changed(TRAIN, {"plan.classes": {"dtype": "int64", "values": [0, 1, 3]}}),
-            "y must have labels of the classes",
+            "y must have only labels among the classes",
         ),
         (changed(TRAIN, arrays={"weights": np.ones((1, 3))}), "'weights' must be float64 of shape"),
         (changed(TRAIN, arrays={"weights": np.full((1, N_PARAMETERS), np.nan)}), "'weights' must be finite, got nan"),
         (changed(TRAIN, arrays={"scale": np.zeros(12)}), "'scale' must be positive"),
-        (changed(TRAIN, arrays={"scale": np.full(12, 1e-320)}), "the scaler takes X out of the finite numbers"),
-        (changed(TRAIN, arrays={"maxima": np.zeros(3)}), "the largest weights that are told do not suit"),
+        (changed(TRAIN, arrays={"scale": np.full(12, 1e-320)}), "X must stay finite when the scaler is applied"),
+        (changed(TRAIN, arrays={"maxima": np.zeros(3)}), "the largest weights in the plan do not match"),
         (changed(TRAIN, arrays={"background": np.full(12, np.inf)}), "'background' must be finite"),
         (changed(TRAIN, arrays={"held_out_0": np.full(5, 255, np.uint8)}), "peer 'York' must have rows to train on"),
         (changed(REQUESTS["validate"], arrays={"networks": np.ones((1, 3))}), "'networks' must be float64 of shape"),
@@ -118,7 +118,7 @@ TRAIN, N_PARAMETERS = REQUESTS["train"], REQUESTS["train"].arrays["weights"].sha
         (changed(REQUESTS["describe"], {"labelled": False, "by_class": False}), None),
         (
             changed(REQUESTS["describe"], {"classes": {"dtype": "str", "values": ["a"]}}),
-            "y must have labels of the class",
+            "y must have only labels among the class",
         ),
     ],
 )
@@ -135,8 +135,8 @@ def test_what_a_site_cannot_do_is_refused(message, reason):
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ({"plan.layer_sizes": [5, 6, 3]}, r"a network with 3 outputs \(identity\) does not suit y"),
-        ({"plan.output": "softmax"}, r"a network with 2 outputs \(softmax\) does not suit y"),
+        ({"plan.layer_sizes": [5, 6, 3]}, r"a network with 3 outputs \(identity\) does not match y"),
+        ({"plan.output": "softmax"}, r"a network with 2 outputs \(softmax\) does not match y"),
         ({"plan.classes": {"dtype": "int64", "values": [0, 1]}}, "y must hold class labels"),
     ],
 )

@@ -163,7 +163,7 @@ def test_what_a_local_site_raises_is_raised():
 @pytest.mark.parametrize(
     ("names", "error", "match"),
     [
-        (["Bath", "York", "Bath"], ValueError, "names of their own, got 2 named 'Bath'"),
+        (["Bath", "York", "Bath"], ValueError, "different names, got 2 named 'Bath'"),
         (["../Bath"], ValueError, "a site's name must have .* got '../Bath'"),
         ([None], TypeError, "a site's name must be a string, got None"),
     ],
