@@ -516,7 +516,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
             To train on.
         held_out : HeldOut or None
         attributes : dict
-            Fitted attributes that tell of the partition.
+            Fitted attributes that describe the partition.
         """
         targets, settings, topology = self._encode(rows), parameters.settings, parameters.topology
         partitioner = check_partitioner(parameters.partitioner, rows.groups, peers, labelled=is_classifier(self))
@@ -634,7 +634,7 @@ def check_unchanged(old, problem):
 
 
 def _fitted_attributes(ensemble, n_iter):
-    """Return the fitted attributes but for those that tell of the partition."""
+    """Return the fitted attributes, except those that describe the partition."""
     network, losses, scores = ensemble.network, ensemble.curve("loss"), ensemble.curve("validation_score")
     attributes = {
         "_ensemble": ensemble,

@@ -156,7 +156,7 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
     intercepts_ : list of ndarray of shape (fan_out,)
         Intercepts of the consensus.
     peers_ : list of MLPClassifier
-        Each peer as a fitted MLPClassifier.  They are copies, made anew at each access.
+        Each peer as a fitted MLPClassifier.  Each access makes new copies.
     consensus_ : MLPClassifier
         The consensus as a fitted MLPClassifier, whose losses are ``loss_curve_``.
     partition_ : list of int ndarray
@@ -319,7 +319,7 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
     ) -> Self:
         """Train the peers for one epoch on further rows.
 
-        Rows of a known group or class go to its peer (``ownership_``); other rows are partitioned anew.  Peers without
+        Rows of a known group or class go to its peer (``ownership_``); other rows are partitioned again.  Peers without
         rows sit the call out: they do not train, but fuse with the others.  A single row is enough, even in the first
         call if ``n_networks`` is a number.
 

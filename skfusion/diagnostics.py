@@ -1,4 +1,4 @@
-"""What to expect of a topology, before any training: how fast peers come to agree, and what they send for it."""
+"""What to expect of a topology, before any training: how fast peers come to agree, and what they send."""
 
 from dataclasses import dataclass
 from functools import reduce
@@ -169,7 +169,7 @@ def _draws(topology, n_networks):
 
 
 def _cycle(topology, n_networks):
-    """Return the rounds after which a topology begins anew."""
+    """Return the rounds of one cycle, after which a topology repeats itself."""
     rounds = [round_of(topology, n_networks, fusion_round) for fusion_round in range(2 * _LONGEST_CYCLE)]
     for length in range(1, _LONGEST_CYCLE + 1):
         if all(one.equals(other) for one, other in zip(rounds, rounds[length:], strict=False)):

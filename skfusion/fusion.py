@@ -68,7 +68,7 @@ class PairRound:
         _kernels.fuse(weights, self.pairs, fusion_rate, rule == "simultaneous", part, n_parts, spread, zero_rule)
 
     def mixing_matrix(self, fusion_rate, rule):
-        """Return what becomes of weights of which none is 0, as a matrix."""
+        """Return the round as a matrix, for weights that are not 0."""
         matrix = np.eye(self.n_networks)
         for i, j in self.pairs:
             if i != j:
@@ -82,7 +82,7 @@ class PairRound:
         return PairRound(self.pairs[~np.isin(self.pairs, absent).any(axis=1)], self.n_networks)
 
     def networks_sent(self):
-        """Return for each network how often it is sent: to each other that it fuses with."""
+        """Return how often each network is sent: once to each network that it fuses with."""
         return np.bincount(self.pairs[self.pairs[:, 0] != self.pairs[:, 1]].ravel(), minlength=self.n_networks)
 
     def equals(self, other):
@@ -111,11 +111,11 @@ class MatrixRound:
         _kernels.mix(weights, *shares, fusion_rate, part, n_parts, spread, zero_rule)
 
     def mixing_matrix(self, fusion_rate, rule):
-        """Return what becomes of weights of which none is 0, as a matrix."""
+        """Return the round as a matrix, for weights that are not 0."""
         return (1 - 2 * fusion_rate) * np.eye(self.matrix.shape[0]) + 2 * fusion_rate * self.matrix.toarray()
 
     def without(self, absent):
-        """Return the round with the shares of some networks given to the others, in proportion to theirs."""
+        """Return the round without some networks: the others take over their shares, in proportion to their own."""
         if not len(absent):
             return self
         present = np.ones(self.matrix.shape[0])
@@ -131,7 +131,7 @@ class MatrixRound:
         return np.column_stack([givers[others], takers[others]])
 
     def networks_sent(self):
-        """Return for each network how often it is sent: to each other that takes a share of it, or to the server."""
+        """Return how often each network is sent: to each network that takes a share of it, or once to the server."""
         taken = np.bincount(self.edges()[:, 0], minlength=self.matrix.shape[0])
         return np.minimum(taken, 1) if self.by_server else taken
 

@@ -26,7 +26,7 @@ __all__ = [
     "StratifiedPartitioner",
 ]
 
-# How often Dirichlet proportions that leave a peer without rows are drawn anew.
+# How often to draw Dirichlet proportions again if they leave a peer without rows.
 _DIRICHLET_DRAWS = 100
 
 _HOW_TO_PASS_GROUPS = (
@@ -276,7 +276,7 @@ class ClassPartitioner(_AssigningPartitioner):
 class DirichletPartitioner(_AssigningPartitioner):
     """Shares with skewed classes, in proportions drawn from a Dirichlet distribution for each class.
 
-    If the proportions leave a peer without rows, they are drawn anew, up to a hundred times.  Peers keep theirs from
+    If the proportions leave a peer without rows, they are drawn again, up to a hundred times.  Peers keep theirs from
     call to call of ``partial_fit``, where some may have no rows; a new class draws its own.
 
     Parameters
@@ -392,7 +392,7 @@ class PredefinedPartitioner(_AssigningPartitioner):
     -----
     The natural number of networks is the largest index plus 1.
 
-    ``peer_of_row`` is for the rows of one call.  Set it anew before each portion for ``partial_fit``; a peer that does
+    ``peer_of_row`` is for the rows of one call.  Set it again before each portion for ``partial_fit``; a peer that does
     not occur sits the call out.
 
     Examples
@@ -461,7 +461,7 @@ class SplitterPartitioner(BasePartitioner):
         return parts, _ownership_of(self.splitter, parts, groups)
 
     def _check_groups(self, groups):
-        """Raise ValueError where scikit-learn's splitter lacks groups or ignores them; others know for themselves."""
+        """Raise ValueError if scikit-learn's splitter lacks groups or ignores them; others check for themselves."""
         if self._is_scikit_learns():
             uses_groups = bool(get_routing_for_object(self.splitter).consumes("split", ["groups"]))
             if uses_groups and groups is None:
@@ -470,7 +470,7 @@ class SplitterPartitioner(BasePartitioner):
                 raise ValueError(_unused_groups(self.splitter))
 
     def _may_lack_rows(self, y, groups, n_networks):
-        """Whether the splitter may have refused rows for being few: fewer than folds, or so of each class or group."""
+        """Whether the splitter may have failed for lack of rows: fewer than folds, or fewer of each class or group."""
         if n_networks is None or not self._is_scikit_learns():
             return False
         few_groups = groups is not None and len(np.unique(groups)) < n_networks
@@ -481,7 +481,7 @@ class SplitterPartitioner(BasePartitioner):
 
 
 def divide(partitioner, X, y, groups, peers, rng):
-    """Divide rows among peers that may have trained before, so that each keeps its groups or classes.
+    """Divide rows among peers; those that have trained before keep their groups or classes.
 
     Parameters
     ----------
@@ -546,10 +546,10 @@ PARTITIONERS = {
 
 
 def check_partitioner(partitioner, groups, peers, *, labelled=True):
-    """Return a partitioner of one's own from None, a name, an instance or a splitter, or raise ValueError or TypeError.
+    """Return a new partitioner for None, a name, an instance or a splitter, or raise ValueError or TypeError.
 
-    None stands for "group" where there are groups, else for "random".  Without class labels in y (``labelled``)
-    partitioners that go by them are refused.
+    None stands for "group" if there are groups, else for "random".  If y has no class labels (``labelled``),
+    partitioners that go by them raise an error.
     """
     own = _own_partitioner(partitioner, groups, peers)
     if not labelled and getattr(own, "_by_class", False):

@@ -135,7 +135,7 @@ class FusedMLPRegressor(MultiOutputMixin, RegressorMixin, BaseFusedMLP):
     intercepts_ : list of ndarray of shape (fan_out,)
         Intercepts of the consensus.
     peers_ : list of MLPRegressor
-        Each peer as a fitted MLPRegressor.  They are copies, made anew at each access.
+        Each peer as a fitted MLPRegressor.  Each access makes new copies.
     consensus_ : MLPRegressor
         The consensus as a fitted MLPRegressor, whose losses are ``loss_curve_``.
     partition_ : list of int ndarray
@@ -212,7 +212,7 @@ class FusedMLPRegressor(MultiOutputMixin, RegressorMixin, BaseFusedMLP):
     ) -> Self:
         """Train the peers for one epoch on further rows.
 
-        Rows of a known group go to its peer (``ownership_``); other rows are partitioned anew.  Peers without rows sit
+        Rows of a known group go to its peer (``ownership_``); other rows are partitioned again.  Peers without rows sit
         the call out: they do not train, but fuse with the others.  A single row is enough, even in the first call if
         ``n_networks`` is a number.
 

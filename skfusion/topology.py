@@ -220,7 +220,7 @@ def metropolis_weights(edges, n_networks):
     """Metropolis-Hastings weights of a graph.
 
     Two networks that an edge joins take a share of 1 / (1 + the larger number of neighbours) of each other, and keep
-    the rest.  The shares are symmetric, so that the consensus stays where it is.
+    the rest.  The shares are symmetric, so the consensus stays where it is.
 
     Parameters
     ----------
@@ -587,7 +587,7 @@ TOPOLOGIES = {
 
 
 def check_topology(topology: TopologyName | BaseTopology) -> BaseTopology:
-    """Return a topology of one's own from a name or an instance, or raise ValueError or TypeError."""
+    """Return a new topology for a name or an instance, or raise ValueError or TypeError."""
     if isinstance(topology, str):
         return TOPOLOGIES[check_choice("topology", topology, TOPOLOGIES)]()
     if isinstance(topology, type) or not _says_who_fuses(topology):
@@ -608,15 +608,15 @@ def _says_who_fuses(topology):
 
 
 def check_suits(topology, n_networks, fusion_round=0):
-    """Raise what a topology's round would raise, or ValueError if it is none of so many networks.
+    """Raise an error if a topology cannot make a round of so many networks.
 
-    A copy of the topology is asked, so that one that keeps track of its rounds does not count this one.
+    This asks a copy: a topology that counts its rounds must not count this one.
     """
     round_of(clone(topology, safe=False), n_networks, fusion_round, np.random.RandomState(0))
 
 
 def with_edges_alone(topology):
-    """Leave a list of its edges of a topology's networkx graph, so that what is fitted needs no networkx."""
+    """Replace a topology's networkx graph with a list of its edges: a fitted estimator then needs no networkx."""
     if isinstance(topology, GraphTopology) and hasattr(topology.graph, "edges"):
         topology.set_params(graph=[(int(first), int(second)) for first, second in topology.graph.edges()])
     return topology
