@@ -263,8 +263,8 @@ def refused(error, match, weights=None, pairs=((0, 1),), rate=0.5, **kwargs):
 def test_networks_of_unequal_shapes_are_refused():
     unequal = np.empty(2, object)
     unequal[:] = [np.ones(3), np.ones(4)]
-    refused(TypeError, "weights must be .* of one shape; got an array of object", unequal)
-    refused(TypeError, "weights must be .* of one shape; got list", [np.ones(3), np.ones(4)])
+    refused(TypeError, "weights must be .* a row for each network; got an array of object", unequal)
+    refused(TypeError, "weights must be .* a row for each network; got list", [np.ones(3), np.ones(4)])
 
 
 def test_a_list_is_refused_as_it_could_not_be_changed_in_place():

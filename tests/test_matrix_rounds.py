@@ -199,9 +199,9 @@ def test_topologies_of_pairs_have_no_matrix():
 @pytest.mark.parametrize(
     ("shares", "match"),
     [
-        (np.ones((3, 3)), r"rows of sum 1, got 3 in row 0"),
+        (np.ones((3, 3)), r"must sum to 1, got a sum of 3 in row 0"),
         (np.eye(2), r"shape \(3, 3\).*got shape \(2, 2\)"),
-        (np.full((3, 3), np.nan), "rows of sum 1, got nan"),
+        (np.full((3, 3), np.nan), "must sum to 1, got a sum of nan"),
         (np.full((3, 3), "a"), "dtype"),
     ],
 )

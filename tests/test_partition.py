@@ -263,7 +263,7 @@ def test_more_peers_than_groups_are_refused():
 
 
 def test_group_partitioner_without_groups_says_where_to_pass_them():
-    with pytest.raises(ValueError, match=r"no groups reached GroupPartitioner: fit\(X, y, groups="):
+    with pytest.raises(ValueError, match=r"no groups reached GroupPartitioner: pass them by fit\(X, y, groups="):
         GroupPartitioner().partition(None, np.zeros(4), n_networks=2)
 
 

@@ -160,10 +160,10 @@ def saved_run(file, model=None, sites=None):
 @pytest.mark.parametrize(
     ("model", "sites", "match"),
     [
-        (classifier(learning_rate_init=0.2), None, "with learning_rate_init '0.05' rather than '0.2'"),
-        (classifier(random_state=4), None, "with random_state '3' rather than '4'"),
-        (FusedMLPRegressor((6,)), None, "with estimator 'FusedMLPClassifier' rather than 'FusedMLPRegressor'"),
-        (None, sites_of(PLAIN[1:], LABELS[1:], NAMES_OF_ROWS[1:]), r"with numbers of rows \[.*\] rather than"),
+        (classifier(learning_rate_init=0.2), None, "with learning_rate_init '0.05' instead of '0.2'"),
+        (classifier(random_state=4), None, "with random_state '3' instead of '4'"),
+        (FusedMLPRegressor((6,)), None, "with estimator 'FusedMLPClassifier' instead of 'FusedMLPRegressor'"),
+        (None, sites_of(PLAIN[1:], LABELS[1:], NAMES_OF_ROWS[1:]), r"with numbers of rows \[.*\] instead of"),
         (None, sites_of(PLAIN, LABELS, NAMES_OF_ROWS, 2 * WEIGHT), "with what the sites tell of their rows"),
     ],
 )
@@ -515,7 +515,7 @@ def test_a_round_sends_each_network_there_and_back(dtype, params, n_arrays):
             classifier(),
             {"classes": [0, 1]},
             RuntimeError,
-            "refuses to take part: y must have labels of the",
+            "refuses to take part: y must have only labels among the",
         ),
         (FusedMLPRegressor(), {"classes": [0, 1]}, ValueError, "classes must be None for a regressor"),
         (classifier(), {"checkpoint": "/nowhere/run.npz"}, FileNotFoundError, "/nowhere/run.npz"),
