@@ -613,7 +613,11 @@ def test_sparse_input_is_equal_to_dense(container, dtype):
         (np.resize([1.0, np.nan], 100), ValueError, "Input y contains NaN"),
         (np.resize([1.0, np.inf], (100, 2)), ValueError, "Input y contains infinity"),
         (np.resize([1.0, np.nan], 100).astype(object), ValueError, "y must hold finite numbers.*got nan|contains NaN"),
-        (np.resize([1.0, 1e300], 100), ValueError, r"y must hold finite numbers within the range of float32.*got 1e\+300"),
+        (
+            np.resize([1.0, 1e300], 100),
+            ValueError,
+            r"y must hold finite numbers within the range of float32.*got 1e\+300",
+        ),
         (csr_array(Y3), TypeError, r"y must be a dense array.*pass y.toarray\(\)"),
         (np.zeros((100, 0)), ValueError, "Found array with 0 feature"),
         (np.zeros((100, 2, 2)), ValueError, "Found array with dim 3"),
