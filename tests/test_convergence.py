@@ -254,5 +254,5 @@ def test_early_stopping_refuses_answers_that_are_not_finite():
         model = FusedMLPRegressor(**LAST_EPOCH, early_stopping=True, learning_rate_init=rate)
         with pytest.raises(ValueError, match=r"stopped being finite|diverged") as caught:  # and not r2_score's error
             model.fit(ROWS, TARGETS)
-        refused += "answers of the peers left" in str(caught.value)
+        refused += "predictions of the peers stopped" in str(caught.value)
     assert refused

@@ -600,7 +600,7 @@ def test_a_wrong_entry_is_named_and_nothing_is_changed(case, fitted, file, monke
         ({"hidden_layer_sizes": (7,)}, r"'layer_sizes' of .* must be \[4, 7, 3\], .*got \[4, 6, 3\]"),
         ({"activation": "relu"}, "'activation' of .* must be 'relu'"),
         ({"loss": "squared_error"}, "'output' of .* must be 'tanh'"),
-        ({"n_networks": 8}, r"must be of 8 networks.*\(n_networks\); got 3"),
+        ({"n_networks": 8}, r"must hold 8 networks.*\(n_networks\); got 3"),
         ({"prediction": 3}, "prediction must be .* from 0 to 2; got 3"),
         ({"fusion_rate": 2}, r"fusion_rate must be in \[0, 1\], got 2"),
     ],
