@@ -37,7 +37,7 @@ from skfusion.sites.message import check_name
 from skfusion.sites.transport import BaseTransport
 from skfusion.topology import check_suits, with_edges_alone
 
-_FAREWELL = 10.0  # seconds to wait for sites to hear that the run is over
+_FAREWELL = 60.0  # seconds to wait for sites to hear that the run is over; Flower starts a process for that
 _ROWS_ELSEWHERE = {"X": None, "y": None, "metadata": None}
 
 _log = logging.getLogger("skfusion.sites")
