@@ -54,7 +54,7 @@ ORDER = (
     "tuning",
     "sites",
     "csv_of_sites",
-    "two_sites",
+    "real_sites",
     "your_own_experiment",
 )
 sphinx_gallery_conf = {

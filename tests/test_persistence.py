@@ -7,8 +7,6 @@ import os
 import pickle
 import signal
 import stat
-import subprocess
-import sys
 import tracemalloc
 import zipfile
 from functools import partial
@@ -823,14 +821,3 @@ def test_sites_that_exchange_files_end_where_one_process_does(tmp_path):
             weights = np.vstack([clone(site).load_weights(path).weights_ for path in files])
             site.weights_ = RingTopology().fuse(weights, 0.3)[[number]]
     np.testing.assert_array_equal(np.vstack([site.weights_ for site in sites]), together.weights_)
-
-
-def test_two_processes_that_share_nothing_but_files_learn_from_each_other():
-    script = Path(__file__).parents[1] / "examples" / "plot_two_sites.py"
-    environment = os.environ | {"MPLBACKEND": "agg"}
-    run = subprocess.run([sys.executable, script], capture_output=True, text=True, env=environment, check=True)
-    _, *table = (line.rsplit(maxsplit=3) for line in run.stdout.splitlines())
-    accuracy = {name: [float(cell) for cell in cells] for name, *cells in table}
-    assert accuracy["site 0, alone"][1] == accuracy["site 1, alone"][0] == 0
-    for site in (0, 1):
-        assert min(accuracy[f"site {site}, fused"]) > 90
