@@ -12,8 +12,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
-# A block of Python and the text below it, which is what the block prints.  ``python notest`` needs what a test has not;
-# the numbers of a ``text varies`` depend on the machine.
+# A block of Python and the text below it, which is what the block prints.  ``python notest`` needs what a test has not,
+# ``python NAME.py`` is a file, and the numbers of a ``text varies`` depend on the machine.
 BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\n```text( varies)?\n(.*?)^```)?", flags=re.MULTILINE | re.DOTALL)
 NUMBER = re.compile(r"\d+\.?\d*(?:e[+-]?\d+)?")
 GUIDE = [ROOT / "docs" / "index.md", *sorted((ROOT / "docs" / "guide").glob("*.md"))]
