@@ -32,6 +32,7 @@ templates_path = ["_templates"]
 # Reference
 autosummary_ignore_module_all = False  # a module's page lists the names in its __all__
 autodoc_typehints = "none"  # numpydoc's sections say more
+autodoc_mock_imports = ["flwr", "nvflare"]  # which the site is built without
 numpydoc_show_class_members = False  # the class template lists them
 
 # Links

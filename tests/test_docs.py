@@ -5,6 +5,7 @@ import inspect
 import pkgutil
 import re
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from sklearn.callback import FitCallback
 import skfusion
 
 validate = pytest.importorskip("numpydoc.validate").validate
+mock = pytest.importorskip("sphinx.ext.autodoc.mock").mock
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 sys.path.append(str(DOCS / "_extensions"))
@@ -28,8 +30,9 @@ UNCHECKED_IN_METHODS = {*UNCHECKED, "EX01"}
 
 def public_modules():
     """Return the modules that have public names, by name; the others' public names are those of the package."""
-    names = [module.name for module in pkgutil.iter_modules(skfusion.__path__, "skfusion.")]
-    modules = {name: importlib.import_module(name) for name in names if "._" not in name}
+    names = [module.name for module in pkgutil.walk_packages(skfusion.__path__, "skfusion.")]
+    with mock([name for name in ("flwr", "nvflare") if find_spec(name) is None]):
+        modules = {name: importlib.import_module(name) for name in names if "._" not in name}
     return {"skfusion": skfusion} | {name: module for name, module in modules.items() if hasattr(module, "__all__")}
 
 

@@ -23,6 +23,8 @@ from skfusion.sites.local import Answering
 from skfusion.sites.message import MAX_BYTES, MessageError
 from skfusion.sites.transport import BaseTransport
 
+__all__ = ["FlowerTransport", "client_app", "server_app"]
+
 _PAUSE = 0.25  # seconds between looks for answers
 _LOST = {
     ErrorCode.MESSAGE_UNAVAILABLE,
@@ -45,6 +47,7 @@ def client_app(load: Callable[[], Answering]) -> ClientApp:
     Returns
     -------
     ClientApp
+        It answers queries.
 
     Examples
     --------
@@ -80,6 +83,7 @@ def server_app(estimator: BaseEstimator, output: str | os.PathLike[str], **optio
     Returns
     -------
     ServerApp
+        Its run ends with the training.
 
     Examples
     --------
@@ -106,6 +110,21 @@ class FlowerTransport(BaseTransport):
     ----------
     grid : Grid
         What Flower gives a ServerApp.
+
+    Examples
+    --------
+    A ServerApp of one's own may do more than :func:`server_app` has it do:
+
+    >>> from flwr.serverapp import ServerApp
+    >>> from skfusion import FusedMLPClassifier
+    >>> from skfusion.sites import fit_sites
+    >>> from skfusion.sites.flower import FlowerTransport
+    >>> app = ServerApp()
+    >>> @app.main()
+    ... def main(grid, context):
+    ...     with FlowerTransport(grid) as transport:
+    ...         model = fit_sites(FusedMLPClassifier(), transport, sites=3)
+    ...     model.save_weights("weights.npz")
     """
 
     resend_after = 600.0  # as a rule Flower tells earlier what was lost
@@ -118,7 +137,13 @@ class FlowerTransport(BaseTransport):
         self._replies: deque[Message] = deque()
 
     def sites(self) -> list[str]:
-        """Return the names of the SuperNodes that are there, sorted."""
+        """Return the names of the SuperNodes that are there.
+
+        Returns
+        -------
+        list of str
+            Sorted.
+        """
         return sorted(self._nodes())
 
     def _nodes(self):
@@ -137,7 +162,9 @@ class FlowerTransport(BaseTransport):
         Parameters
         ----------
         site : str
+            Its name.
         message : bytes
+            What to send.
         """
         self._latest[site] = message
         self._unsent.add(site)

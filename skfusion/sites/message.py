@@ -25,6 +25,8 @@ from numpy.typing import DTypeLike
 
 from skfusion._checks import is_integer, shown
 
+__all__ = ["Message", "MessageError", "check_name"]
+
 MAGIC = b"SKFUSION"
 VERSION = 1
 MAX_BYTES = 2**30
@@ -43,8 +45,18 @@ class MessageError(ValueError):
     Parameters
     ----------
     reason : str
+        What is wrong with it.
     site : str or None, default=None
         The site that it is from, where that is known.
+
+    Examples
+    --------
+    >>> from skfusion.sites.message import Message, MessageError
+    >>> try:
+    ...     Message.decode(b"no message")
+    ... except MessageError as error:
+    ...     print(error)
+    the message must begin with b'SKFUSION', got b'no messa'
     """
 
     def __init__(self, reason: str, site: str | None = None):
@@ -130,6 +142,7 @@ class Message:
         Returns
         -------
         bytes
+            In the format above.
 
         Raises
         ------
@@ -153,6 +166,7 @@ class Message:
         Parameters
         ----------
         data : bytes
+            The message.
         max_bytes : int, default=2**30
             Longer messages are refused unread.
 
@@ -187,14 +201,18 @@ class Message:
         Parameters
         ----------
         name : str
+            Its name.
         dtype : dtype
+            The dtype that it must have.
         shape : tuple of int
+            The shape that it must have.
         finite : bool, default=True
             Whether infinities and NaN are refused.
 
         Returns
         -------
         ndarray
+            Of that dtype and shape.
 
         Raises
         ------
@@ -215,12 +233,14 @@ class Message:
         Parameters
         ----------
         name : str
+            Its name.
         *types : type
             JSON's: dict, list, str, int, float, bool or NoneType.
 
         Returns
         -------
         object
+            Its value.
 
         Raises
         ------

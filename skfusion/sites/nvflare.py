@@ -22,6 +22,8 @@ from skfusion.sites._keeper import Board, Keeper
 from skfusion.sites.local import Answering
 from skfusion.sites.transport import BaseTransport
 
+__all__ = ["NVFlareTransport", "make_job"]
+
 _HAND_OVER = 60.0  # seconds that a message may take to its receiver, who need not have answered it by then
 _PAUSE = 1.0  # seconds, when the server cannot be reached
 
@@ -74,6 +76,16 @@ class NVFlareTransport(BaseTransport):
     ----------
     clients : iterable of Proxy
         NVFlare's proxies of the clients.
+
+    Examples
+    --------
+    A function at the server gets one, here ``study:coordinate``:
+
+    >>> from skfusion import FusedMLPClassifier
+    >>> from skfusion.sites import fit_sites
+    >>> def coordinate(transport):
+    ...     model = fit_sites(FusedMLPClassifier(), transport, patience=600)
+    ...     model.save_weights("weights.npz")
     """
 
     sites_swap = True
@@ -85,7 +97,13 @@ class NVFlareTransport(BaseTransport):
         self._threads = ThreadPoolExecutor(max(len(self._clients), 1), "site")
 
     def sites(self) -> list[str]:
-        """Return the names of the clients, which their certificates tell, sorted."""
+        """Return the names of the clients, which their certificates tell.
+
+        Returns
+        -------
+        list of str
+            Sorted.
+        """
         return sorted(self._clients)
 
     def send(self, site: str, message: bytes) -> None:
@@ -94,7 +112,9 @@ class NVFlareTransport(BaseTransport):
         Parameters
         ----------
         site : str
+            Its name.
         message : bytes
+            What to send.
         """
         self._threads.submit(self._hand_over, site, message)
 
@@ -110,7 +130,9 @@ class NVFlareTransport(BaseTransport):
         Parameters
         ----------
         site : str
+            Its name.
         answer : bytes
+            What it has sent.
         """
         self._answers.put((site, answer))
 
