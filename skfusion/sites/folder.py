@@ -103,6 +103,7 @@ class FolderTransport(BaseTransport):
         RuntimeError
             If another coordinator has come to the folder.
         """
+        _existing(self.path)  # or a new one would be made in the place of a drive that is away
         self._claim.renew()
         if site not in self._requests:
             folder = _folder_of(self.path, site)

@@ -338,6 +338,17 @@ def test_a_second_coordinator_is_refused(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_folder_that_is_gone_is_not_made_anew(tmp_path):
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    with FolderTransport(shared) as transport:
+        away = shared.rename(tmp_path / "away")
+        with pytest.raises(NotADirectoryError, match="the folder must exist"):
+            transport.send("Bath", b"")
+        assert not shared.exists()
+        away.rename(shared)
+
+
 def test_a_coordinator_that_another_machine_has_replaced_ends(tmp_path):
     transport = FolderTransport(tmp_path)
     other = tmp_path / "copied"
