@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from processes import Processes
 
+from skfusion.sites._exchange import AbsentError
+
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "guide" / "real_sites.md").read_text()
 FILES = dict(re.findall(r"^```python (\S+\.py)\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL))
@@ -44,6 +46,10 @@ def printed(folder, script):
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     return done.stdout.strip()
+
+
+def test_the_error_is_quoted_as_it_reads():
+    assert f"`TimeoutError: {AbsentError(['York'], 600)}`" in PAGE
 
 
 def test_two_sites_follow_the_guide(here):
