@@ -509,7 +509,12 @@ def test_a_round_sends_each_network_there_and_back(dtype, params, n_arrays):
             TimeoutError,
             r"waited 0.2 s in vain for 1 more sites",
         ),
-        (classifier(), {"sites": ["Bath", "Hull"], "patience": 0.2}, TimeoutError, "waited 0.2 s in vain for site 'Hull'"),
+        (
+            classifier(),
+            {"sites": ["Bath", "Hull"], "patience": 0.2},
+            TimeoutError,
+            "waited 0.2 s in vain for site 'Hull'",
+        ),
         (classifier(), {"classes": [1]}, ValueError, "classes must have at least 2 classes, got 1 class: 1"),
         (
             classifier(),
