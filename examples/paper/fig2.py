@@ -1,12 +1,12 @@
 """Fig. 2: ten networks that are shown one digit each, against one network that is shown all.
 
 Also how the error depends on the interval between fusion rounds and on the topology.  Cross-entropy, all from the same
-weights, at rate 0.05, which averaged steps bear and a single network does not: that has MNIST's 0.01.  Pixels are
+weights, at rate 0.05: averaged steps allow such a rate, while a single network needs MNIST's 0.01.  Pixels are
 divided by 255, so that the background is 0.  Simultaneous fusion with F = 0.5, with which fusing a hypercube's edges
 once or twice comes to the same.
 
-Each network has 5000 rows, the first of its digit.  With all of MNIST's rows the networks with most would train alone
-at the end of an epoch, while the others wait, and everyone would drift to their digits: one setting shows by how much.
+Each network has 5000 rows, the first of its digit.  In one setting each has all rows of its digit; networks with fewer
+go round them again, until the one with most has seen all of its own.
 """
 
 import matplotlib.pyplot as plt
