@@ -52,7 +52,7 @@ SCHEDULES = {
     "average": Schedule(16, 0.05, 400),
     "hypercube, edges once": Schedule(16, 0.05, 400),
     "random": Schedule(8, 0.05, 800),
-    "ring, metropolis": Schedule(8, 0.05, 800),
+    "ring, metropolis": Schedule(4, 0.05, 800),
 }
 BATCH_SIZE = 63
 # Rounds at which errors are taken.
@@ -198,21 +198,22 @@ def draw(curves):
     curves = curves[curves["partition"] == "one class"]
     large = curves[curves["batch_size"] > 1]
     names = list(large["topology"].unique())
-    figure, panels = plt.subplots(1, len(names), figsize=(3.1 * len(names) + 0.6, 4), sharey=True, squeeze=False)
+    size = (2.4 * len(names) + 0.6, 3.8)
+    figure, panels = plt.subplots(1, len(names), figsize=size, sharex=True, sharey=True, squeeze=False)
     figure.set_layout_engine("constrained")
     for axes, topology in zip(panels[0], names, strict=True):
         for correction, (color, line, marker) in STYLES.items():
             here = large[(large["topology"] == topology) & (large["correction"] == correction)]
-            label = "larger batches alone" if correction == "none" else correction
-            label = "FedAvg" if (topology, correction) == ("average", "none") else label
+            label = "larger batches alone (average: FedAvg)" if correction == "none" else correction
             _curve(axes, here, color=color, linestyle=line, marker=marker, label=label)
         for number, interval in enumerate(sorted(curves.loc[curves["batch_size"] == 1, "interval"].unique())):
             here = curves[(curves["batch_size"] == 1) & (curves["interval"] == interval)]
             label = "the paper's fusion, hypercube,\nevery 1 to 500 rows" if number == 0 else None
             _curve(axes, here, color="0.55", linestyle="-", marker="x", linewidth=0.8, label=label)
         axes.set(xscale="log", yscale="log", title=topology, xlabel="networks that a peer sends")
-        axes.yaxis.set_major_formatter("{x:g}")
-        axes.grid(alpha=0.3, which="both", linewidth=0.4)
+        axes.set_yticks([3, 5, 10, 20, 50, 100], labels=["3", "5", "10", "20", "50", "100"])
+        axes.set_yticks([], minor=True)
+        axes.grid(alpha=0.3, linewidth=0.4)
     panels[0, 0].set_ylabel("test error of the worst peer (%)")
     handles = dict(zip(*reversed(panels[0, 0].get_legend_handles_labels()), strict=True))
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=5, frameon=False, fontsize=8)

@@ -283,7 +283,9 @@ def test_a_job_goes_on_to_the_bits_of_fit_after_a_client_was_killed(fuse_at, stu
     study.processes.wait_for(checkpoint.exists, SECONDS, "the run to begin")
     study.processes.kill("York")
     assert study.status_of(job) == "FINISHED:EXECUTION_EXCEPTION"
-    assert re.search(r"waited 10 s in vain for site.* 'York'|refuses to take part: .*'York'", study.processes.read("localhost"))
+    assert re.search(
+        r"waited 10 s in vain for site.* 'York'|refuses to take part: .*'York'", study.processes.read("localhost")
+    )
     with np.load(checkpoint) as file:
         saved = json.loads(file["header"].item())["history"]
     assert len(saved) < EPOCHS
