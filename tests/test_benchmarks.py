@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-SCRIPTS = ("defaults", "drift", "fusion", "scaling", "search", "sites", "summary", "training")
+SCRIPTS = ("defaults", "drift", "federated", "fusion", "scaling", "search", "sites", "summary", "training")
 
 pytest.importorskip("matplotlib")
 
@@ -27,7 +27,7 @@ def test_quick_run(script, tmp_path):
     for goal in results["goals"]:
         assert goal.keys() == {"what", "sense", "goal", "measured", "met"}
         assert goal["what"] in run.stdout
-    if script not in ("defaults", "drift", "sites", "summary"):
+    if script not in ("defaults", "drift", "federated", "sites", "summary"):
         assert (tmp_path / f"{script}.png").stat().st_size > 1000
 
 

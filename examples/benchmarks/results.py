@@ -11,7 +11,7 @@ from pathlib import Path
 
 from threadpoolctl import threadpool_info
 
-PACKAGES = ("skfusion", "numpy", "scipy", "scikit-learn", "joblib", "torch")
+PACKAGES = ("skfusion", "numpy", "scipy", "scikit-learn", "joblib", "torch", "flwr", "ray", "fluke-fl")
 # Of Okabe and Ito, which the colour-blind tell apart; lines differ by marker and dashes as well, for prints in grey.
 BLUE, VERMILION, GREEN, ORANGE = "#0072B2", "#D55E00", "#009E73", "#E69F00"
 STYLES = {
@@ -54,7 +54,7 @@ def parser(description):
 def print_table(title, rows):
     """Print dicts with the same keys as a Markdown table; numbers get three digits."""
     print(f"\n{title}\n")
-    texts = [[_text(value) for value in row.values()] for row in rows]
+    texts = [[text(value) for value in row.values()] for row in rows]
     header = list(rows[0])
     widths = [max(len(text) for text in column) for column in zip(header, *texts, strict=True)]
     for line in (header, ["-" * width for width in widths], *texts):
@@ -70,7 +70,8 @@ def print_goals(goals):
     print_table("Goals", rows)
 
 
-def _text(value):
+def text(value):
+    """Write a value as tables do: numbers with three digits."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):

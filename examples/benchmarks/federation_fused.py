@@ -1,0 +1,69 @@
+"""A federation by skfusion: python federation_fused.py {peers,mean,corrected} FOLDER."""
+
+import os
+import warnings
+
+import numpy as np
+from federation import ROUNDS_PER_EPOCH, main
+from sklearn.exceptions import ConvergenceWarning
+
+from skfusion import FusedMLPClassifier
+
+SETTINGS = {
+    "peers": {},
+    "mean": {"topology": "average"},
+    "corrected": {"topology": "average", "drift_correction": "tracking", "fusion_momentum": 0.9},
+}
+
+
+def train(system, federation, record):
+    """Fit peers, one for each client."""
+    schedule = federation.schedule
+    model = FusedMLPClassifier(
+        schedule.hidden,
+        n_networks=None,
+        batch_size=schedule.batch_size,
+        learning_rate_init=schedule.rate,
+        fusion_unit="step",
+        fusion_frequency=schedule.batches,
+        alpha=0.0,
+        max_iter=federation.n_rounds // ROUNDS_PER_EPOCH,
+        tol=0.0,
+        n_iter_no_change=np.inf,
+        random_state=0,
+        n_jobs=os.cpu_count(),
+        **SETTINGS[system],
+    )
+    warnings.simplefilter("ignore", ConvergenceWarning)  # all rounds are wanted
+    X, y = (np.asarray(federation.array(name)) for name in "Xy")
+    model.set_callbacks(Monitor(federation, record)).fit(X, y, groups=federation.owners)
+
+
+class Monitor:
+    """Notes epochs, which are some rounds each; a scikit-learn callback."""
+
+    def __init__(self, federation, record):
+        self.record = record
+        self.X_test, self.y_test = (np.asarray(federation.array(name)) for name in ("X_test", "y_test"))
+
+    def setup(self, estimator, context):
+        """Nothing to prepare."""
+
+    def teardown(self, estimator, context):
+        """Nothing to release."""
+
+    def on_fit_task_begin(self, estimator, context):
+        """Wait for the end of the epoch."""
+
+    def on_fit_task_end(self, estimator, context, *, fitted_estimator=None):
+        """Note the rounds of an epoch."""
+        if context.task_name != "epoch":
+            return
+        latest = fitted_estimator.history_[-1]
+        self.record.sent += int(np.sum(latest["numbers_sent"])) * fitted_estimator.weights_.itemsize
+        done = latest["epoch"] * ROUNDS_PER_EPOCH
+        self.record.note(done, lambda: (1 - fitted_estimator.peer_scores(self.X_test, self.y_test)).tolist())
+
+
+if __name__ == "__main__":
+    main(train)
