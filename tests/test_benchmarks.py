@@ -38,6 +38,20 @@ def test_the_guide_has_the_table_of_defaults():
         assert f"| {' | '.join(row.values())} |" in page
 
 
+FEDERATED = ("system", "s a round", "start-up s", "peak MB", "MB sent a round")
+FEDERATED += ("error 50", "error 100", "error 200", "worst 200")
+
+
+def test_the_page_has_the_tables_of_federated_learning():
+    folder = EXAMPLES.parent / "docs" / "benchmarks"
+    page = (folder / "index.md").read_text()
+    assert f"| {' | '.join(FEDERATED)} |" in page
+    for line in json.loads((folder / "federated.json").read_text())["results"]:
+        values = [line[column] for column in FEDERATED]
+        texts = [f"{value:.0f}" if value >= 100 else f"{value:.3g}" for value in values[1:]]
+        assert f"| {' | '.join([values[0], *texts])} |" in page
+
+
 @pytest.fixture
 def datasets():
     spec = importlib.util.spec_from_file_location("datasets_of_examples", EXAMPLES / "datasets.py")

@@ -50,7 +50,7 @@ class RoundLoader(FastDataLoader):
     def __iter__(self):
         self.round += 1
         self.tensors = [torch.tensor(array) for array in self.federation.rows(self.client, self.round)]
-        self.set_sample_size(1.0)
+        self.size = self.max_size = len(self.tensors[0])
         return super().__iter__()
 
 

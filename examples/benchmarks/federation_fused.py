@@ -61,8 +61,11 @@ class Monitor:
             return
         latest = fitted_estimator.history_[-1]
         self.record.sent += int(np.sum(latest["numbers_sent"])) * fitted_estimator.weights_.itemsize
-        done = latest["epoch"] * ROUNDS_PER_EPOCH
-        self.record.note(done, lambda: (1 - fitted_estimator.peer_scores(self.X_test, self.y_test)).tolist())
+        self.record.note(latest["epoch"] * ROUNDS_PER_EPOCH, lambda: self.errors(fitted_estimator))
+
+    def errors(self, model):
+        """Return the test error of each peer."""
+        return (1 - model.peer_scores(self.X_test, self.y_test)).tolist()
 
 
 if __name__ == "__main__":

@@ -18,8 +18,6 @@ def train(layers, X, y, schedule):
 def classifier(schedule, n_inputs, n_classes):
     """Make a classifier that knows all classes, once in a process; what it learns here is forgotten."""
     plain = dict(solver="sgd", momentum=0.0, alpha=0.0, activation="tanh", shuffle=False)
-    model = MLPClassifier(
-        schedule.hidden, batch_size=schedule.batch_size, learning_rate_init=schedule.rate, **plain
-    )
+    model = MLPClassifier(schedule.hidden, batch_size=schedule.batch_size, learning_rate_init=schedule.rate, **plain)
     y = np.arange(schedule.batch_size * n_classes) % n_classes
     return model.partial_fit(np.zeros((len(y), n_inputs), np.float32), y, classes=np.arange(n_classes))
