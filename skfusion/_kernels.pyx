@@ -42,8 +42,12 @@ cdef extern from "_loops.h" nogil:
     Py_ssize_t differences(...)
     void fuse_pair(...)
     bint has_zero(...)
+    bint copy_seeing_zeros(...)
+    bint add_share_seeing_zeros(...)
     void add_share(...)
-    void mix_rest(...)
+    void mix_in(...)
+    void mix_in_rest(...)
+    void mix_in_shares(...)
     void mean_step(...)
     void follow_step(...)
     void scaled_sum(...)
@@ -1033,63 +1037,100 @@ def fuse(weights, const int32_t[:, ::1] pairs, double rate, bint simultaneous, P
                 spread[block, 1] = spread_of(w, single, start, n, n_networks, stride)
 
 
-cdef void mix_columns(floating *weights, Py_ssize_t stride, Py_ssize_t n, Py_ssize_t n_networks,
-                      const int32_t[::1] starts, const int32_t[::1] networks, const double[::1] shares, double rate,
-                      bint zero_rule, floating *old) noexcept nogil:
-    """Mix n columns of all networks at once; ``old`` holds (n_networks + 2) * n numbers."""
-    cdef Py_ssize_t i, k, before = -1
-    cdef floating *sum = old + n_networks * n
+cdef struct Shares:
+    # Row i of a matrix has shares[k] of networks[k] for starts[i] <= k < starts[i + 1].
+    const int32_t *starts
+    const int32_t *networks
+    const double *shares
+    Py_ssize_t n_rows
+
+
+cdef floating add_shares(const Shares *matrix, Py_ssize_t row, const floating *weights, Py_ssize_t stride,
+                         Py_ssize_t n, floating *sum, floating *total) noexcept nogil:
+    """Sum n columns by a row's shares, and the shares of what is not 0; returns the total of all."""
+    cdef Py_ssize_t k
+    cdef floating whole = 0
+    memset(sum, 0, n * sizeof(floating))
+    memset(total, 0, n * sizeof(floating))
+    for k in range(matrix.starts[row], matrix.starts[row + 1]):
+        whole += <floating> matrix.shares[k]
+        add_share(n, matrix.shares[k], weights + matrix.networks[k] * stride, sum, total)
+    return whole
+
+
+cdef void mix_alike(floating *weights, Py_ssize_t stride, Py_ssize_t n, Py_ssize_t n_networks, const Shares *matrix,
+                    double rate, bint zero_rule, floating *buffer) noexcept nogil:
+    """Mix n columns of networks that all take the same shares; ``buffer`` holds 2 * n numbers."""
+    cdef Py_ssize_t i, k = 0
+    cdef floating *sum = buffer
     cdef floating *total = sum + n
     cdef floating whole = 0
     cdef bint zeros = False
+    memset(sum, 0, n * sizeof(floating))
     for i in range(n_networks):
-        memcpy(old + i * n, weights + i * stride, n * sizeof(floating))
-        zeros = zeros or (zero_rule and has_zero(n, <const floating *> weights + i * stride))
-    for i in range(n_networks):
-        if not (before >= 0 and same_row(i, before, starts, networks, shares)):
-            whole = 0
-            memset(sum, 0, 2 * n * sizeof(floating))
-            for k in range(starts[i], starts[i + 1]):
-                whole += <floating> shares[k]
-                if zeros:
-                    add_share(n, shares[k], <const floating *> old + networks[k] * n, sum, total)
-                else:
-                    add_scaled(n, shares[k], <const floating *> old + networks[k] * n, sum)
-        before = i
-        if zeros:
-            mix_rest(n, 1 - 2 * rate, 2 * rate, <double> whole, <const floating *> old + i * n,
-                     <const floating *> sum, <const floating *> total, weights + i * stride)
+        if k < matrix.starts[1] and matrix.networks[k] == i:
+            zeros |= add_share_seeing_zeros(n, matrix.shares[k], <const floating *> weights + i * stride, sum)
+            k += 1
         else:
-            scale(n, 1 - 2 * rate, weights + i * stride)
-            add_scaled(n, 2 * rate, <const floating *> sum, weights + i * stride)
+            zeros |= has_zero(n, <const floating *> weights + i * stride)
+    zeros &= zero_rule
+    if zeros:
+        whole = add_shares(matrix, 0, <const floating *> weights, stride, n, sum, total)
+    for i in range(n_networks):
+        if zeros:
+            mix_in_rest(n, 1 - 2 * rate, 2 * rate, <double> whole, <const floating *> sum, <const floating *> total,
+                        weights + i * stride)
+        else:
+            mix_in(n, 1 - 2 * rate, 2 * rate, <const floating *> sum, weights + i * stride)
 
 
-cdef bint same_row(Py_ssize_t i, Py_ssize_t j, const int32_t[::1] starts, const int32_t[::1] networks,
-                   const double[::1] shares) noexcept nogil:
-    """Whether networks i and j take the same shares of all."""
-    cdef Py_ssize_t k, length = starts[i + 1] - starts[i]
-    if starts[j + 1] - starts[j] != length:
-        return False
-    for k in range(length):
-        if networks[starts[i] + k] != networks[starts[j] + k] or shares[starts[i] + k] != shares[starts[j] + k]:
-            return False
-    return True
+cdef void mix_each(floating *weights, Py_ssize_t stride, Py_ssize_t n, Py_ssize_t n_networks, const Shares *matrix,
+                   double rate, bint zero_rule, floating *buffer) noexcept nogil:
+    """Mix n columns of networks that take shares of their own; ``buffer`` holds (n_networks + 2) * n numbers."""
+    cdef Py_ssize_t i, start
+    cdef floating *old = buffer
+    cdef floating *sum = old + n_networks * n
+    cdef floating *total = sum + n
+    cdef floating whole
+    cdef bint zeros = False
+    for i in range(n_networks):
+        zeros |= copy_seeing_zeros(n, <const floating *> weights + i * stride, old + i * n)
+    zeros &= zero_rule
+    for i in range(n_networks):
+        if zeros:
+            whole = add_shares(matrix, i, <const floating *> old, n, n, sum, total)
+            mix_in_rest(n, 1 - 2 * rate, 2 * rate, <double> whole, <const floating *> sum, <const floating *> total,
+                        weights + i * stride)
+        else:
+            start = matrix.starts[i]
+            mix_in_shares(matrix.starts[i + 1] - start, matrix.networks + start, matrix.shares + start, 1 - 2 * rate,
+                          2 * rate, <const floating *> old, n, weights + i * stride)
+
+
+cdef void mix_columns(floating *weights, Py_ssize_t stride, Py_ssize_t n, Py_ssize_t n_networks, const Shares *matrix,
+                      double rate, bint zero_rule, floating *buffer) noexcept nogil:
+    if matrix.n_rows == 1:
+        mix_alike(weights, stride, n, n_networks, matrix, rate, zero_rule, buffer)
+    else:
+        mix_each(weights, stride, n, n_networks, matrix, rate, zero_rule, buffer)
 
 
 def mix(weights, const int32_t[::1] starts, const int32_t[::1] networks, const double[::1] shares, double rate,
         Py_ssize_t part=0, Py_ssize_t n_parts=1, double[:, ::1] spread=None, bint zero_rule=True):
     """Mix all networks at once by (1 - 2 rate) I + 2 rate W, on one of ``n_parts`` parts of the columns, in place.
 
-    W's row i has shares[k] of networks[k] for starts[i] <= k < starts[i + 1].  In an element's mean zeros count for
-    nothing, unless all are zero.  The other arguments are those of ``fuse``.
+    W's row i has shares[k] of networks[k], in ascending order, for starts[i] <= k < starts[i + 1]; a single row is that
+    of all networks.  In an element's mean zeros count for nothing, unless all are zero.  The other arguments are those
+    of ``fuse``.
     """
     cdef Py_ssize_t n_networks = weights.shape[0], n_parameters = weights.shape[1]
     cdef bint single = weights.dtype == np.float32
     cdef Py_ssize_t width = block_width(n_networks, single), stride = 0, block, start, n
     cdef Py_ssize_t total = (n_parameters + width - 1) // width
     cdef void *w = writable_matrix(weights, single, &stride)
-    old = np.empty((n_networks + 2) * width, weights.dtype)
-    cdef void *buffer = writable(old, single)
+    cdef Shares matrix = [&starts[0], &networks[0], &shares[0], starts.shape[0] - 1]
+    space = np.empty((2 if matrix.n_rows == 1 else n_networks + 2) * width, weights.dtype)
+    cdef void *buffer = writable(space, single)
     if spread is not None and spread.shape[0] != total:
         raise ValueError(f"spread must have {total} rows, got {spread.shape[0]}")
     with nogil:
@@ -1099,11 +1140,9 @@ def mix(weights, const int32_t[::1] starts, const int32_t[::1] networks, const d
             if spread is not None:
                 spread[block, 0] = spread_of(w, single, start, n, n_networks, stride)
             if single:
-                mix_columns(<float *> w + start, stride, n, n_networks, starts, networks, shares, rate, zero_rule,
-                            <float *> buffer)
+                mix_columns(<float *> w + start, stride, n, n_networks, &matrix, rate, zero_rule, <float *> buffer)
             else:
-                mix_columns(<double *> w + start, stride, n, n_networks, starts, networks, shares, rate, zero_rule,
-                            <double *> buffer)
+                mix_columns(<double *> w + start, stride, n, n_networks, &matrix, rate, zero_rule, <double *> buffer)
             if spread is not None:
                 spread[block, 1] = spread_of(w, single, start, n, n_networks, stride)
 

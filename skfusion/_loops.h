@@ -196,9 +196,14 @@ INLINED double tanh_double(double x) {
 #define fuse_pair(n, rate, simultaneous, zero_rule, a, b) \
     SK_DISPATCH(fuse_pair, a)(n, rate, simultaneous, zero_rule, a, b)
 #define has_zero(n, w) SK_DISPATCH(has_zero, w)(n, w)
+#define copy_seeing_zeros(n, w, copy) SK_DISPATCH(copy_seeing_zeros, copy)(n, w, copy)
+#define add_share_seeing_zeros(n, share, w, sum) SK_DISPATCH(add_share_seeing_zeros, sum)(n, share, w, sum)
 #define add_share(n, share, w, sum, total) SK_DISPATCH(add_share, sum)(n, share, w, sum, total)
-#define mix_rest(n, keep, take, whole, old, sum, total, w) \
-    SK_DISPATCH(mix_rest, w)(n, keep, take, whole, old, sum, total, w)
+#define mix_in(n, keep, take, sum, w) SK_DISPATCH(mix_in, w)(n, keep, take, sum, w)
+#define mix_in_rest(n, keep, take, whole, sum, total, w) \
+    SK_DISPATCH(mix_in_rest, w)(n, keep, take, whole, sum, total, w)
+#define mix_in_shares(n_shares, networks, shares, keep, take, old, n, w) \
+    SK_DISPATCH(mix_in_shares, w)(n_shares, networks, shares, keep, take, old, n, w)
 #define mean_step(n, factor, start, w, step, correction) \
     SK_DISPATCH(mean_step, step)(n, factor, start, w, step, correction)
 #define follow_step(n, keep, gain, w, start, velocity) \
@@ -321,10 +326,6 @@ PER_ISA static void FN(dot_rows)(Py_ssize_t n_rows, const REAL *W, Py_ssize_t n,
             for (Py_ssize_t j = start; j < n; j++) out[k] += W[k * n + j] * delta[j];
     }
 }
-
-#undef VECTOR
-#undef LANES
-#undef AT
 
 PER_ISA static void FN(scale)(Py_ssize_t n, double factor, REAL *restrict x) {
     REAL f = (REAL)factor;
@@ -481,6 +482,30 @@ PER_ISA static int FN(has_zero)(Py_ssize_t n, const REAL *restrict w) {
     return found;
 }
 
+/* Copy n weights; returns whether one is 0. */
+PER_ISA static int FN(copy_seeing_zeros)(Py_ssize_t n, const REAL *restrict w, REAL *restrict copy) {
+    int found = 0;
+#pragma omp simd reduction(| : found)
+    for (Py_ssize_t j = 0; j < n; j++) {
+        copy[j] = w[j];
+        found |= w[j] == 0;
+    }
+    return found;
+}
+
+/* Add a network's share to the sum of n weights; returns whether one of its weights is 0. */
+PER_ISA static int FN(add_share_seeing_zeros)(
+    Py_ssize_t n, double share, const REAL *restrict w, REAL *restrict sum) {
+    REAL s = (REAL)share;
+    int found = 0;
+#pragma omp simd reduction(| : found)
+    for (Py_ssize_t j = 0; j < n; j++) {
+        sum[j] += s * w[j];
+        found |= w[j] == 0;
+    }
+    return found;
+}
+
 /* Add a network's share to the sum of n weights, and to the total of the shares where its weight is not 0. */
 PER_ISA static void FN(add_share)(
     Py_ssize_t n, double share, const REAL *restrict w, REAL *restrict sum, REAL *restrict total) {
@@ -492,17 +517,54 @@ PER_ISA static void FN(add_share)(
     }
 }
 
-/* w = keep * old + take * sum, divided by the shares of what is not 0, where those are not all: `whole` is the total
- * of all shares, added up as they were.  Where nothing but zeros counts, w stays as it was. */
-PER_ISA static void FN(mix_rest)(
-    Py_ssize_t n, double keep, double take, double whole, const REAL *restrict old, const REAL *restrict sum,
-    const REAL *restrict total, REAL *restrict w) {
+/* w = keep * w + take * sum */
+PER_ISA static void FN(mix_in)(
+    Py_ssize_t n, double keep, double take, const REAL *restrict sum, REAL *restrict w) {
+    REAL k = (REAL)keep, t = (REAL)take;
+#pragma omp simd
+    for (Py_ssize_t j = 0; j < n; j++) w[j] = t * sum[j] + k * w[j];
+}
+
+/* w = keep * w + take * sum, divided by the shares of what is not 0, where those are not all: `whole` is the total of
+ * all shares, added up as they were.  Where nothing but zeros counts, w stays as it was. */
+PER_ISA static void FN(mix_in_rest)(
+    Py_ssize_t n, double keep, double take, double whole, const REAL *restrict sum, const REAL *restrict total,
+    REAL *restrict w) {
     REAL k = (REAL)keep, t = (REAL)take, all = (REAL)whole;
 #pragma omp simd
     for (Py_ssize_t j = 0; j < n; j++) {
-        REAL mixed = k * old[j] + t * sum[j], shares = (old[j] == 0 ? 0 : k) + t * total[j];
-        REAL of_those = shares == 0 ? old[j] : mixed / (shares == 0 ? 1 : shares);
-        w[j] = total[j] == all && old[j] != 0 ? mixed : of_those;
+        REAL mixed = k * w[j] + t * sum[j], shares = (w[j] == 0 ? 0 : k) + t * total[j];
+        REAL of_those = shares == 0 ? w[j] : mixed / (shares == 0 ? 1 : shares);
+        w[j] = total[j] == all && w[j] != 0 ? mixed : of_those;
+    }
+}
+
+INLINED void FN(mix_in_shares_block)(
+    int n_vectors, Py_ssize_t width, Py_ssize_t n_shares, const int32_t *networks, const double *shares, REAL keep,
+    REAL take, const REAL *old, Py_ssize_t n, REAL *w) {
+    VECTOR sum[BLOCK];
+    EACH_VECTOR sum[v] = (VECTOR){0};
+    for (Py_ssize_t k = 0; k < n_shares; k++) {
+        const REAL *row = old + n * networks[k];
+        REAL share = (REAL)shares[k];
+        EACH_VECTOR sum[v] += share * AT(row, v);
+    }
+    EACH_VECTOR sum[v] = take * sum[v] + keep * AT(w, v);
+    EACH_VECTOR AT(w, v) = sum[v];
+}
+
+/* w = keep * w + take * (sum over k of shares[k] * old[networks[k], :]) */
+PER_ISA static void FN(mix_in_shares)(
+    Py_ssize_t n_shares, const int32_t *networks, const double *shares, double keep, double take, const REAL *old,
+    Py_ssize_t n, REAL *w) {
+    REAL kept = (REAL)keep, taken = (REAL)take;
+    FOR_BLOCKS(n, BY_NUMBER(FN(mix_in_shares_block), width, n_shares, networks, shares, kept, taken, old + start, n,
+                            w + start)) {
+        for (Py_ssize_t j = start; j < n; j++) {
+            REAL sum = 0;
+            for (Py_ssize_t k = 0; k < n_shares; k++) sum += (REAL)shares[k] * old[n * networks[k] + j];
+            w[j] = taken * sum + kept * w[j];
+        }
     }
 }
 
@@ -565,5 +627,9 @@ PER_ISA static double FN(squared_spread)(Py_ssize_t n, Py_ssize_t n_rows, Py_ssi
     }
     return total < 0 ? 0 : total;
 }
+
+#undef VECTOR
+#undef LANES
+#undef AT
 
 #endif

@@ -1,14 +1,13 @@
 """Fusion: what networks do to each other's weights, in pairs (Algorithm 1) or all at once."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.sparse import csr_array
 
 from skfusion import _kernels
 from skfusion._checks import check_choice, check_real
-from skfusion._typing import FusionRule, IntArray, Weights
+from skfusion._typing import FloatArray, FusionRule, IntArray, Weights
 
 RULES = ("sequential", "simultaneous")
 # How far from 1 rounding may take the sum of a row of shares.
@@ -35,14 +34,20 @@ def check_pairs(pairs, n_networks):
 
 
 def check_mixing(matrix, n_networks):
-    """Return shares, of shape (n_networks, n_networks) with rows of sum 1, as float64, or raise ValueError."""
+    """Return shares, of shape (n_networks, n_networks) with rows of sum 1, as float64, or raise ValueError.
+
+    Where all rows are the same, only the first is returned.
+    """
     array = np.asarray(matrix)
     if array.shape != (n_networks, n_networks) or array.dtype.kind not in "iuf":
         raise ValueError(
             f"matrix must be numbers of shape ({n_networks}, {n_networks}), a row for each network, got shape "
             f"{array.shape} and dtype {array.dtype}"
         )
-    array = array.astype(np.float64)
+    broadcast = array.strides[0] == 0
+    if broadcast or (array == array[0]).all():
+        array = array[:1]
+    array = array.astype(np.float64, copy=False)
     wrong = ~(np.abs(array.sum(axis=1) - 1) <= _ROUNDING)  # NaN too
     if wrong.any():
         row = int(wrong.argmax())
@@ -94,35 +99,61 @@ class PairRound:
 class MatrixRound:
     """A fusion round in which all networks mix at once; it knows no order, and so no rule.
 
+    Row i of a matrix, the share of each network that network i takes over at a fusion rate of 0.5, has ``shares[k]`` of
+    ``networks[k]`` for ``starts[i] <= k < starts[i + 1]``.  Where all networks take the same, it has one row for all.
+
     Attributes
     ----------
-    matrix : csr_array of shape (n_networks, n_networks)
-        The share of each network that each takes over at a fusion rate of 0.5.
+    starts : int32 ndarray of shape (n_rows + 1,)
+    networks : int32 ndarray of shape (n_shares,)
+    shares : float64 ndarray of shape (n_shares,)
+    n_networks : int
     by_server : bool
         Whether a server mixes, to which each network is sent once.
     """
 
-    matrix: csr_array
+    starts: IntArray
+    networks: IntArray
+    shares: FloatArray
+    n_networks: int
     by_server: bool
+
+    @classmethod
+    def of(cls, matrix, by_server):
+        """Return the round of a matrix of shape (n_networks, n_networks), or (1, n_networks) for a row for all."""
+        n_rows, n_networks = matrix.shape
+        places = np.flatnonzero(matrix != 0)
+        rows, networks = np.divmod(places, n_networks)
+        starts = np.searchsorted(rows, np.arange(n_rows + 1))
+        return cls(
+            starts.astype(np.int32), networks.astype(np.int32), matrix.ravel()[places], n_networks, by_server
+        )
+
+    @property
+    def matrix(self):
+        """The matrix, of shape (n_networks, n_networks)."""
+        rows = np.zeros((len(self.starts) - 1, self.n_networks))
+        rows[np.repeat(np.arange(len(rows)), np.diff(self.starts)), self.networks] = self.shares
+        return np.broadcast_to(rows, (self.n_networks, self.n_networks))
 
     def fuse(self, weights, fusion_rate, rule, part=0, n_parts=1, spread=None, *, zero_rule=True):
         """Fuse some columns of the weights in place: what becomes of a column depends on no other."""
-        shares = self.matrix.indptr, self.matrix.indices, self.matrix.data
+        shares = self.starts, self.networks, self.shares
         _kernels.mix(weights, *shares, fusion_rate, part, n_parts, spread, zero_rule)
 
     def mixing_matrix(self, fusion_rate, rule):
-        """Return the round as a matrix, for weights that are not 0."""
-        return (1 - 2 * fusion_rate) * np.eye(self.matrix.shape[0]) + 2 * fusion_rate * self.matrix.toarray()
+        """Return what becomes of weights of which none is 0, as a matrix."""
+        return (1 - 2 * fusion_rate) * np.eye(self.n_networks) + 2 * fusion_rate * self.matrix
 
     def without(self, absent):
         """Return the round without some networks: the others take over their shares, in proportion to their own."""
         if not len(absent):
             return self
-        present = np.ones(self.matrix.shape[0])
+        present = np.ones(self.n_networks)
         present[list(absent)] = 0
-        shares = self.matrix.toarray() * present * present[:, None]
+        shares = self.matrix * present * present[:, None]
         shares[np.diag_indices_from(shares)] += shares.sum(axis=1) == 0  # nobody is left to mix with
-        return replace(self, matrix=csr_array(shares / shares.sum(axis=1, keepdims=True)))
+        return MatrixRound.of(shares / shares.sum(axis=1, keepdims=True), self.by_server)
 
     def edges(self):
         """Return who gives a share to whom: an int array of shape (n_edges, 2), the giver first."""
@@ -131,13 +162,13 @@ class MatrixRound:
         return np.column_stack([givers[others], takers[others]])
 
     def networks_sent(self):
-        """Return how often each network is sent: to each network that takes a share of it, or once to the server."""
-        taken = np.bincount(self.edges()[:, 0], minlength=self.matrix.shape[0])
+        """Return for each network how often it is sent: to each other that takes a share of it, or to the server."""
+        taken = np.bincount(self.edges()[:, 0], minlength=self.n_networks)
         return np.minimum(taken, 1) if self.by_server else taken
 
     def equals(self, other):
         """Whether another round does the same."""
-        return isinstance(other, MatrixRound) and np.array_equal(self.matrix.toarray(), other.matrix.toarray())
+        return isinstance(other, MatrixRound) and np.array_equal(self.matrix, other.matrix)
 
 
 def fuse(weights: Weights, pairs: ArrayLike, fusion_rate: float, rule: FusionRule = "sequential") -> Weights:

@@ -5,7 +5,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.sparse import csr_array
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils import check_random_state
 
@@ -189,7 +188,7 @@ def round_of(topology, n_networks, fusion_round=0, random_state=None):
     shares = None if matrix is None else matrix(n_networks, fusion_round, random_state)
     if shares is None:
         return PairRound(check_pairs(topology.pairs(n_networks, fusion_round, random_state), n_networks), n_networks)
-    return MatrixRound(csr_array(check_mixing(shares, n_networks)), getattr(topology, "by_server", False))
+    return MatrixRound.of(check_mixing(shares, n_networks), getattr(topology, "by_server", False))
 
 
 def _as_pairs(first, second):
@@ -238,11 +237,12 @@ def metropolis_weights(edges, n_networks):
     IPSN 2005.
     """
     joined = np.zeros((n_networks, n_networks), bool)
-    joined[edges[:, 0], edges[:, 1]] = True
-    joined |= joined.T
+    joined[edges[:, 0], edges[:, 1]] = joined[edges[:, 1], edges[:, 0]] = True
     np.fill_diagonal(joined, False)
     degrees = joined.sum(axis=1)
-    shares = joined / (1 + np.maximum.outer(degrees, degrees))
+    first, second = joined.nonzero()
+    shares = np.zeros(joined.shape)
+    shares[first, second] = 1 / (1 + np.maximum(degrees[first], degrees[second]))
     np.fill_diagonal(shares, 1 - shares.sum(axis=1))
     return shares
 
@@ -570,7 +570,7 @@ class AverageTopology(BaseTopology):
         self, n_networks: int, fusion_round: int = 0, random_state: RandomState = None
     ) -> NDArray[np.float64]:
         n_networks = check_integer("n_networks", n_networks, 1)
-        return np.full((n_networks, n_networks), 1 / n_networks)
+        return np.broadcast_to(1 / n_networks, (n_networks, n_networks))
 
 
 TOPOLOGIES = {
