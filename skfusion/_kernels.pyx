@@ -67,7 +67,7 @@ cdef enum Solver:
 cdef enum:
     # From this many rows on, a matrix product through BLAS beats row by row.
     BLAS_ROWS = 4
-    # How many sparse rows ahead to fetch, as shuffled rows lie anywhere in memory.
+    # How many rows ahead to fetch: sparse ones, which lie anywhere once shuffled, and networks of few columns.
     AHEAD = 4
     # Values of a batch to each of a layer's inputs from which on a pending drift is put into its coefficients.
     LAZY_ENTRIES = 2
@@ -77,6 +77,8 @@ cdef enum:
     FUSION_CACHE = 262144
     LEAST_BLOCK = 1024
     MOST_BLOCK = 8192
+    # Bytes of a network too few for the processor to see those of the next coming.
+    SHORT_BLOCK = 4096
 
 ACTIVATIONS = {"identity": ACT_IDENTITY, "logistic": ACT_LOGISTIC, "tanh": ACT_TANH, "relu": ACT_RELU}
 OUTPUTS = {"softmax": SOFTMAX, "logistic": BINARY_LOGISTIC, "tanh": SQUARED_TANH, "identity": SQUARED_IDENTITY}
@@ -1068,6 +1070,8 @@ cdef void mix_alike(floating *weights, Py_ssize_t stride, Py_ssize_t n, Py_ssize
     cdef bint zeros = False
     memset(sum, 0, n * sizeof(floating))
     for i in range(n_networks):
+        if i + AHEAD < n_networks and n * <Py_ssize_t> sizeof(floating) < SHORT_BLOCK:
+            prefetch(weights + (i + AHEAD) * stride, n * sizeof(floating))
         if k < matrix.starts[1] and matrix.networks[k] == i:
             zeros |= add_share_seeing_zeros(n, matrix.shares[k], <const floating *> weights + i * stride, sum)
             k += 1
@@ -1094,6 +1098,8 @@ cdef void mix_each(floating *weights, Py_ssize_t stride, Py_ssize_t n, Py_ssize_
     cdef floating whole
     cdef bint zeros = False
     for i in range(n_networks):
+        if i + AHEAD < n_networks and n * <Py_ssize_t> sizeof(floating) < SHORT_BLOCK:
+            prefetch(weights + (i + AHEAD) * stride, n * sizeof(floating))
         zeros |= copy_seeing_zeros(n, <const floating *> weights + i * stride, old + i * n)
     zeros &= zero_rule
     for i in range(n_networks):

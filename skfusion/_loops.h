@@ -461,16 +461,18 @@ PER_ISA static void FN(fuse_pair)(
         for (Py_ssize_t j = 0; j < n; j++) {
             REAL x = a[j], y = b[j];
             REAL new_x = keep * x + f * y, new_y = keep * y + f * x;
-            a[j] = x == zero ? y : y == zero ? x : new_x;
-            b[j] = x == zero ? y : y == zero ? x : new_y;
+            REAL other = x == zero ? y : x;
+            a[j] = x == zero || y == zero ? other : new_x;
+            b[j] = x == zero || y == zero ? other : new_y;
         }
     } else {
 #pragma omp simd
         for (Py_ssize_t j = 0; j < n; j++) {
             REAL x = a[j], y = b[j];
             REAL new_x = keep * x + f * y, new_y = keep * y + f * new_x;
-            a[j] = x == zero ? y : y == zero ? x : new_x;
-            b[j] = x == zero ? y : y == zero ? x : new_y;
+            REAL other = x == zero ? y : x;
+            a[j] = x == zero || y == zero ? other : new_x;
+            b[j] = x == zero || y == zero ? other : new_y;
         }
     }
 }

@@ -44,8 +44,7 @@ def check_mixing(matrix, n_networks):
             f"matrix must be numbers of shape ({n_networks}, {n_networks}), a row for each network, got shape "
             f"{array.shape} and dtype {array.dtype}"
         )
-    broadcast = array.strides[0] == 0
-    if broadcast or (array == array[0]).all():
+    if array.strides[0] == 0 or (array == array[0]).all():  # a row that is broadcast needs no comparison
         array = array[:1]
     array = array.astype(np.float64, copy=False)
     wrong = ~(np.abs(array.sum(axis=1) - 1) <= _ROUNDING)  # NaN too
@@ -53,6 +52,11 @@ def check_mixing(matrix, n_networks):
         row = int(wrong.argmax())
         raise ValueError(f"each row of matrix must sum to 1, got a sum of {array[row].sum():.6g} in row {row}")
     return array
+
+
+def nonzero(mask):
+    """The rows and columns of what is true in a boolean matrix, far sooner than NumPy's where that is little."""
+    return np.divmod(np.flatnonzero(mask), mask.shape[1])
 
 
 @dataclass(frozen=True)
@@ -122,18 +126,20 @@ class MatrixRound:
     def of(cls, matrix, by_server):
         """Return the round of a matrix of shape (n_networks, n_networks), or (1, n_networks) for a row for all."""
         n_rows, n_networks = matrix.shape
-        places = np.flatnonzero(matrix != 0)
-        rows, networks = np.divmod(places, n_networks)
-        starts = np.searchsorted(rows, np.arange(n_rows + 1))
-        return cls(
-            starts.astype(np.int32), networks.astype(np.int32), matrix.ravel()[places], n_networks, by_server
-        )
+        rows, networks = nonzero(matrix != 0)
+        starts = np.searchsorted(rows, np.arange(n_rows + 1)).astype(np.int32)
+        return cls(starts, networks.astype(np.int32), matrix[rows, networks], n_networks, by_server)
+
+    @property
+    def n_rows(self):
+        """How many rows the matrix has: one if all networks take the same shares, or one for each."""
+        return len(self.starts) - 1
 
     @property
     def matrix(self):
         """The matrix, of shape (n_networks, n_networks)."""
-        rows = np.zeros((len(self.starts) - 1, self.n_networks))
-        rows[np.repeat(np.arange(len(rows)), np.diff(self.starts)), self.networks] = self.shares
+        rows = np.zeros((self.n_rows, self.n_networks))
+        rows[np.repeat(np.arange(self.n_rows), np.diff(self.starts)), self.networks] = self.shares
         return np.broadcast_to(rows, (self.n_networks, self.n_networks))
 
     def fuse(self, weights, fusion_rate, rule, part=0, n_parts=1, spread=None, *, zero_rule=True):
@@ -157,13 +163,14 @@ class MatrixRound:
 
     def edges(self):
         """Return who gives a share to whom: an int array of shape (n_edges, 2), the giver first."""
-        takers, givers = self.matrix.nonzero()
+        takers, givers = nonzero(self.matrix != 0)
         others = takers != givers
         return np.column_stack([givers[others], takers[others]])
 
     def networks_sent(self):
         """Return for each network how often it is sent: to each other that takes a share of it, or to the server."""
-        taken = np.bincount(self.edges()[:, 0], minlength=self.n_networks)
+        taken = np.bincount(self.networks, minlength=self.n_networks) * (self.n_networks // self.n_rows)
+        taken -= self.matrix.diagonal() != 0
         return np.minimum(taken, 1) if self.by_server else taken
 
     def equals(self, other):

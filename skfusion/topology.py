@@ -10,7 +10,16 @@ from sklearn.utils import check_random_state
 
 from skfusion._checks import check_choice, check_flag, check_integer, check_real, is_integer, shown
 from skfusion._typing import FusionRule, Graph, IntArray, RandomState, TopologyName, Weights
-from skfusion.fusion import RULES, MatrixRound, PairRound, check_mixing, check_pairs, check_weights, fuse_round
+from skfusion.fusion import (
+    RULES,
+    MatrixRound,
+    PairRound,
+    check_mixing,
+    check_pairs,
+    check_weights,
+    fuse_round,
+    nonzero,
+)
 
 __all__ = [
     "AverageTopology",
@@ -240,7 +249,7 @@ def metropolis_weights(edges, n_networks):
     joined[edges[:, 0], edges[:, 1]] = joined[edges[:, 1], edges[:, 0]] = True
     np.fill_diagonal(joined, False)
     degrees = joined.sum(axis=1)
-    first, second = joined.nonzero()
+    first, second = nonzero(joined)
     shares = np.zeros(joined.shape)
     shares[first, second] = 1 / (1 + np.maximum(degrees[first], degrees[second]))
     np.fill_diagonal(shares, 1 - shares.sum(axis=1))
