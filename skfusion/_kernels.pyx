@@ -42,8 +42,8 @@ cdef extern from "_loops.h" nogil:
     Py_ssize_t differences(...)
     void fuse_pair(...)
     bint has_zero(...)
-    bint copy_seeing_zeros(...)
-    bint add_share_seeing_zeros(...)
+    bint copy_columns(...)
+    bint sum_shares(...)
     void add_share(...)
     void mix_in(...)
     void mix_in_rest(...)
@@ -67,7 +67,7 @@ cdef enum Solver:
 cdef enum:
     # From this many rows on, a matrix product through BLAS beats row by row.
     BLAS_ROWS = 4
-    # How many rows ahead to fetch: sparse ones, which lie anywhere once shuffled, and networks of few columns.
+    # How many sparse rows ahead to fetch, as shuffled rows lie anywhere in memory.
     AHEAD = 4
     # Values of a batch to each of a layer's inputs from which on a pending drift is put into its coefficients.
     LAZY_ENTRIES = 2
@@ -77,8 +77,6 @@ cdef enum:
     FUSION_CACHE = 262144
     LEAST_BLOCK = 1024
     MOST_BLOCK = 8192
-    # Bytes of a network too few for the processor to see those of the next coming.
-    SHORT_BLOCK = 4096
 
 ACTIVATIONS = {"identity": ACT_IDENTITY, "logistic": ACT_LOGISTIC, "tanh": ACT_TANH, "relu": ACT_RELU}
 OUTPUTS = {"softmax": SOFTMAX, "logistic": BINARY_LOGISTIC, "tanh": SQUARED_TANH, "identity": SQUARED_IDENTITY}
@@ -1047,8 +1045,8 @@ cdef struct Shares:
     Py_ssize_t n_rows
 
 
-cdef floating add_shares(const Shares *matrix, Py_ssize_t row, const floating *weights, Py_ssize_t stride,
-                         Py_ssize_t n, floating *sum, floating *total) noexcept nogil:
+cdef floating add_nonzero(const Shares *matrix, Py_ssize_t row, const floating *weights, Py_ssize_t stride,
+                          Py_ssize_t n, floating *sum, floating *total) noexcept nogil:
     """Sum n columns by a row's shares, and the shares of what is not 0; returns the total of all."""
     cdef Py_ssize_t k
     cdef floating whole = 0
@@ -1063,29 +1061,24 @@ cdef floating add_shares(const Shares *matrix, Py_ssize_t row, const floating *w
 cdef void mix_alike(floating *weights, Py_ssize_t stride, Py_ssize_t n, Py_ssize_t n_networks, const Shares *matrix,
                     double rate, bint zero_rule, floating *buffer) noexcept nogil:
     """Mix n columns of networks that all take the same shares; ``buffer`` holds 2 * n numbers."""
-    cdef Py_ssize_t i, k = 0
+    cdef Py_ssize_t i, k = 0, n_shares = matrix.starts[1]
     cdef floating *sum = buffer
     cdef floating *total = sum + n
-    cdef floating whole = 0
-    cdef bint zeros = False
-    memset(sum, 0, n * sizeof(floating))
+    cdef floating whole
+    cdef bint zeros = sum_shares(n_shares, matrix.networks, matrix.shares, <const floating *> weights, stride, n, sum)
     for i in range(n_networks):
-        if i + AHEAD < n_networks and n * <Py_ssize_t> sizeof(floating) < SHORT_BLOCK:
-            prefetch(weights + (i + AHEAD) * stride, n * sizeof(floating))
-        if k < matrix.starts[1] and matrix.networks[k] == i:
-            zeros |= add_share_seeing_zeros(n, matrix.shares[k], <const floating *> weights + i * stride, sum)
+        if k < n_shares and matrix.networks[k] == i:
             k += 1
         else:
             zeros |= has_zero(n, <const floating *> weights + i * stride)
     zeros &= zero_rule
-    if zeros:
-        whole = add_shares(matrix, 0, <const floating *> weights, stride, n, sum, total)
+    if not zeros:
+        mix_in(n_networks, 1 - 2 * rate, 2 * rate, <const floating *> sum, stride, n, weights)
+        return
+    whole = add_nonzero(matrix, 0, <const floating *> weights, stride, n, sum, total)
     for i in range(n_networks):
-        if zeros:
-            mix_in_rest(n, 1 - 2 * rate, 2 * rate, <double> whole, <const floating *> sum, <const floating *> total,
-                        weights + i * stride)
-        else:
-            mix_in(n, 1 - 2 * rate, 2 * rate, <const floating *> sum, weights + i * stride)
+        mix_in_rest(n, 1 - 2 * rate, 2 * rate, <double> whole, <const floating *> sum, <const floating *> total,
+                    weights + i * stride)
 
 
 cdef void mix_each(floating *weights, Py_ssize_t stride, Py_ssize_t n, Py_ssize_t n_networks, const Shares *matrix,
@@ -1096,15 +1089,11 @@ cdef void mix_each(floating *weights, Py_ssize_t stride, Py_ssize_t n, Py_ssize_
     cdef floating *sum = old + n_networks * n
     cdef floating *total = sum + n
     cdef floating whole
-    cdef bint zeros = False
-    for i in range(n_networks):
-        if i + AHEAD < n_networks and n * <Py_ssize_t> sizeof(floating) < SHORT_BLOCK:
-            prefetch(weights + (i + AHEAD) * stride, n * sizeof(floating))
-        zeros |= copy_seeing_zeros(n, <const floating *> weights + i * stride, old + i * n)
+    cdef bint zeros = copy_columns(n_networks, <const floating *> weights, stride, n, old)
     zeros &= zero_rule
     for i in range(n_networks):
         if zeros:
-            whole = add_shares(matrix, i, <const floating *> old, n, n, sum, total)
+            whole = add_nonzero(matrix, i, <const floating *> old, n, n, sum, total)
             mix_in_rest(n, 1 - 2 * rate, 2 * rate, <double> whole, <const floating *> sum, <const floating *> total,
                         weights + i * stride)
         else:

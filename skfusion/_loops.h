@@ -160,14 +160,18 @@ INLINED double tanh_double(double x) {
     if (start < (n))
 
 #define REAL float
+#define SIGNED int32_t /* as wide */
 #define FN(name) name##_float
 #include "_loops.h"
 #undef REAL
+#undef SIGNED
 #undef FN
 #define REAL double
+#define SIGNED int64_t
 #define FN(name) name##_double
 #include "_loops.h"
 #undef REAL
+#undef SIGNED
 #undef FN
 
 #define SK_DISPATCH(name, pointer) \
@@ -196,10 +200,12 @@ INLINED double tanh_double(double x) {
 #define fuse_pair(n, rate, simultaneous, zero_rule, a, b) \
     SK_DISPATCH(fuse_pair, a)(n, rate, simultaneous, zero_rule, a, b)
 #define has_zero(n, w) SK_DISPATCH(has_zero, w)(n, w)
-#define copy_seeing_zeros(n, w, copy) SK_DISPATCH(copy_seeing_zeros, copy)(n, w, copy)
-#define add_share_seeing_zeros(n, share, w, sum) SK_DISPATCH(add_share_seeing_zeros, sum)(n, share, w, sum)
+#define copy_columns(n_rows, w, stride, n, copy) SK_DISPATCH(copy_columns, copy)(n_rows, w, stride, n, copy)
+#define sum_shares(n_shares, networks, shares, weights, stride, n, sum) \
+    SK_DISPATCH(sum_shares, sum)(n_shares, networks, shares, weights, stride, n, sum)
 #define add_share(n, share, w, sum, total) SK_DISPATCH(add_share, sum)(n, share, w, sum, total)
-#define mix_in(n, keep, take, sum, w) SK_DISPATCH(mix_in, w)(n, keep, take, sum, w)
+#define mix_in(n_rows, keep, take, sum, stride, n, rows) \
+    SK_DISPATCH(mix_in, rows)(n_rows, keep, take, sum, stride, n, rows)
 #define mix_in_rest(n, keep, take, whole, sum, total, w) \
     SK_DISPATCH(mix_in_rest, w)(n, keep, take, whole, sum, total, w)
 #define mix_in_shares(n_shares, networks, shares, keep, take, old, n, w) \
@@ -222,9 +228,16 @@ INLINED double tanh_double(double x) {
  * before any is stored, and where they overlap both store the same numbers.  Up to BLOCK vectors stay in registers
  * while the loop over rows runs; how many there are is a constant wherever the functions below are inlined. */
 typedef REAL FN(vector) __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(REAL)), may_alias));
+typedef SIGNED FN(mask) __attribute__((vector_size(VECTOR_BYTES)));
 #define VECTOR FN(vector)
+#define MASK FN(mask)
 #define LANES ((Py_ssize_t)(VECTOR_BYTES / sizeof(REAL)))
 #define AT(pointer, v) (*(VECTOR *)((pointer) + ((v) + 1 < n_vectors ? (v) * LANES : width - LANES)))
+
+/* Ask for n numbers that are needed soon, unless they are enough for the processor to see them coming. */
+INLINED void FN(fetch)(Py_ssize_t n, const REAL *row) {
+    if (n * (Py_ssize_t)sizeof(REAL) < PAGE_BYTES) prefetch(row, n * sizeof(REAL));
+}
 
 INLINED void FN(add_rows_block)(
     int n_vectors, Py_ssize_t width, Py_ssize_t n_rows, const int32_t *index, const REAL *value, const REAL *W, Py_ssize_t n,
@@ -484,26 +497,19 @@ PER_ISA static int FN(has_zero)(Py_ssize_t n, const REAL *restrict w) {
     return found;
 }
 
-/* Copy n weights; returns whether one is 0. */
-PER_ISA static int FN(copy_seeing_zeros)(Py_ssize_t n, const REAL *restrict w, REAL *restrict copy) {
+/* Copy n columns of rows that lie stride apart; returns whether a number in them is 0. */
+PER_ISA static int FN(copy_columns)(
+    Py_ssize_t n_rows, const REAL *w, Py_ssize_t stride, Py_ssize_t n, REAL *restrict copy) {
+    enum { AHEAD = 4 };
     int found = 0;
+    for (Py_ssize_t i = 0; i < n_rows; i++, copy += n) {
+        const REAL *restrict row = w + i * stride;
+        if (i + AHEAD < n_rows) FN(fetch)(n, row + AHEAD * stride);
 #pragma omp simd reduction(| : found)
-    for (Py_ssize_t j = 0; j < n; j++) {
-        copy[j] = w[j];
-        found |= w[j] == 0;
-    }
-    return found;
-}
-
-/* Add a network's share to the sum of n weights; returns whether one of its weights is 0. */
-PER_ISA static int FN(add_share_seeing_zeros)(
-    Py_ssize_t n, double share, const REAL *restrict w, REAL *restrict sum) {
-    REAL s = (REAL)share;
-    int found = 0;
-#pragma omp simd reduction(| : found)
-    for (Py_ssize_t j = 0; j < n; j++) {
-        sum[j] += s * w[j];
-        found |= w[j] == 0;
+        for (Py_ssize_t j = 0; j < n; j++) {
+            copy[j] = row[j];
+            found |= row[j] == 0;
+        }
     }
     return found;
 }
@@ -519,12 +525,17 @@ PER_ISA static void FN(add_share)(
     }
 }
 
-/* w = keep * w + take * sum */
+/* w = keep * w + take * sum, for n columns of each of the rows w that lie stride apart. */
 PER_ISA static void FN(mix_in)(
-    Py_ssize_t n, double keep, double take, const REAL *restrict sum, REAL *restrict w) {
+    Py_ssize_t n_rows, double keep, double take, const REAL *restrict sum, Py_ssize_t stride, Py_ssize_t n, REAL *rows) {
+    enum { AHEAD = 4 };
     REAL k = (REAL)keep, t = (REAL)take;
+    for (Py_ssize_t i = 0; i < n_rows; i++) {
+        REAL *restrict w = rows + i * stride;
+        if (i + AHEAD < n_rows) FN(fetch)(n, w + AHEAD * stride);
 #pragma omp simd
-    for (Py_ssize_t j = 0; j < n; j++) w[j] = t * sum[j] + k * w[j];
+        for (Py_ssize_t j = 0; j < n; j++) w[j] = t * sum[j] + k * w[j];
+    }
 }
 
 /* w = keep * w + take * sum, divided by the shares of what is not 0, where those are not all: `whole` is the total of
@@ -539,6 +550,43 @@ PER_ISA static void FN(mix_in_rest)(
         REAL of_those = shares == 0 ? w[j] : mixed / (shares == 0 ? 1 : shares);
         w[j] = total[j] == all && w[j] != 0 ? mixed : of_those;
     }
+}
+
+INLINED void FN(add_shares_block)(
+    int n_vectors, Py_ssize_t width, Py_ssize_t n_shares, const int32_t *networks, const double *shares,
+    const REAL *weights, Py_ssize_t stride, REAL *sum, int *found) {
+    VECTOR total[BLOCK];
+    MASK zeros = {0};
+    EACH_VECTOR total[v] = AT(sum, v);
+    for (Py_ssize_t k = 0; k < n_shares; k++) {
+        const REAL *w = weights + stride * networks[k];
+        REAL share = (REAL)shares[k];
+        EACH_VECTOR total[v] += share * AT(w, v);
+        EACH_VECTOR zeros |= (MASK)(AT(w, v) == (VECTOR){0});
+    }
+    EACH_VECTOR AT(sum, v) = total[v];
+    for (int lane = 0; lane < LANES; lane++) *found |= zeros[lane] != 0;
+}
+
+/* Sum the shares of n columns of networks that lie stride apart, a few at a time; returns whether a weight is 0. */
+PER_ISA static int FN(sum_shares)(
+    Py_ssize_t n_shares, const int32_t *networks, const double *shares, const REAL *weights, Py_ssize_t stride,
+    Py_ssize_t n, REAL *sum) {
+    int found = 0;
+    memset(sum, 0, n * sizeof(REAL));
+    while (n_shares) {
+        Py_ssize_t count = n_shares < ROWS_AT_ONCE ? n_shares : ROWS_AT_ONCE;
+        for (Py_ssize_t k = count; k < n_shares && k < 2 * count; k++) FN(fetch)(n, weights + stride * networks[k]);
+        FOR_BLOCKS(n, BY_NUMBER(FN(add_shares_block), width, count, networks, shares, weights + start, stride,
+                                sum + start, &found)) {
+            for (Py_ssize_t k = 0; k < count; k++) {
+                const REAL *w = weights + stride * networks[k];
+                for (Py_ssize_t j = start; j < n; j++) sum[j] += (REAL)shares[k] * w[j], found |= w[j] == 0;
+            }
+        }
+        n_shares -= count, networks += count, shares += count;
+    }
+    return found;
 }
 
 INLINED void FN(mix_in_shares_block)(
@@ -604,7 +652,7 @@ PER_ISA static void FN(scaled_sum)(
 /* Sum over columns and rows of (w - column mean)^2, for n columns of n_rows rows that lie stride apart, in one pass:
  * with d = w - first row, it is the sum of d^2 less n_rows times that of mean(d)^2. */
 PER_ISA static double FN(squared_spread)(Py_ssize_t n, Py_ssize_t n_rows, Py_ssize_t stride, const REAL *w) {
-    enum { STRIP = 2048, SHORT = 512, AHEAD = 4 }; /* pieces too short for the processor to see the next ones coming */
+    enum { STRIP = 2048, AHEAD = 4 };
     REAL sum[STRIP];
     double total = 0;
     for (Py_ssize_t start = 0; start < n; start += STRIP, w += STRIP) {
@@ -613,7 +661,7 @@ PER_ISA static double FN(squared_spread)(Py_ssize_t n, Py_ssize_t n_rows, Py_ssi
         for (Py_ssize_t i = 1; i < n_rows; i++) {
             const REAL *restrict row = w + i * stride;
             REAL squares = 0;
-            if (width < SHORT && i + AHEAD < n_rows) prefetch(row + AHEAD * stride, width * sizeof(REAL));
+            if (i + AHEAD < n_rows) FN(fetch)(width, row + AHEAD * stride);
 #pragma omp simd reduction(+ : squares)
             for (Py_ssize_t j = 0; j < width; j++) {
                 REAL d = row[j] - w[j];
@@ -631,6 +679,7 @@ PER_ISA static double FN(squared_spread)(Py_ssize_t n, Py_ssize_t n_rows, Py_ssi
 }
 
 #undef VECTOR
+#undef MASK
 #undef LANES
 #undef AT
 
