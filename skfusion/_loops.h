@@ -141,6 +141,7 @@ INLINED double tanh_double(double x) {
  * page after page, once for each block of columns. */
 #define PAGE_BYTES 4096
 #define ROWS_AT_ONCE 8
+#define ROWS_AHEAD 4 /* how many rows ahead to fetch */
 #define IN_RUNS(n_rows, n, call) \
     if ((n_rows) > ROWS_AT_ONCE && (n) * (Py_ssize_t)sizeof(REAL) > PAGE_BYTES) { \
         for (Py_ssize_t first = 0; first < (n_rows); first += ROWS_AT_ONCE) { \
@@ -500,11 +501,10 @@ PER_ISA static int FN(has_zero)(Py_ssize_t n, const REAL *restrict w) {
 /* Copy n columns of rows that lie stride apart; returns whether a number in them is 0. */
 PER_ISA static int FN(copy_columns)(
     Py_ssize_t n_rows, const REAL *w, Py_ssize_t stride, Py_ssize_t n, REAL *restrict copy) {
-    enum { AHEAD = 4 };
     int found = 0;
     for (Py_ssize_t i = 0; i < n_rows; i++, copy += n) {
         const REAL *restrict row = w + i * stride;
-        if (i + AHEAD < n_rows) FN(fetch)(n, row + AHEAD * stride);
+        if (i + ROWS_AHEAD < n_rows) FN(fetch)(n, row + ROWS_AHEAD * stride);
 #pragma omp simd reduction(| : found)
         for (Py_ssize_t j = 0; j < n; j++) {
             copy[j] = row[j];
@@ -528,11 +528,10 @@ PER_ISA static void FN(add_share)(
 /* w = keep * w + take * sum, for n columns of each of the rows w that lie stride apart. */
 PER_ISA static void FN(mix_in)(
     Py_ssize_t n_rows, double keep, double take, const REAL *restrict sum, Py_ssize_t stride, Py_ssize_t n, REAL *rows) {
-    enum { AHEAD = 4 };
     REAL k = (REAL)keep, t = (REAL)take;
     for (Py_ssize_t i = 0; i < n_rows; i++) {
         REAL *restrict w = rows + i * stride;
-        if (i + AHEAD < n_rows) FN(fetch)(n, w + AHEAD * stride);
+        if (i + ROWS_AHEAD < n_rows) FN(fetch)(n, w + ROWS_AHEAD * stride);
 #pragma omp simd
         for (Py_ssize_t j = 0; j < n; j++) w[j] = t * sum[j] + k * w[j];
     }
@@ -652,7 +651,7 @@ PER_ISA static void FN(scaled_sum)(
 /* Sum over columns and rows of (w - column mean)^2, for n columns of n_rows rows that lie stride apart, in one pass:
  * with d = w - first row, it is the sum of d^2 less n_rows times that of mean(d)^2. */
 PER_ISA static double FN(squared_spread)(Py_ssize_t n, Py_ssize_t n_rows, Py_ssize_t stride, const REAL *w) {
-    enum { STRIP = 2048, AHEAD = 4 };
+    enum { STRIP = 2048 };
     REAL sum[STRIP];
     double total = 0;
     for (Py_ssize_t start = 0; start < n; start += STRIP, w += STRIP) {
@@ -661,7 +660,7 @@ PER_ISA static double FN(squared_spread)(Py_ssize_t n, Py_ssize_t n_rows, Py_ssi
         for (Py_ssize_t i = 1; i < n_rows; i++) {
             const REAL *restrict row = w + i * stride;
             REAL squares = 0;
-            if (i + AHEAD < n_rows) FN(fetch)(width, row + AHEAD * stride);
+            if (i + ROWS_AHEAD < n_rows) FN(fetch)(width, row + ROWS_AHEAD * stride);
 #pragma omp simd reduction(+ : squares)
             for (Py_ssize_t j = 0; j < width; j++) {
                 REAL d = row[j] - w[j];

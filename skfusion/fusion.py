@@ -55,7 +55,7 @@ def check_mixing(matrix, n_networks):
 
 
 def nonzero(mask):
-    """The rows and columns of what is true in a boolean matrix, far sooner than NumPy's where that is little."""
+    """Return the rows and columns of what is true in a boolean matrix: where that is little, far sooner than NumPy."""
     return np.divmod(np.flatnonzero(mask), mask.shape[1])
 
 

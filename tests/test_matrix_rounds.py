@@ -101,6 +101,29 @@ def test_a_round_agrees_with_the_book(n_networks, rate, seed, share_of_zeros, dt
     np.testing.assert_allclose(Shares(shares).fuse(weights, rate), expected, rtol=1e-5, atol=bound)
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    n_networks=st.integers(1, 20),
+    n_parameters=st.integers(1, 200),
+    rate=st.sampled_from([0.2, 0.5]),
+    seed=st.integers(0, 99),
+    share_of_zeros=st.sampled_from([0, 0.4]),
+    dtype=st.sampled_from([np.float32, np.float64]),
+)
+def test_a_server_that_hears_of_some_agrees_with_the_book(n_networks, n_parameters, rate, seed, share_of_zeros, dtype):
+    rng = np.random.default_rng(seed)
+    row = rng.random(n_networks) * (rng.random(n_networks) < 0.6)
+    row[rng.integers(n_networks)] += 1
+    row /= row.sum()
+    weights = weights_with_zeros(n_networks, dtype, seed, n_parameters, share_of_zeros)
+    expected = mixed_by_the_book(weights, np.tile(row, (n_networks, 1)), rate)
+    result = Shares(np.broadcast_to(row, (n_networks, n_networks))).fuse(weights.copy(), rate)
+    bound = 4 * n_networks * np.finfo(dtype).eps * np.abs(weights).max()
+    np.testing.assert_allclose(result, expected, rtol=1e-5, atol=bound)
+    written_out = Shares(np.tile(row, (n_networks, 1))).fuse(weights, rate)
+    np.testing.assert_array_equal(written_out, result)
+
+
 def test_a_round_by_hand():
     weights = np.array([[1.0, 0.0, 0.0, 2.0], [4.0, 2.0, 0.0, 0.0], [4.0, 4.0, 0.0, 0.0]])
     expected = [[3.0, 3.0, 0.0, 2.0]] * 3
@@ -239,6 +262,7 @@ def test_a_topology_that_says_nothing_is_refused():
         (StarTopology("metropolis"), 1.75, 7),
         (CompleteTopology("metropolis"), 7, 7),
         (Shares(np.eye(8)), 0, 0),
+        (Shares(np.broadcast_to([0.5, 0.5, 0, 0, 0, 0, 0, 0], (8, 8))), 1.75, 7),
     ],
     ids=str,
 )
