@@ -148,7 +148,7 @@ class MatrixRound:
         _kernels.mix(weights, *shares, fusion_rate, part, n_parts, spread, zero_rule)
 
     def mixing_matrix(self, fusion_rate, rule):
-        """Return what becomes of weights of which none is 0, as a matrix."""
+        """Return the round as a matrix, for weights that are not 0."""
         return (1 - 2 * fusion_rate) * np.eye(self.n_networks) + 2 * fusion_rate * self.matrix
 
     def without(self, absent):
@@ -168,7 +168,7 @@ class MatrixRound:
         return np.column_stack([givers[others], takers[others]])
 
     def networks_sent(self):
-        """Return for each network how often it is sent: to each other that takes a share of it, or to the server."""
+        """Return how often each network is sent: to each network that takes a share of it, or once to the server."""
         taken = np.bincount(self.networks, minlength=self.n_networks) * (self.n_networks // self.n_rows)
         taken -= self.matrix.diagonal() != 0
         return np.minimum(taken, 1) if self.by_server else taken
