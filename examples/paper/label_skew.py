@@ -169,9 +169,13 @@ def _reports(rounds):
 
 
 def table(curves, partition="one class"):
-    """The worst peer's error by data set, topology and rounds, mean over seeds, a column for each correction."""
+    """The worst peer's error by data set, topology and rounds, mean over seeds, a column for each correction.
+
+    An error is that at the end of the epoch in which the rounds were reached.
+    """
     here = curves[(curves["partition"] == partition) & (curves["batch_size"] > 1)]
-    groups = here.groupby(["data", "topology", "done", "correction"])
+    here = here.assign(rounds=[max(due for due in (0, *REPORTS) if due <= done) for done in here["done"]])
+    groups = here.groupby(["data", "topology", "rounds", "correction"])
 
     def columns(numbers):
         return numbers.unstack().reindex(columns=list(CORRECTIONS))
@@ -180,7 +184,7 @@ def table(curves, partition="one class"):
     worst.insert(0, "networks sent", sent["none"].round())
     worst.insert(1, "with tracking", sent["both"].round())
     worst["both, worst seed"] = columns(100 * groups["peers_max"].max())["both"]
-    frame = worst.reset_index().rename(columns={"done": "rounds"})
+    frame = worst.reset_index()
     frame["goal"] = [GOALS.get((row.data, partition, row.topology, row.rounds)) for row in frame.itertuples()]
     return frame.rename_axis(columns=None).round(2)
 
