@@ -63,7 +63,7 @@ def test_without_fusion_each_peer_is_a_network_trained_alone(params):
     ("unit", "frequency"), [("epoch", 1), ("epoch", 2), ("step", 1), ("step", 7), ("step", 30), ("step", 47)]
 )
 def test_training_is_training_alone_with_fusions_in_between(unit, frequency, rule):
-    sizes, epochs = (30, 10, 25, 10), 4
+    sizes, epochs = (30, 10, 25, 10), 2
     partitioner = parts_of(*sizes)
     order = np.random.default_rng(0).permutation(len(Y))[:75]
     rows, labels = X[order], Y[order]

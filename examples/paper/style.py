@@ -5,6 +5,8 @@ colour also differs in the dashes of its line or in its marker.  Figures are 8 i
 read in the width of a page.
 """
 
+import matplotlib.pyplot as plt
+
 WIDTH = 8  # inches
 LINES = {
     "all": {"color": "black", "linestyle": "-", "marker": None, "linewidth": 1.6},
@@ -37,6 +39,7 @@ PAPER = {"color": "black", "marker": "x", "linestyle": "none", "markersize": 7, 
 def save(figure, path):
     """Write a figure and say so."""
     figure.savefig(path, dpi=200)
+    plt.close(figure)
     print(f"wrote {path.name}")
 
 
