@@ -34,7 +34,7 @@ class Round:
 
     def __init__(self, weights, topology):
         self.weights, self.topology, self.copy = weights, topology, np.empty_like(weights)
-        self.times = min(100, max(1, int(2e7 / weights.nbytes)))
+        self.times = min(1000, max(1, int(2e7 / weights.nbytes)))
 
     def fuse(self):
         """Seconds for a round, the making of pairs or shares included."""
