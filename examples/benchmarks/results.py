@@ -14,18 +14,14 @@ from threadpoolctl import threadpool_info
 PACKAGES = ("skfusion", "numpy", "scipy", "scikit-learn", "joblib", "torch", "flwr", "ray", "fluke-fl")
 # Of Okabe and Ito, which the colour-blind tell apart; lines differ by marker and dashes as well, for prints in grey.
 BLUE, VERMILION, GREEN, ORANGE = "#0072B2", "#D55E00", "#009E73", "#E69F00"
-STYLES = {
-    "skfusion": {"color": BLUE, "marker": "o", "linestyle": "-"},
-    "MLPClassifier": {"color": VERMILION, "marker": "s", "linestyle": "--"},
-    "PyTorch": {"color": GREEN, "marker": "^", "linestyle": "-."},
-    "limit": {"color": "0.5", "marker": "x", "linestyle": ":"},
-}
 LINES = [
     {"color": BLUE, "marker": "o", "linestyle": "-"},
     {"color": VERMILION, "marker": "s", "linestyle": "--"},
-    {"color": GREEN, "marker": "^", "linestyle": ":"},
-    {"color": ORANGE, "marker": "D", "linestyle": "-."},
+    {"color": GREEN, "marker": "^", "linestyle": "-."},
+    {"color": ORANGE, "marker": "D", "linestyle": ":"},
 ]
+STYLES = dict(zip(("skfusion", "MLPClassifier", "PyTorch"), LINES, strict=False))
+STYLES["limit"] = {"color": "0.5", "marker": "x", "linestyle": ":"}
 
 
 @dataclass
