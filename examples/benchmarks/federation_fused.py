@@ -1,11 +1,16 @@
 """A federation by skfusion: python federation_fused.py {peers,mean,corrected} FOLDER."""
 
 import os
+import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 from federation import ROUNDS_PER_EPOCH, main
 from sklearn.exceptions import ConvergenceWarning
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from callbacks import EachEpoch
 
 from skfusion import FusedMLPClassifier
 
@@ -39,29 +44,18 @@ def train(system, federation, record):
     model.set_callbacks(Monitor(federation, record)).fit(X, y, groups=federation.owners)
 
 
-class Monitor:
-    """Notes epochs, which are some rounds each; a scikit-learn callback."""
+class Monitor(EachEpoch):
+    """Notes epochs, which are some rounds each."""
 
     def __init__(self, federation, record):
         self.record = record
         self.X_test, self.y_test = (np.asarray(federation.array(name)) for name in ("X_test", "y_test"))
 
-    def setup(self, estimator, context):
-        """Nothing to prepare."""
-
-    def teardown(self, estimator, context):
-        """Nothing to release."""
-
-    def on_fit_task_begin(self, estimator, context):
-        """Wait for the end of the epoch."""
-
-    def on_fit_task_end(self, estimator, context, *, fitted_estimator=None):
+    def look(self, fitted):
         """Note the rounds of an epoch."""
-        if context.task_name != "epoch":
-            return
-        latest = fitted_estimator.history_[-1]
-        self.record.sent += int(np.sum(latest["numbers_sent"])) * fitted_estimator.weights_.itemsize
-        self.record.note(latest["epoch"] * ROUNDS_PER_EPOCH, lambda: self.errors(fitted_estimator))
+        latest = fitted.history_[-1]
+        self.record.sent += int(np.sum(latest["numbers_sent"])) * fitted.weights_.itemsize
+        self.record.note(latest["epoch"] * ROUNDS_PER_EPOCH, lambda: self.errors(fitted))
 
     def errors(self, model):
         """Return the test error of each peer."""

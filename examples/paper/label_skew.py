@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from cells import output, parse_options, run_cells
-from monitor import errors, fit
+from monitor import EachEpoch, errors, fit
 from protocol import classifier
 from splits import load_split
 from style import markdown, save
@@ -132,7 +132,7 @@ def run(data, partition, topology, correction, interval, batch_size, rate, round
     return monitor.rows
 
 
-class RoundMonitor:
+class RoundMonitor(EachEpoch):
     """Notes errors and networks sent at the ends of epochs, at some rounds; stops the fit after the last."""
 
     def __init__(self, split, rounds):
@@ -140,26 +140,15 @@ class RoundMonitor:
         self.test, self.rounds = split.test_rows(), rounds
         self.rows, self.done, self.sent = [], 0, 0.0
 
-    def setup(self, estimator, context):
-        """Nothing to prepare."""
-
-    def teardown(self, estimator, context):
-        """Nothing to release."""
-
-    def on_fit_task_begin(self, estimator, context):
-        """Wait for the end of the epoch."""
-
-    def on_fit_task_end(self, estimator, context, *, fitted_estimator=None):
+    def look(self, fitted):
         """Score the peers where a report is due."""
-        if context.task_name != "epoch":
-            return False
-        record, before = fitted_estimator.history_[-1], self.done
+        record, before = fitted.history_[-1], self.done
         self.done += record["fusion_rounds"]
-        self.sent += np.mean(record["numbers_sent"]) / fitted_estimator.weights_.shape[1]
+        self.sent += np.mean(record["numbers_sent"]) / fitted.weights_.shape[1]
         due = [report for report in _reports(self.rounds) if before < report <= self.done]
         if due or self.done >= self.rounds:
             row = {"done": self.done, "networks_sent": round(self.sent, 3), "epoch": record["epoch"]}
-            self.rows.append(row | errors(fitted_estimator, self.test))
+            self.rows.append(row | errors(fitted, self.test))
         return self.done >= self.rounds
 
 

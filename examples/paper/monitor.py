@@ -1,10 +1,15 @@
 """Fitting with a test error noted after every so many epochs."""
 
+import sys
 import time
 import warnings
+from pathlib import Path
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from callbacks import EachEpoch
 
 
 def errors(model, split):
@@ -15,30 +20,19 @@ def errors(model, split):
     return dict(zip(names, np.round([peers.mean(), peers.min(), peers.max(), consensus], 6), strict=True))
 
 
-class ErrorMonitor:
-    """Notes test errors after every k-th epoch and after the last; a scikit-learn callback."""
+class ErrorMonitor(EachEpoch):
+    """Notes test errors after every k-th epoch and after the last."""
 
     def __init__(self, split, every):
         self.split, self.every = split, every
         self.rows = []
         self.epoch = 0
 
-    def setup(self, estimator, context):
-        """Nothing to prepare."""
-
-    def teardown(self, estimator, context):
-        """Nothing to release."""
-
-    def on_fit_task_begin(self, estimator, context):
-        """Wait for the end of the epoch."""
-
-    def on_fit_task_end(self, estimator, context, *, fitted_estimator=None):
+    def look(self, fitted):
         """Score the peers as they are now."""
-        if context.task_name != "epoch":
-            return
         self.epoch += 1
-        if self.epoch % self.every == 0 or self.epoch == estimator.max_iter:
-            self.rows.append({"epoch": self.epoch} | errors(fitted_estimator, self.split))
+        if self.epoch % self.every == 0 or self.epoch == fitted.max_iter:
+            self.rows.append({"epoch": self.epoch} | errors(fitted, self.split))
 
 
 def fit_and_monitor(model, split, every=1):
