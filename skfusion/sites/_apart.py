@@ -22,15 +22,17 @@ class ApartEngine(SiteEngine):
     Parameters
     ----------
     problem, state, meeting
-        As of SiteEngine.  The state's weights are those that all begin with, and in the end those that training has
+        As of SiteEngine.  The state's weights are those that all begin with, and once collected those that training has
         come to; in between they mean nothing.
     begun : bool
         Whether sites have their peers already, since the run was taken up again.
+    collect : bool
+        Whether to have the peers sent in the end.
     """
 
-    def __init__(self, problem, state, meeting, begun):
+    def __init__(self, problem, state, meeting, begun, collect):
         super().__init__(problem, state, meeting, None)
-        self._begun = begun
+        self._begun, self._collect = begun, collect
         if any(len(peers) != 1 for peers in meeting.peers.values()):
             raise ValueError("fuse_at='sites' allows one peer at each site; groups make several")
 
@@ -40,11 +42,15 @@ class ApartEngine(SiteEngine):
         return self
 
     def __exit__(self, kind, *exception):
-        """Have the peers sent, unless something went wrong."""
-        if kind in (None, KeyboardInterrupt):
-            states = self._ask("return", lambda site: ({}, {}), lambda site, answer: unpack(answer, self._own(site)))
-            for site, state in states.items():
-                self._state.put(self._meeting.peers[site], state)
+        """Have the peers sent, or written to files at their sites, unless something went wrong."""
+        if kind not in (None, KeyboardInterrupt):
+            return
+        if not self._collect:
+            self._ask("write", lambda site: ({}, {}), lambda site, answer: None)
+            return
+        states = self._ask("return", lambda site: ({}, {}), lambda site, answer: unpack(answer, self._own(site)))
+        for site, state in states.items():
+            self._state.put(self._meeting.peers[site], state)
 
     def train(self, start, stop, last):
         """Train all peers for some steps of an epoch."""

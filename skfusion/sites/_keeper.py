@@ -1,5 +1,6 @@
 """A site that keeps its peer's weights, and fuses with the peers of other sites by itself."""
 
+import logging
 import os
 import threading
 from collections.abc import Callable
@@ -9,12 +10,17 @@ from pathlib import Path
 
 import numpy as np
 
+from skfusion import _weights_file
 from skfusion._replacing import replacing
+from skfusion._weights_file import Contents
 from skfusion.fusion import RULES, fuse
 from skfusion.sites._apart import TOLD
+from skfusion.sites._rows import RefusalError
 from skfusion.sites.message import Message, MessageError
+from skfusion.sites.plan import Plan
 from skfusion.sites.site import Site
 
+_log = logging.getLogger("skfusion.sites")
 _KEPT = 4  # states: a run that is taken up again goes back by the exchanges of one segment
 
 
@@ -59,7 +65,13 @@ class Keeper:
         self.name = site.name
         self._site, self._folder, self._swap = site, Path(folder), swap
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._own = {"keep": self._keep, "train kept": self._train, "fuse kept": self._fuse, "return": self._return}
+        self._own = {
+            "keep": self._keep,
+            "train kept": self._train,
+            "fuse kept": self._fuse,
+            "return": self._return,
+            "write": self._write,
+        }
 
     @property
     def run(self) -> str | None:
@@ -85,7 +97,7 @@ class Keeper:
             return self._site.answer(request)
         try:
             return self._own[message.kind](message)
-        except (MessageError, OSError) as error:
+        except (MessageError, OSError, RefusalError) as error:
             return Message("refused", message.run, message.round, self.name, {"reason": str(error)}).encode()
 
     def _keep(self, message):
@@ -95,7 +107,7 @@ class Keeper:
     def _train(self, message):
         arrays = {**self._recall(message), **message.arrays}  # the losses of the epoch so far are the coordinator's
         request = Message("train", message.run, message.round, self.name, message.content, arrays).encode()
-        answer = Message.decode(self._site.answer(request))
+        answer = Message.decode(self._site.answer(request, leaves=False))
         if answer.kind == "refused":
             return answer.encode()
         self._remember(message, answer.arrays)
@@ -126,7 +138,20 @@ class Keeper:
         return both[[0 if pair.is_first else 1]]
 
     def _return(self, message):
+        self._site.check_gives_weights()
         return self._reply(message, self._recall(message))
+
+    def _write(self, message):
+        """Write the peer's weights to a file that ``load_weights`` reads."""
+        plan, path = Plan.read(message), self._folder / "weights.npz"
+        # A scaler's output has no names, as in a pipeline.
+        names = self._site.feature_names if plan.scaling.is_none else None
+        weights = self._recall(message)["weights"]
+        _weights_file.write(
+            path, Contents(plan.network, weights, plan.classes, None if names is None else np.array(names))
+        )
+        _log.info("%s: the weights of this site's peer are in %s", self.name, path)
+        return self._reply(message)
 
     def _reply(self, message, arrays=None):
         return Message(f"{message.kind} answered", message.run, message.round, self.name, {}, arrays or {}).encode()

@@ -24,6 +24,11 @@ class Scaling:
     mean: np.ndarray | None
     scale: np.ndarray | None
 
+    @property
+    def is_none(self):
+        """Whether rows stay as they are."""
+        return self.mean is None and self.scale is None
+
     @classmethod
     def of(cls, scaler):
         """Take it from a fitted StandardScaler."""
@@ -31,7 +36,7 @@ class Scaling:
 
     def transform(self, X):
         """Return scaled rows, as a fitted StandardScaler would."""
-        if self.mean is None and self.scale is None:
+        if self.is_none:
             return X
         scaler = StandardScaler(with_mean=self.mean is not None, with_std=self.scale is not None)
         scaler.mean_, scaler.scale_, scaler.n_features_in_ = self.mean, self.scale, X.shape[1]

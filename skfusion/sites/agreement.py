@@ -38,12 +38,15 @@ class Question:
         Whether rows and their weights are to be summed up class by class.
     moments : bool
         Whether each column's mean and squared deviations are asked for.
+    collect : bool, default=True
+        Whether weights are going to be asked for.
     """
 
     labelled: bool
     classes: dict[str, Any] | None
     by_class: bool
     moments: bool
+    collect: bool = True
 
     def content(self) -> dict[str, Any]:
         """Return it as a message's content."""
@@ -57,6 +60,7 @@ class Question:
             classes=message.entry("classes", dict, type(None)),
             by_class=message.entry("by_class", bool),
             moments=message.entry("moments", bool),
+            collect=message.entry("collect", bool),
         )
 
 

@@ -17,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.multiclass import unique_labels
 
 from skfusion._base import BaseFusedMLP, check_unchanged, network_of
-from skfusion._checks import check_choice, check_integer, check_real, shown
+from skfusion._checks import check_choice, check_flag, check_integer, check_real, shown
 from skfusion._inputs import check_classes
 from skfusion._ownership import Ownership
 from skfusion._parameters import check_prediction
@@ -54,6 +54,7 @@ def fit_sites(
     patience: float = math.inf,
     absent: Literal["raise", "skip"] = "raise",
     fuse_at: Literal["coordinator", "sites"] = "coordinator",
+    collect: bool = True,
 ) -> _Estimator:
     """Fit an estimator on rows that stay at their sites, each of which is a peer.
 
@@ -82,14 +83,18 @@ def fit_sites(
         in the epoch after it was heard of again.
     fuse_at : {"coordinator", "sites"}, default="coordinator"
         Who fuses.  With "sites", the weights stay at the sites while these train: the two of a pair swap theirs, and
-        the coordinator learns the losses.  When training is over, the sites send their peers.  This takes a transport
-        by which sites reach one another, such as NVFlare's, a topology of pairs, and one peer at each site.  The
-        disagreement is not known (NaN), and callbacks find the weights with which training began.
+        the coordinator learns the losses.  This takes a transport by which sites reach one another, such as NVFlare's,
+        a topology of pairs, and one peer at each site.  The disagreement is not known (NaN), and callbacks find the
+        weights with which training began.
+    collect : bool, default=True
+        Whether sites send their peers when training is over.  With False, which takes ``fuse_at="sites"``, each writes
+        its own to a file that ``load_weights`` reads, and the coordinator never has any.
 
     Returns
     -------
     estimator
-        The estimator itself, fitted.  ``sites_`` names its peers.
+        The estimator itself, fitted.  ``sites_`` names its peers.  With ``collect=False`` it has no weights, so that it
+        cannot predict, but all other attributes.
 
     Raises
     ------
@@ -119,12 +124,14 @@ def fit_sites(
     if check_choice("absent", absent, ("raise", "skip")) == "skip" and patience == math.inf:
         raise ValueError("patience must be finite with absent='skip', or no site ever counts as absent; got inf")
     _check_fuse_at(fuse_at, transport, model, absent)
+    if not check_flag("collect", collect) and fuse_at == "coordinator":
+        raise ValueError("collect must be True with fuse_at='coordinator', which has all weights anyway; got False")
     wanted, known = _check_sites(sites), _check_classes_given(classes, model)
     parameters, run = model._check_parameters(), Run.begin(checkpoint)
     if not isinstance(wanted, list):
         wanted = run.sites or wanted
     names = gather(transport, wanted, patience)
-    call = _Call(Exchange(transport, run.name, patience), names, scaler, known, run, absent == "skip", fuse_at)
+    call = _Call(Exchange(transport, run.name, patience), names, scaler, known, run, absent == "skip", fuse_at, collect)
     _log.info("run %s begins, or goes on, with %s", run.name, names)
     fitted = _fit(model, parameters, call)
     if scaler is not None:
@@ -143,6 +150,7 @@ class _Call:
     run: Run
     skip: bool
     fuse_at: str
+    collect: bool
 
 
 @with_callbacks
@@ -166,6 +174,8 @@ def _fit(model, parameters, call):
     training = _training(call, ensemble, problem, meeting, _identity(model, call, agreement, meeting))
     attributes = _attributes(agreement, problem.topology, scaler)
     outcome = model._train(training, LossesAlone(), attributes, _ROWS_ELSEWHERE, stacklevel=5)
+    if not call.collect:
+        del model._ensemble
     if outcome != "interrupted":
         _say_goodbye(call.exchange, meeting)
         call.run.end()
@@ -184,6 +194,7 @@ def _question(model, call, old):
         classes=None if classes is None else pack_labels(classes),
         by_class=_class_weight(model) is not None,
         moments=call.scaler is not None,
+        collect=call.collect,
     )
 
 
@@ -213,7 +224,7 @@ def _training(call, ensemble, problem, meeting, identity):
     if run.saved is not None:
         meeting.number = run.saved.number
     if call.fuse_at == "sites":
-        engine = ApartEngine(problem, ensemble.state, meeting, begun=run.saved is not None)
+        engine = ApartEngine(problem, ensemble.state, meeting, run.saved is not None, call.collect)
     else:
         losses = np.array(ensemble.history[-1]["losses"]) if ensemble.history else None
         engine = SiteEngine(problem, ensemble.state, meeting, losses)

@@ -9,7 +9,7 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import ArrayLike
 
-from skfusion._checks import shown
+from skfusion._checks import check_flag, shown
 from skfusion._typing import MatrixLike
 from skfusion.sites._rows import RefusalError, Rows
 from skfusion.sites._state import pack, unpack, without_drift
@@ -39,6 +39,10 @@ class Site:
     groups : array-like of shape (n_samples,) or None, default=None
         Where several peers live at the site, such as wards, for each row its peer's label.  The peer's name is then the
         site's, a slash and the label.
+    gives_weights : bool, default=True
+        Whether the coordinator may have the weights of the site's peer.  With False, the site refuses whatever would
+        send them, and takes part only where :func:`fit_sites` is called with ``fuse_at="sites"`` and ``collect=False``.
+        The partners that its peer fuses with see them still.
 
     Raises
     ------
@@ -66,8 +70,10 @@ class Site:
         name: str,
         sample_weight: ArrayLike | None = None,
         groups: ArrayLike | None = None,
+        gives_weights: bool = True,
     ):
         self.name = check_name(name)
+        self.gives_weights = check_flag("gives_weights", gives_weights)
         self.run: str | None = None
         """The run that the site takes part in."""
         self._rows = Rows.check(name, X, y, sample_weight, groups)
@@ -75,7 +81,12 @@ class Site:
         self._lock = threading.Lock()
         self._n_answered, self._next_note = 0, 0.0
 
-    def answer(self, request: bytes, max_bytes: int = MAX_BYTES) -> bytes:
+    @property
+    def feature_names(self) -> list[str] | None:
+        """The columns' names, None if they have none."""
+        return self._rows.feature_names
+
+    def answer(self, request: bytes, max_bytes: int = MAX_BYTES, *, leaves: bool = True) -> bytes:
         """Answer a message of the coordinator, from the rows and the message alone.
 
         Parameters
@@ -84,6 +95,8 @@ class Site:
             The message.
         max_bytes : int, default=2**30
             Longer requests are refused.
+        leaves : bool, default=True
+            Whether the answer leaves the site.
 
         Returns
         -------
@@ -96,14 +109,14 @@ class Site:
             except MessageError as error:
                 return self._refusal(Message("", "", 0, ""), error)
             try:
-                return self._answer_to(message)
+                return self._answer_to(message, leaves)
             except (MessageError, RefusalError) as error:
                 return self._refusal(message, error)
             except Exception:  # whatever it is, the coordinator is not to wait for ever, nor the site to end
                 _log.exception("%s: cannot answer %r", self.name, message.kind)
                 return self._refusal(message, "it failed, as the site's own log tells")
 
-    def _answer_to(self, message):
+    def _answer_to(self, message, leaves):
         if message.site != self.name:
             raise MessageError(f"the message is for site {shown(message.site)}")
         answers = {
@@ -116,6 +129,8 @@ class Site:
         }
         if message.kind not in answers:
             raise MessageError(f"{shown(message.kind)} is not a kind of message")
+        if message.kind == "train" and leaves:
+            self.check_gives_weights()
         if message.run != self.run:
             _log.info("%s: takes part in run %s", self.name, message.run)
             self._n_answered, self._next_note = 0, time.monotonic() + _NOTES
@@ -123,6 +138,17 @@ class Site:
         self._note()
         content, arrays = answers[message.kind](message)
         return Message(f"{message.kind} answered", message.run, message.round, self.name, content, arrays).encode()
+
+    def check_gives_weights(self) -> None:
+        """Check that the coordinator may have weights.
+
+        Raises
+        ------
+        RefusalError
+            If it may not.
+        """
+        if not self.gives_weights:
+            raise RefusalError("its weights stay there, which takes fuse_at='sites' and collect=False")
 
     def _note(self):
         """Say once a minute that the site is at work."""
@@ -138,7 +164,10 @@ class Site:
     # What is answered
 
     def _describe(self, message):
-        told = self._rows.describe(self.name, Question.read(message))
+        question = Question.read(message)
+        if question.collect:
+            self.check_gives_weights()
+        told = self._rows.describe(self.name, question)
         n_rows = sum(peer.n_rows for peer in told.peers)
         _log.info("%s: tells of %d rows with %d features", self.name, n_rows, told.n_features)
         return told.content(), told.arrays()

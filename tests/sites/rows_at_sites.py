@@ -24,7 +24,7 @@ def classifier(**params):
     return FusedMLPClassifier(**defaults | params)
 
 
-def sites_of(X, y, names, weight=None, wards=None):
+def sites_of(X, y, names, weight=None, wards=None, **options):
     """The sites that have these rows, which come in any order."""
     return [
         Site(
@@ -33,6 +33,7 @@ def sites_of(X, y, names, weight=None, wards=None):
             name=name,
             sample_weight=None if weight is None else weight[names == name],
             groups=None if wards is None else wards[names == name],
+            **options,
         )
         for name in np.unique(names)[::-1]
     ]

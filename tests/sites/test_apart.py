@@ -1,11 +1,16 @@
 """Sites that swap weights in pairs come to the bits of fit, and the coordinator sees no weights on the way."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from rows_at_sites import LABELS, PLAIN, N, Spy, classifier, sites_of
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from skfusion.sites import LocalTransport, fit_sites
 from skfusion.sites._exchange import RefusedError
@@ -30,7 +35,7 @@ class Swapping(LocalTransport):
         self._threads = ThreadPoolExecutor(len(sites))
 
 
-def keepers(folder, patience=20):
+def keepers(folder, patience=20, rows=PLAIN, **options):
     """Sites that keep their peers' weights in folders of their own; what leaves them is kept."""
     boards = {}
 
@@ -38,12 +43,12 @@ def keepers(folder, patience=20):
         board = boards[site.name] = Board(lambda partner, *what: boards[partner].take(site.name, *what), patience)
         return Spy(Keeper(site, folder / site.name, board.swap))
 
-    return [keeper(site) for site in sites_of(PLAIN, LABELS, NAMES)]
+    return [keeper(site) for site in sites_of(rows, LABELS, NAMES, **options)]
 
 
 def fitted(model, sites, **options):
     with Swapping(sites) as transport:
-        return fit_sites(clone(model), transport, fuse_at="sites", **options)
+        return fit_sites(clone(model), transport, **{"fuse_at": "sites"} | options)
 
 
 @pytest.mark.parametrize(
@@ -82,6 +87,42 @@ def test_no_weights_leave_a_site_before_the_end(tmp_path):
             assert not message.arrays.keys() & {"weights", "first_moments", "second_moments"}
         weights = told[kinds.index("return answered")].arrays["weights"].tobytes()
         assert not any(weights[:8] in answer for answer in site.answers[: kinds.index("return answered")])
+
+
+def test_weights_that_are_not_collected_stay_in_files_at_the_sites(tmp_path):
+    model, sites = classifier(solver="adam"), keepers(tmp_path, gives_weights=False)
+    apart, whole = fitted(model, sites, collect=False), clone(model).fit(PLAIN, LABELS, groups=NAMES)
+    assert apart.loss_curve_ == whole.loss_curve_
+    with pytest.raises(NotFittedError):
+        apart.predict(PLAIN)
+    for name, weights in zip(apart.sites_, whole.weights_, strict=True):
+        own = classifier().load_weights(tmp_path / name / "weights.npz")
+        assert (own.weights_ == weights).all()
+        assert (own.classes_ == whole.classes_).all()
+    for answer in (answer for site in sites for answer in site.answers):
+        assert not Message.decode(answer).arrays.keys() & {"weights", "first_moments", "second_moments"}
+
+
+def test_the_file_of_weights_has_the_columns_names_unless_they_were_scaled(tmp_path):
+    table = pd.DataFrame(PLAIN, columns=list("abcde"))
+    for model, has_names in ((classifier(), True), (make_pipeline(StandardScaler(), classifier()), False)):
+        fitted(model, keepers(tmp_path, rows=table), collect=False)
+        own = classifier().load_weights(tmp_path / "York" / "weights.npz")
+        assert hasattr(own, "feature_names_in_") == has_names
+
+
+def test_a_site_that_gives_no_weights_refuses_to_send_them(tmp_path):
+    for options in ({"fuse_at": "coordinator"}, {}):
+        with pytest.raises(RefusedError, match=r"its weights stay there, which takes .*collect=False"):
+            fitted(classifier(), keepers(tmp_path, gives_weights=False), **options)
+    site = keepers(tmp_path, gives_weights=False)[0]
+    fitted(classifier(), [site], collect=False)
+    kept = next(Message.decode(request) for request in site.requests if b'"write"' in request)
+    for kind in ("train", "return"):
+        request = replace(kept, kind=kind, content=kept.content | {"start": 0, "stop": 1, "last": True})
+        answer = Message.decode(site.answer(request.encode()))
+        assert answer.kind == "refused"
+        assert "its weights stay there" in answer.content["reason"]
 
 
 class Dies:
@@ -128,6 +169,10 @@ def test_what_cannot_be_done_is_refused_before_training(tmp_path):
         pytest.raises(ValueError, match="sites reach one another"),
     ):
         fit_sites(classifier(), transport, fuse_at="sites")
+    with pytest.raises(TypeError, match="collect must be True or False, got 1"):
+        fitted(classifier(), keepers(tmp_path), collect=1)
+    with pytest.raises(ValueError, match="collect must be True with fuse_at='coordinator'"):
+        fitted(classifier(), keepers(tmp_path), fuse_at="coordinator", collect=False)
     for model, options, match in [
         (classifier(early_stopping=True), {}, "early_stopping must be False"),
         (classifier(drift_correction="tracking"), {}, "drift_correction must be None"),
