@@ -1,5 +1,6 @@
 """Sites that swap weights in pairs come to the bits of fit, and the coordinator sees no weights on the way."""
 
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -35,13 +36,14 @@ class Swapping(LocalTransport):
         self._threads = ThreadPoolExecutor(len(sites))
 
 
-def keepers(folder, patience=20, rows=PLAIN, **options):
+def keepers(folder, patience=20, rows=PLAIN, board=Board, **options):
     """Sites that keep their peers' weights in folders of their own; what leaves them is kept."""
     boards = {}
 
     def keeper(site):
-        board = boards[site.name] = Board(lambda partner, *what: boards[partner].take(site.name, *what), patience)
-        return Spy(Keeper(site, folder / site.name, board.swap))
+        own = boards[site.name] = board(lambda partner, *what: boards[partner].take(site.name, *what), patience)
+        own.name = site.name
+        return Spy(Keeper(site, folder / site.name, own.swap))
 
     return [keeper(site) for site in sites_of(rows, LABELS, NAMES, **options)]
 
@@ -49,6 +51,20 @@ def keepers(folder, patience=20, rows=PLAIN, **options):
 def fitted(model, sites, **options):
     with Swapping(sites) as transport:
         return fit_sites(clone(model), transport, **{"fuse_at": "sites"} | options)
+
+
+@pytest.mark.parametrize("topology", ["hypercube", "ring", RandomTopology(replacement=True)])
+def test_what_is_swapped_are_the_numbers_sent(topology, tmp_path):
+    n_bytes = Counter()
+
+    class Counting(Board):
+        def swap(self, partner, key, weights, first):
+            n_bytes[self.name] += len(weights)
+            return super().swap(partner, key, weights, first)
+
+    model = fitted(classifier(topology=topology), keepers(tmp_path, board=Counting))
+    sent = np.sum([record["numbers_sent"] for record in model.history_], axis=0)
+    assert [n_bytes[name] for name in model.sites_] == (sent * model.weights_.itemsize).tolist()
 
 
 @pytest.mark.parametrize(
