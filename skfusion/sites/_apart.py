@@ -12,8 +12,9 @@ from skfusion.fusion import PairRound
 from skfusion.sites._engine import SiteEngine
 from skfusion.sites._state import pack, unpack
 
-# What of a peer's state the coordinator knows in between.
+# What of a peer's state the coordinator knows in between, and what of that training changes there.
 TOLD = ("n_steps", "samples_seen", "learning_rates", "losses", "generators")
+CHANGED = ("learning_rates", "losses")
 
 
 class ApartEngine(SiteEngine):
@@ -55,7 +56,7 @@ class ApartEngine(SiteEngine):
     def train(self, start, stop, last):
         """Train all peers for some steps of an epoch."""
         segment = {"start": start, "stop": stop, "last": last}
-        answers = self._ask("train kept", lambda site: (segment, {"losses": self._own(site).losses}), self._read_told)
+        answers = self._ask("train kept", lambda site: (segment, self._changed(site)), self._read_told)
         for site, told in answers.items():
             (peer,) = self._meeting.peers[site]
             for name in TOLD:
@@ -81,6 +82,10 @@ class ApartEngine(SiteEngine):
 
     def _own(self, site):
         return self._state.take(self._meeting.peers[site])
+
+    def _changed(self, site):
+        own = pack(self._own(site))
+        return {name: own[name] for name in CHANGED}
 
     def _read_told(self, site, answer):
         own = self._own(site)

@@ -105,7 +105,10 @@ class Keeper:
         return self._reply(message)
 
     def _train(self, message):
-        arrays = {**self._recall(message), **message.arrays}  # the losses of the epoch so far are the coordinator's
+        arrays = {
+            **self._recall(message),
+            **message.arrays,
+        }  # losses and learning rates are the coordinator's to change
         request = Message("train", message.run, message.round, self.name, message.content, arrays).encode()
         answer = Message.decode(self._site.answer(request, leaves=False))
         if answer.kind == "refused":
