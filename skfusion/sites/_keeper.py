@@ -52,15 +52,15 @@ class Keeper:
     folder : str or path-like
         For the files; made if it is not there.
     swap : callable
-        ``swap(partner, key, weights, first)`` gives the bytes of weights to another site and returns that one's, for
-        the pair that the key stands for; ``first`` tells whether this site is the first of it.
+        ``swap(partner, key, weights)`` gives the bytes of weights to another site and returns that one's, for the pair
+        that the key stands for.
     """
 
     def __init__(
         self,
         site: Site,
         folder: str | os.PathLike[str],
-        swap: Callable[[str, str, bytes, bool], bytes],
+        swap: Callable[[str, str, bytes], bytes],
     ):
         self.name = site.name
         self._site, self._folder, self._swap = site, Path(folder), swap
@@ -130,7 +130,7 @@ class Keeper:
         """Return the weights after they were swapped and fused with a partner's."""
         key = f"{message.run} {message.round} {pair.number}"
         dtype = weights.dtype.newbyteorder("<")
-        data = self._swap(pair.partner, key, weights.astype(dtype).tobytes(), pair.is_first)
+        data = self._swap(pair.partner, key, weights.astype(dtype).tobytes())
         if len(data) != weights.nbytes:
             raise MessageError(f"the weights of {pair.partner!r} must have {weights.nbytes} bytes, got {len(data)}")
         theirs = np.frombuffer(data, dtype).reshape(weights.shape).astype(weights.dtype)
@@ -189,30 +189,30 @@ class Keeper:
 
 
 class Board:
-    """Where the weights of a site and of its partners change hands.
+    """Where the weights of a site's partners arrive.
+
+    A site gives its weights by calls of its own alone, and never in reply to one: whoever calls may not be who it says.
 
     Parameters
     ----------
-    call : callable
-        ``call(partner, key, weights)`` has the partner's board take weights, and returns what that gives.
+    give : callable
+        ``give(partner, key, weights)`` has the partner's board take weights.
     patience : float, default=60.0
-        Seconds to wait for a partner.
+        Seconds to wait for a partner's.
     """
 
-    def __init__(self, call: Callable[[str, str, bytes], bytes], patience: float = 60.0):
-        self._call, self._patience = call, patience
-        self._mine: dict[tuple[str, str], bytes] = {}  # by the partner and the pair's key
-        self._theirs: dict[tuple[str, str], bytes] = {}
+    def __init__(self, give: Callable[[str, str, bytes], object], patience: float = 60.0):
+        self._give, self._patience = give, patience
+        self._taken: dict[tuple[str, str], bytes] = {}  # by the partner and the pair's key
         self._changed = threading.Condition()
 
-    def swap(self, partner: str, key: str, weights: bytes, first: bool) -> bytes:
-        """Give weights to a partner, and return that one's; the first of a pair calls the other.
+    def swap(self, partner: str, key: str, weights: bytes) -> bytes:
+        """Give weights to a partner, and return that one's.
 
         Parameters
         ----------
         partner, key : str
         weights : bytes
-        first : bool
 
         Returns
         -------
@@ -221,44 +221,30 @@ class Board:
         Raises
         ------
         TimeoutError
-            If the partner does not come.
+            If the partner cannot be reached, or does not give any.
         """
         self._forget_all_but(key)
-        if first:
-            return self._call(partner, key, weights)
-        return self._meet(self._mine, self._theirs, (partner, key), weights)
+        self._give(partner, key, weights)
+        with self._changed:
+            if not self._changed.wait_for(lambda: (partner, key) in self._taken, self._patience):
+                raise TimeoutError(f"waited {self._patience:g} s in vain to swap weights with {partner!r}")
+            return self._taken[partner, key]
 
-    def take(self, partner: str, key: str, weights: bytes) -> bytes:
-        """Take a partner's weights, and return those that this site gives for them.
+    def take(self, partner: str, key: str, weights: bytes) -> None:
+        """Take a partner's weights.
 
         Parameters
         ----------
         partner, key : str
         weights : bytes
-
-        Returns
-        -------
-        bytes
-
-        Raises
-        ------
-        TimeoutError
-            If this site does not come to that.
         """
-        return self._meet(self._theirs, self._mine, (partner, key), weights)
-
-    def _meet(self, own, other, pair, weights):
         with self._changed:
-            own[pair] = weights
+            self._taken[partner, key] = weights
             self._changed.notify_all()
-            if not self._changed.wait_for(lambda: pair in other, self._patience):
-                raise TimeoutError(f"waited {self._patience:g} s in vain to swap weights with {pair[0]!r}")
-            return other[pair]
 
     def _forget_all_but(self, key):
-        """Forget what was swapped in other rounds: nobody asks for that any more."""
+        """Forget what was given in other rounds: nobody asks for that any more."""
         this_round = key.rpartition(" ")[0]
         with self._changed:
-            for swapped in (self._mine, self._theirs):
-                for pair in [pair for pair in swapped if pair[1].rpartition(" ")[0] != this_round]:
-                    del swapped[pair]
+            for pair in [pair for pair in self._taken if pair[1].rpartition(" ")[0] != this_round]:
+                del self._taken[pair]

@@ -205,7 +205,7 @@ class Client:
         if site.name != collab.site_name:
             raise ValueError(f"{self.load} must return a Site named {collab.site_name!r}, got {site.name!r}")
         self._others = {client.name: client for client in collab.clients}
-        self._board = Board(self._call)
+        self._board = Board(self._give)
         keeper = Keeper(site, Path(collab.workspace.get_root_dir()) / "skfusion", self._board.swap)
         self._desk = Desk(keeper, collab.server)
         threading.Thread(target=self._desk.work, name="site", daemon=True).start()
@@ -217,17 +217,17 @@ class Client:
             raise PermissionError(f"messages come from the server, got one from {collab.caller!r}")
         self._desk.take(request)
 
-    def _call(self, partner, key, weights):
-        """Swap weights with another client, end-to-end encrypted."""
+    def _give(self, partner, key, weights):
+        """Give weights to another client, end-to-end encrypted with the key of its certificate."""
         try:
-            return self._others[partner](timeout=2 * _HAND_OVER, secure=True).swap(key=key, weights=weights)
+            self._others[partner](timeout=_HAND_OVER, secure=True).take_weights(key=key, weights=weights)
         except (CollabCallError, KeyError) as error:
             raise TimeoutError(f"site {partner!r} cannot be reached: {error}") from None
 
     @collab.publish
-    def swap(self, key: str, weights: bytes) -> bytes:
-        """Take the weights of the client that calls, and return this site's."""
-        return self._board.take(collab.caller, key, weights)
+    def take_weights(self, key: str, weights: bytes) -> None:
+        """Take the weights of the client that calls."""
+        self._board.take(collab.caller, key, weights)
 
     @collab.final
     def stop(self) -> None:

@@ -58,9 +58,9 @@ def test_what_is_swapped_are_the_numbers_sent(topology, tmp_path):
     n_bytes = Counter()
 
     class Counting(Board):
-        def swap(self, partner, key, weights, first):
+        def swap(self, partner, key, weights):
             n_bytes[self.name] += len(weights)
-            return super().swap(partner, key, weights, first)
+            return super().swap(partner, key, weights)
 
     model = fitted(classifier(topology=topology), keepers(tmp_path, board=Counting))
     sent = np.sum([record["numbers_sent"] for record in model.history_], axis=0)
@@ -141,6 +141,24 @@ def test_a_site_that_gives_no_weights_refuses_to_send_them(tmp_path):
         answer = Message.decode(site.answer(request.encode()))
         assert answer.kind == "refused"
         assert "its weights stay there" in answer.content["reason"]
+
+
+def test_whoever_calls_a_site_gets_no_weights(tmp_path):
+    def give(partner, key, weights):
+        if partner not in NAMES:
+            raise TimeoutError(f"site {partner!r} cannot be reached")
+
+    site = sites_of(PLAIN, LABELS, NAMES, gives_weights=False)[0]
+    board = Board(give, patience=5)
+    keeper = Keeper(site, tmp_path, board.swap)
+    weights = np.ones((1, 2))
+    keeper.answer(Message("keep", "run", 1, site.name, {}, {"weights": weights}).encode())
+    for partner in ("server", "Bath"):  # a name proves nothing
+        assert board.take(partner, "run 2 0", bytes(weights.nbytes)) is None
+    content = {"fusion_rate": 0.0, "fusion_rule": "sequential", "pairs": [[0, "server", site.name]]}
+    answer = Message.decode(keeper.answer(Message("fuse kept", "run", 2, site.name, content).encode()))
+    assert (answer.kind, dict(answer.arrays)) == ("refused", {})
+    assert "site 'server' cannot be reached" in answer.content["reason"]
 
 
 class Dies:
