@@ -5,23 +5,22 @@ import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from hashlib import blake2b
-from pathlib import Path
+from itertools import count
 
 import numpy as np
 
 from skfusion import _weights_file
-from skfusion._replacing import replacing
 from skfusion._weights_file import Contents
 from skfusion.fusion import RULES, fuse
 from skfusion.sites._apart import TOLD
+from skfusion.sites._kept import KeptStates
 from skfusion.sites._rows import RefusalError
 from skfusion.sites.message import Message, MessageError
 from skfusion.sites.plan import Plan
-from skfusion.sites.site import Site
+from skfusion.sites.site import Site, answered
 
 _log = logging.getLogger("skfusion.sites")
-_KEPT = 4  # states: a run that is taken up again goes back by the exchanges of one segment
+_FURTHEST_AT_END = 2  # exchanges, since one that was interrupted may not have come about
 
 
 @dataclass(frozen=True)
@@ -63,14 +62,16 @@ class Keeper:
         swap: Callable[[str, str, bytes], bytes],
     ):
         self.name = site.name
-        self._site, self._folder, self._swap = site, Path(folder), swap
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self._site, self._swap = site, swap
+        self._states = KeptStates(folder)
+        self._weights = self._states.folder / "weights.npz"
         self._own = {
             "keep": self._keep,
             "train kept": self._train,
             "fuse kept": self._fuse,
             "return": self._return,
             "write": self._write,
+            "end": self._end,
         }
 
     @property
@@ -95,42 +96,48 @@ class Keeper:
             return self._site.answer(request)
         if message.kind not in self._own or message.site != self.name:
             return self._site.answer(request)
-        try:
-            return self._own[message.kind](message)
-        except (MessageError, OSError, RefusalError) as error:
-            return Message("refused", message.run, message.round, self.name, {"reason": str(error)}).encode()
+        return answered(self.name, message, self._own[message.kind])
 
     def _keep(self, message):
-        self._remember(message, message.arrays)
+        self._states.remove_those_over()
+        self._put_weights_aside()
+        self._states.write(message, message.arrays)
         return self._reply(message)
 
+    def _put_weights_aside(self):
+        """Give the file with the weights of an earlier run another name, lest they be taken for those of this one."""
+        if self._weights.exists():
+            names = (self._weights.with_name(f"weights-{number}.npz") for number in count(1))
+            self._weights.rename(next(path for path in names if not path.exists()))
+
     def _train(self, message):
-        arrays = {
-            **self._recall(message),
-            **message.arrays,
-        }  # losses and learning rates are the coordinator's to change
+        # Losses and learning rates are the coordinator's to change.
+        arrays = {**self._states.read(message), **message.arrays}
         request = Message("train", message.run, message.round, self.name, message.content, arrays).encode()
         answer = Message.decode(self._site.answer(request, leaves=False))
         if answer.kind == "refused":
             return answer.encode()
-        self._remember(message, answer.arrays)
+        self._states.write(message, answer.arrays)
         return self._reply(message, {name: answer.arrays[name] for name in TOLD})
 
     def _fuse(self, message):
-        state = dict(self._recall(message))
+        state = self._states.read(message)
         rate, rule = message.entry("fusion_rate", float), message.entry("fusion_rule", str)
         if not 0 <= rate <= 1 or rule not in RULES:
             raise MessageError(f"the fusion rate and rule must be ones that fuse takes, got {rate} and {rule[:80]!r}")
         for pair in message.entry("pairs", list):
             state["weights"] = self._fused(state["weights"], _Pair.read(pair, self.name), message, rate, rule)
-        self._remember(message, state)
+        self._states.write(message, state)
         return self._reply(message)
 
     def _fused(self, weights, pair, message, rate, rule):
         """Return the weights after they were swapped and fused with a partner's."""
         key = f"{message.run} {message.round} {pair.number}"
         dtype = weights.dtype.newbyteorder("<")
-        data = self._swap(pair.partner, key, weights.astype(dtype).tobytes())
+        try:
+            data = self._swap(pair.partner, key, weights.astype(dtype).tobytes())
+        except TimeoutError as error:
+            raise RefusalError(str(error)) from None
         if len(data) != weights.nbytes:
             raise MessageError(f"the weights of {pair.partner!r} must have {weights.nbytes} bytes, got {len(data)}")
         theirs = np.frombuffer(data, dtype).reshape(weights.shape).astype(weights.dtype)
@@ -142,50 +149,25 @@ class Keeper:
 
     def _return(self, message):
         self._site.check_gives_weights()
-        return self._reply(message, self._recall(message))
+        return self._reply(message, self._states.read(message, _FURTHEST_AT_END))
 
     def _write(self, message):
         """Write the peer's weights to a file that ``load_weights`` reads."""
-        plan, path = Plan.read(message), self._folder / "weights.npz"
+        plan = Plan.read(message)
         # A scaler's output has no names, as in a pipeline.
         names = self._site.feature_names if plan.scaling.is_none else None
-        weights = self._recall(message)["weights"]
-        _weights_file.write(
-            path, Contents(plan.network, weights, plan.classes, None if names is None else np.array(names))
-        )
-        _log.info("%s: the weights of this site's peer are in %s", self.name, path)
+        weights = self._states.read(message, _FURTHEST_AT_END)["weights"]
+        names = None if names is None else np.array(names)
+        _weights_file.write(self._weights, Contents(plan.network, weights, plan.classes, names))
+        _log.info("%s: the weights of this site's peer are in %s", self.name, self._weights)
         return self._reply(message)
+
+    def _end(self, message):
+        self._states.mark_as_over(message.run)
+        return self._site.answer(message.encode())
 
     def _reply(self, message, arrays=None):
         return Message(f"{message.kind} answered", message.run, message.round, self.name, {}, arrays or {}).encode()
-
-    def _files(self, run):
-        """Return the files with this run's states by the number of the exchange; those of others are removed."""
-        prefix, files = blake2b(run.encode(), digest_size=16).hexdigest(), {}
-        for path in self._folder.glob("*-*.npz"):
-            its_run, _, number = path.stem.partition("-")
-            if its_run == prefix and number.isdecimal():
-                files[int(number)] = path
-            else:
-                path.unlink()
-        return files
-
-    def _remember(self, message, arrays):
-        prefix = blake2b(message.run.encode(), digest_size=16).hexdigest()
-        with replacing(self._folder / f"{prefix}-{message.round}.npz") as file:
-            np.savez(file, **arrays)
-        files = self._files(message.run)
-        for number in sorted(files)[:-_KEPT]:
-            files[number].unlink()
-
-    def _recall(self, message):
-        """Return the peer's state before an exchange."""
-        files = self._files(message.run)
-        before = [number for number in files if number < message.round]
-        if not before:
-            raise MessageError("this site does not have its peer's weights of that run")
-        with np.load(files[max(before)], allow_pickle=False) as file:
-            return dict(file)
 
 
 class Board:

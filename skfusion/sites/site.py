@@ -4,6 +4,7 @@ import json
 import logging
 import threading
 import time
+from collections.abc import Callable
 from hashlib import blake2b
 
 import numpy as np
@@ -107,14 +108,8 @@ class Site:
             try:
                 message = Message.decode(request, max_bytes)
             except MessageError as error:
-                return self._refusal(Message("", "", 0, ""), error)
-            try:
-                return self._answer_to(message, leaves)
-            except (MessageError, RefusalError) as error:
-                return self._refusal(message, error)
-            except Exception:  # whatever it is, the coordinator is not to wait for ever, nor the site to end
-                _log.exception("%s: cannot answer %r", self.name, message.kind)
-                return self._refusal(message, "it failed, as the site's own log tells")
+                return _refusal(self.name, Message("", "", 0, ""), error)
+            return answered(self.name, message, lambda message: self._answer_to(message, leaves))
 
     def _answer_to(self, message, leaves):
         if message.site != self.name:
@@ -156,10 +151,6 @@ class Site:
         if time.monotonic() > self._next_note:
             _log.info("%s: answers message %d of run %s", self.name, self._n_answered, self.run)
             self._next_note = time.monotonic() + _NOTES
-
-    def _refusal(self, message, reason):
-        _log.warning("%s: refused %r: %s", self.name, message.kind, reason)
-        return Message("refused", message.run, message.round, self.name, {"reason": str(reason)}).encode()
 
     # What is answered
 
@@ -220,3 +211,32 @@ class Site:
             self._work = None  # lest there be room for one only
             self._work = digest.digest(), Work(self._rows, plan)
         return self._work[1]
+
+
+def answered(site: str, message: Message, answer: Callable[[Message], bytes]) -> bytes:
+    """Return the answer of a site, or why there is none: never an exception's text, which might show rows.
+
+    Parameters
+    ----------
+    site : str
+        Its name.
+    message : Message
+    answer : callable
+        ``answer(message)`` returns the answer, or raises MessageError or RefusalError, whose text is sent.
+
+    Returns
+    -------
+    bytes
+    """
+    try:
+        return answer(message)
+    except (MessageError, RefusalError) as error:
+        return _refusal(site, message, error)
+    except Exception:  # whatever it is, the coordinator is not to wait for ever, nor the site to end
+        _log.exception("%s: cannot answer %r", site, message.kind)
+        return _refusal(site, message, "it failed, as the site's own log tells")
+
+
+def _refusal(site, message, reason):
+    _log.warning("%s: refused %r: %s", site, message.kind, reason)
+    return Message("refused", message.run, message.round, site, {"reason": str(reason)}).encode()

@@ -185,18 +185,60 @@ def test_a_run_goes_on_from_what_sites_have_kept(kind, tmp_path):
     whole = clone(model).fit(PLAIN, LABELS, groups=NAMES)
     assert (apart.weights_ == whole.weights_).all()
     assert apart.loss_curve_ == whole.loss_curve_
-    assert all(len(list((tmp_path / name).iterdir())) <= 4 for name in np.unique(NAMES))
+    assert all(len(list((tmp_path / name).glob("*.npz"))) <= 4 for name in np.unique(NAMES))
 
 
-def test_a_run_cannot_go_on_at_a_site_that_has_lost_its_weights(tmp_path):
-    model, checkpoint = classifier(), tmp_path / "run.npz"
-    dying = [Dies(site, "train kept", 3) if site.name == "Leeds" else site for site in keepers(tmp_path)]
+def interrupted(model, folder):
+    """A run that ended when Leeds was down, in a file."""
+    sites = [Dies(site, "train kept", 3) if site.name == "Leeds" else site for site in keepers(folder)]
     with pytest.raises(ConnectionError):
-        fitted(model, dying, checkpoint=checkpoint)
-    for path in (tmp_path / "York").iterdir():
+        fitted(model, sites, checkpoint=folder / "run.npz")
+    return folder / "run.npz"
+
+
+@pytest.mark.parametrize("n_left", [0, 1])  # which a copy of the folder from before may have
+def test_a_run_cannot_go_on_at_a_site_that_has_lost_its_weights(n_left, tmp_path):
+    model = classifier()
+    checkpoint = interrupted(model, tmp_path)
+    for path in sorted((tmp_path / "York").iterdir())[n_left:]:
         path.unlink()
-    with pytest.raises(RefusedError, match=r"'York' refuses.*does not have its peer's weights"):
+    with pytest.raises(RefusedError, match=r"'York' refuses.*does not have its peer's weights as of exchange 7"):
         fitted(model, keepers(tmp_path), checkpoint=checkpoint)
+
+
+def test_a_site_that_cannot_read_its_weights_says_so(tmp_path, caplog):
+    model = classifier()
+    checkpoint = interrupted(model, tmp_path)
+    for path in (tmp_path / "York").iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(RefusedError, match="'York' refuses to take part: it failed, as the site's own log tells"):
+        fitted(model, keepers(tmp_path), checkpoint=checkpoint)
+    assert "York: cannot answer 'train kept'" in caplog.text
+
+
+def test_other_runs_leave_an_interrupted_one_and_the_sites_own_files_alone(tmp_path):
+    model = classifier()
+    checkpoint = interrupted(model, tmp_path)
+    (tmp_path / "York" / "my-1.npz").touch()
+    fitted(classifier(max_iter=1, random_state=9), keepers(tmp_path))
+    apart, whole = (
+        fitted(model, keepers(tmp_path), checkpoint=checkpoint),
+        clone(model).fit(PLAIN, LABELS, groups=NAMES),
+    )
+    assert (apart.weights_ == whole.weights_).all()
+    fitted(classifier(max_iter=1, random_state=9), keepers(tmp_path))
+    left = [path for path in (tmp_path / "York").iterdir() if path.suffix == ".npz"]
+    assert len(left) == 4  # three of the last run, none of those before
+    assert tmp_path / "York" / "my-1.npz" in left
+
+
+def test_weights_of_an_earlier_run_cannot_be_taken_for_those_of_the_latest(tmp_path):
+    first = classifier(max_iter=1)
+    fitted(first, keepers(tmp_path), collect=False)
+    interrupted(classifier(), tmp_path)
+    assert not (tmp_path / "York" / "weights.npz").exists()
+    kept = classifier().load_weights(tmp_path / "York" / "weights-1.npz")
+    assert (kept.weights_ == first.fit(PLAIN, LABELS, groups=NAMES).weights_[3]).all()
 
 
 def test_what_cannot_be_done_is_refused_before_training(tmp_path):

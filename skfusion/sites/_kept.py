@@ -1,0 +1,90 @@
+"""The states of a site's peer in files, by which a run goes on after it was interrupted."""
+
+import os
+import re
+from hashlib import blake2b
+from pathlib import Path
+
+import numpy as np
+
+from skfusion._replacing import replacing
+from skfusion.sites._rows import RefusalError
+
+_KEPT = 4  # states: a run that is taken up again goes back by the exchanges of one segment
+
+
+class KeptStates:
+    """States of a peer, each as of an exchange of a run.
+
+    Those of a run that is over stay until another begins: its coordinator may have died before it knew.
+
+    Parameters
+    ----------
+    folder : str or path-like
+        Made if it is not there.
+    """
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def write(self, message, arrays):
+        """Keep the state as of an exchange."""
+        with replacing(self.folder / f"{_short(message.run)}-{message.round}.npz") as file:
+            np.savez(file, **arrays)
+            file.flush()
+            os.fsync(file.fileno())  # the coordinator counts on it from now on
+        files = self._files(_short(message.run))
+        for number in sorted(files)[:-_KEPT]:
+            files[number].unlink()
+
+    def read(self, message, furthest=1):
+        """Return the state as of the exchange before a message, or of one that is further back.
+
+        Parameters
+        ----------
+        message : Message
+        furthest : int, default=1
+            How many exchanges one may go back.
+
+        Returns
+        -------
+        dict of str to ndarray
+
+        Raises
+        ------
+        RefusalError
+            If there is none.
+        """
+        files = self._files(_short(message.run))
+        for number in range(message.round - 1, message.round - 1 - furthest, -1):
+            if number in files:
+                with np.load(files[number], allow_pickle=False) as file:
+                    return dict(file)
+        raise RefusalError(
+            f"this site does not have its peer's weights as of exchange {message.round - 1} of that run, without which "
+            "it cannot go on"
+        )
+
+    def mark_as_over(self, run):
+        """Note that a run is over, if there are states of it."""
+        if self._files(_short(run)):
+            (self.folder / f"{_short(run)}.over").touch()
+
+    def remove_those_over(self):
+        """Remove the states of runs that are over."""
+        for mark in self.folder.glob("*.over"):
+            if re.fullmatch("[0-9a-f]{32}", mark.stem):
+                for path in self._files(mark.stem).values():
+                    path.unlink()
+                mark.unlink()
+
+    def _files(self, short):
+        """Return a run's files by the number of the exchange."""
+        found = {path.stem.removeprefix(f"{short}-"): path for path in self.folder.glob(f"{short}-*.npz")}
+        return {int(number): path for number, path in found.items() if number.isdecimal()}
+
+
+def _short(run):
+    """Return what stands for a run in a file's name."""
+    return blake2b(run.encode(), digest_size=16).hexdigest()
