@@ -617,11 +617,11 @@ def _says_who_fuses(topology):
 
 
 def check_suits(topology, n_networks, fusion_round=0):
-    """Raise an error if a topology cannot make a round of so many networks.
+    """Return a topology's round of so many networks, or raise an error if it cannot make one.
 
     This asks a copy: a topology that counts its rounds must not count this one.
     """
-    round_of(clone(topology, safe=False), n_networks, fusion_round, np.random.RandomState(0))
+    return round_of(clone(topology, safe=False), n_networks, fusion_round, np.random.RandomState(0))
 
 
 def with_edges_alone(topology):

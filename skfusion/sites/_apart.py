@@ -64,8 +64,7 @@ class ApartEngine(SiteEngine):
 
     def fuse(self, fusion_round, spread=None):
         """Let pairs fuse."""
-        if not isinstance(fusion_round, PairRound):
-            raise ValueError("topology must fuse in pairs with fuse_at='sites', since no site sees all weights")
+        check_in_pairs(fusion_round)  # which a topology that changes over time may cease to be
         names = {peer: site for site, (peer,) in self._meeting.peers.items()}
         settings, own = self._problem.settings, {site: [] for site in names.values()}
         for number, pair in enumerate(fusion_round.pairs.tolist()):
@@ -90,6 +89,12 @@ class ApartEngine(SiteEngine):
     def _read_told(self, site, answer):
         own = self._own(site)
         return unpack(answer, replace(own, **{one.name: None for one in fields(own) if one.name not in TOLD}))
+
+
+def check_in_pairs(fusion_round):
+    """Raise ValueError unless a round is one of pairs."""
+    if not isinstance(fusion_round, PairRound):
+        raise ValueError("topology must fuse in pairs with fuse_at='sites', since no site sees all weights")
 
 
 class ApartTraining(Training):

@@ -26,7 +26,7 @@ from skfusion._training.outcome import LossesAlone
 from skfusion._training.problem import Problem
 from skfusion._training.training import Training
 from skfusion.partition import GroupPartitioner
-from skfusion.sites._apart import ApartEngine, ApartTraining
+from skfusion.sites._apart import ApartEngine, ApartTraining, check_in_pairs
 from skfusion.sites._engine import HeldOutAtSites, JournalledEngine, SiteEngine, SiteTraining
 from skfusion.sites._exchange import AbsentError, Exchange, gather
 from skfusion.sites._preparation import Division, ask_for_agreement, meeting_on, plans_for
@@ -205,7 +205,9 @@ def _plan(model, parameters, call, agreement, scaler, progress):
         check_classes("y of all sites together", agreement.classes)
     check_prediction(settings.prediction, n_networks)
     if n_networks > 1 and settings.fusion_rate > 0:
-        check_suits(parameters.topology, n_networks, progress.fusion_round)
+        first_round = check_suits(parameters.topology, n_networks, progress.fusion_round)
+        if call.fuse_at == "sites":
+            check_in_pairs(first_round)
     output = model._output_layer(agreement.classes, agreement.n_outputs)
     network = network_of(parameters, agreement.n_features, *output)
     division = Division.draw(agreement.lengths, settings, progress.partition_rng)

@@ -257,8 +257,10 @@ def test_what_cannot_be_done_is_refused_before_training(tmp_path):
         (classifier(), {"absent": "skip", "patience": 1}, "absent must be 'raise'"),
         (classifier(topology="average"), {}, "topology must fuse in pairs"),
     ]:
+        sites = keepers(tmp_path)
         with pytest.raises(ValueError, match=match):
-            fitted(model, keepers(tmp_path), **options)
+            fitted(model, sites, **options)
+        assert not any(b'"train kept"' in request for site in sites for request in site.requests)
 
 
 @pytest.mark.parametrize(
