@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, is_classifier
 from sklearn.callback import CallbackSupportMixin, with_callbacks
-from sklearn.exceptions import ConvergenceWarning
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -71,7 +71,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
     n_layers_: int
     n_outputs_: int
     out_activation_: str
-    _ensemble: Ensemble
+    _ensemble: Ensemble | None
 
     def __init__(
         self,
@@ -224,7 +224,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
             change.
         """
         parameters = self._check_parameters()
-        old = self._ensemble if parameters.warm_start and self.__sklearn_is_fitted__() else None
+        old = self._known_peers() if parameters.warm_start else None
         if old is None:
             self._forget()  # so that a fit that fails leaves no model behind
         given = X  # callbacks get it as it came, with its feature names
@@ -249,7 +249,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         parameters = self._check_parameters()
         if parameters.settings.early_stopping:
             raise ValueError("early_stopping must be False for partial_fit, which sees only some of the rows; got True")
-        old = self._ensemble if self.__sklearn_is_fitted__() else None
+        old = self._known_peers()
         rows = self._rows(*self._validate(X, y, old), sample_weight, groups, classes)
         progress = Progress.start(parameters.random_state) if old is None else copy.deepcopy(old.progress)
         peers = self._peers(parameters, rows, old, complete=False)
@@ -267,6 +267,10 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         yardstick.judge(ensemble, n_epochs=1)
         self._publish(training, attributes)
         return self
+
+    def _known_peers(self):
+        """Return the ensemble that training goes on with; None if it begins; raise NotFittedError if it is at sites."""
+        return self._fitted() if "_ensemble" in vars(self) else None
 
     def _forget(self):
         """Drop all that an earlier fit has left."""
@@ -385,7 +389,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
             raise ValueError(f"entry 'output' of {path} must be that of a {kind}, got {output!r}")
         fitted = self.__sklearn_is_fitted__()
         _weights_file.check_agreement(path, contents, self._contents() if fitted else self._contents_like(contents))
-        ensemble = (self._ensemble if fitted else self._start_as(contents)).with_weights(contents.weights)
+        ensemble = (self._fitted() if fitted else self._start_as(contents)).with_weights(contents.weights)
         if fitted:
             self._ensemble = ensemble
         else:
@@ -438,6 +442,11 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         return [ensemble.as_mlp(prediction, blank) for prediction in predictions]
 
     def _fitted(self):
+        if vars(self).get("_ensemble", self) is None:
+            raise NotFittedError(
+                f"the weights of this {type(self).__name__} are at the sites where it was trained; load them with "
+                "load_weights, or fit anew, with warm_start=False"
+            )
         check_is_fitted(self)
         return self._ensemble
 
@@ -473,7 +482,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         return Ensemble.start(contents.network, parameters.settings, contents.classes, progress, *shape)
 
     def __sklearn_is_fitted__(self):
-        return "_ensemble" in vars(self)
+        return vars(self).get("_ensemble") is not None
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -575,7 +584,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         training.ensemble.update_consensus()
         for name in ("validation_scores_", "best_validation_score_"):
             vars(self).pop(name, None)
-        self._set(_fitted_attributes(training.ensemble, training.n_epochs) | attributes)
+        self._set(_trained_attributes(training, training.ensemble) | attributes)
 
     def _set(self, attributes):
         vars(self).update(attributes)
@@ -600,7 +609,7 @@ class _Epochs:
         return self._given | {"reconstruction_attributes": self._snapshot}
 
     def _snapshot(self):
-        return _fitted_attributes(self._training.ensemble.snapshot(), self._training.n_epochs) | self._attributes
+        return _trained_attributes(self._training, self._training.ensemble.snapshot()) | self._attributes
 
 
 def network_of(parameters, n_features, n_outputs, output):
@@ -631,6 +640,12 @@ def check_unchanged(old, problem):
         raise ValueError(
             f"n_networks must stay {len(old.weights)}, {kept}; the rows were divided among {problem.n_networks}"
         )
+
+
+def _trained_attributes(training, ensemble):
+    """Return the fitted attributes of a training's ensemble, without weights where these are at sites."""
+    attributes = _fitted_attributes(ensemble, training.n_epochs)
+    return attributes if training.has_weights else attributes | {"_ensemble": None}
 
 
 def _fitted_attributes(ensemble, n_iter):

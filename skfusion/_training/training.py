@@ -26,7 +26,14 @@ class Training:
         For early stopping.
     n_epochs : int, default=0
         How many of the ensemble's epochs belong to this call already.
+
+    Attributes
+    ----------
+    has_weights : bool
+        Whether the ensemble's weights are those that the peers have come to.
     """
+
+    has_weights = True
 
     def __init__(self, ensemble, problem, engine, held_out=None, n_epochs=0):
         self.ensemble, self.problem, self._engine = ensemble, problem, engine

@@ -28,9 +28,9 @@ def pyplot(caller):
 
 def check_estimator(estimator, *attributes):
     """Raise NotFittedError or TypeError unless the estimator has what is to be drawn."""
-    check_is_fitted(estimator)
     for attribute in attributes:
         if not hasattr(estimator, attribute):
+            check_is_fitted(estimator)
             raise TypeError(
                 f"estimator must have {attribute}, as a FusedMLPClassifier has once it has trained, got "
                 f"{shown(estimator)}; pass the last step of a pipeline, or the best_estimator_ of a search"

@@ -118,7 +118,7 @@ class TopologyDisplay:
             If the estimator is not fitted, or has no ``topology_``.
         """
         check_estimator(estimator, "topology_")
-        of_fit = estimator._ensemble.settings  # which the parameters of today need not be
+        of_fit = estimator._fitted().settings  # which the parameters of today need not be
         return cls.from_topology(
             estimator.topology_,
             len(estimator.weights_),

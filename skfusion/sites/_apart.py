@@ -29,11 +29,16 @@ class ApartEngine(SiteEngine):
         Whether sites have their peers already, since the run was taken up again.
     collect : bool
         Whether to have the peers sent in the end.
+
+    Attributes
+    ----------
+    collected : bool
+        Whether they have been.
     """
 
     def __init__(self, problem, state, meeting, begun, collect):
         super().__init__(problem, state, meeting, None)
-        self._begun, self._collect = begun, collect
+        self._begun, self._collect, self.collected = begun, collect, False
         if any(len(peers) != 1 for peers in meeting.peers.values()):
             raise ValueError("fuse_at='sites' allows one peer at each site; groups make several")
 
@@ -52,6 +57,7 @@ class ApartEngine(SiteEngine):
         states = self._ask("return", lambda site: ({}, {}), lambda site, answer: unpack(answer, self._own(site)))
         for site, state in states.items():
             self._state.put(self._meeting.peers[site], state)
+        self.collected = True
 
     def train(self, start, stop, last):
         """Train all peers for some steps of an epoch."""
@@ -98,7 +104,24 @@ def check_in_pairs(fusion_round):
 
 
 class ApartTraining(Training):
-    """A call of fit_sites that knows of no weights, and so of no disagreement."""
+    """A call of fit_sites that knows of no weights until they are collected, and so of no disagreement.
+
+    Parameters
+    ----------
+    ensemble, problem, engine, held_out, n_epochs
+        As of Training.
+    apart : ApartEngine
+        Which collects them.
+    """
+
+    def __init__(self, ensemble, problem, engine, held_out, n_epochs, apart):
+        super().__init__(ensemble, problem, engine, held_out, n_epochs)
+        self._apart = apart
+
+    @property
+    def has_weights(self):
+        """Whether the ensemble's weights are those that the peers have come to."""
+        return self._apart.collected
 
     def _train_and_fuse(self, segments):
         n_sent, _ = super()._train_and_fuse(segments)

@@ -84,8 +84,8 @@ def fit_sites(
     fuse_at : {"coordinator", "sites"}, default="coordinator"
         Who fuses.  With "sites", the weights stay at the sites while these train: the two of a pair swap theirs, and
         the coordinator learns the losses.  This takes a transport by which sites reach one another, such as NVFlare's,
-        a topology of pairs, and one peer at each site.  The disagreement is not known (NaN), and callbacks find the
-        weights with which training began.
+        a topology of pairs, and one peer at each site.  The disagreement is not known (NaN), and callbacks find no
+        weights.
     collect : bool, default=True
         Whether sites send their peers when training is over.  With False, which takes ``fuse_at="sites"``, each writes
         its own to a file that ``load_weights`` reads, and the coordinator never has any.
@@ -156,7 +156,7 @@ class _Call:
 @with_callbacks
 def _fit(model, parameters, call):
     """Fit an estimator; returns the fitted scaler if there is one."""
-    old = model._ensemble if parameters.warm_start and model.__sklearn_is_fitted__() else None
+    old = model._known_peers() if parameters.warm_start else None
     if old is None:
         model._forget()
     agreement = ask_for_agreement(call.exchange, call.sites, _question(model, call, old))
@@ -174,8 +174,6 @@ def _fit(model, parameters, call):
     training = _training(call, ensemble, problem, meeting, _identity(model, call, agreement, meeting))
     attributes = _attributes(agreement, problem.topology, scaler)
     outcome = model._train(training, LossesAlone(), attributes, _ROWS_ELSEWHERE, stacklevel=5)
-    if not call.collect:
-        del model._ensemble
     if outcome != "interrupted":
         _say_goodbye(call.exchange, meeting)
         call.run.end()
@@ -234,7 +232,7 @@ def _training(call, ensemble, problem, meeting, identity):
     held_out = HeldOutAtSites(problem.network, meeting) if problem.settings.early_stopping else None
     kind = partial(SiteTraining, site_engine=engine) if call.skip else Training
     if call.fuse_at == "sites":
-        kind = ApartTraining
+        kind = partial(ApartTraining, apart=engine)
     training = kind(ensemble, problem, journal, held_out, run.n_epochs)
     run.restore_stopping(training)
     return training

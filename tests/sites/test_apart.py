@@ -13,6 +13,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from skfusion.callback import PeerScores
 from skfusion.sites import LocalTransport, fit_sites
 from skfusion.sites._exchange import RefusedError
 from skfusion.sites._keeper import Board, Keeper
@@ -49,8 +50,12 @@ def keepers(folder, patience=20, rows=PLAIN, board=Board, **options):
 
 
 def fitted(model, sites, **options):
+    return fitted_as_it_is(clone(model), sites, **options)
+
+
+def fitted_as_it_is(model, sites, **options):
     with Swapping(sites) as transport:
-        return fit_sites(clone(model), transport, **{"fuse_at": "sites"} | options)
+        return fit_sites(model, transport, **{"fuse_at": "sites"} | options)
 
 
 @pytest.mark.parametrize("topology", ["hypercube", "ring", RandomTopology(replacement=True)])
@@ -119,6 +124,60 @@ def test_weights_that_are_not_collected_stay_in_files_at_the_sites(tmp_path):
         assert (own.classes_ == whole.classes_).all()
     for answer in (answer for site in sites for answer in site.answers):
         assert not Message.decode(answer).arrays.keys() & {"weights", "first_moments", "second_moments"}
+
+
+def test_nobody_takes_the_weights_that_training_began_with_for_those_it_came_to(tmp_path):
+    model = fitted(classifier(warm_start=True), keepers(tmp_path), collect=False)
+    for use in (
+        lambda: model.predict(PLAIN),
+        lambda: model.weights_,
+        lambda: model.fit(PLAIN, LABELS, groups=NAMES),  # a warm start
+        lambda: model.partial_fit(PLAIN, LABELS, classes=[0, 1, 2]),
+        lambda: fitted_as_it_is(model, keepers(tmp_path)),
+    ):
+        with pytest.raises(NotFittedError, match="the weights of this FusedMLPClassifier are at the sites"):
+            use()
+    assert len(model.history_) == 4
+    sites, watched = keepers(tmp_path), classifier().set_callbacks(PeerScores(PLAIN, LABELS))
+    with pytest.raises(NotFittedError, match="are at the sites"):
+        fitted_as_it_is(watched, sites)
+    assert not any(b'"train kept"' in request for site in sites for request in site.requests)
+
+
+def test_the_losses_of_a_model_without_weights_can_be_drawn(tmp_path):
+    pytest.importorskip("matplotlib")
+    from skfusion.display import FusionCurveDisplay
+
+    model = fitted(classifier(max_iter=1), keepers(tmp_path), collect=False)
+    display = FusionCurveDisplay.from_estimator(model)
+    assert display.summary_line_.get_ydata().tolist() == model.loss_curve_
+
+
+class Leaving(Swapping):
+    """A transport by which York is not reached any more from its third training on; whoever waits loses patience."""
+
+    n_trainings = 0
+
+    def send(self, site, message):
+        self.n_trainings += site == "York" and Message.decode(message).kind == "train kept"
+        if self.n_trainings < 3 or site != "York":
+            super().send(site, message)
+
+    def receive(self, timeout):
+        answer = super().receive(0.2 if self.n_trainings == 3 else timeout)
+        if answer is None:
+            raise KeyboardInterrupt
+        return answer
+
+
+def test_an_interrupt_while_weights_are_collected_leaves_a_model_without_any(tmp_path):
+    with Leaving(keepers(tmp_path)) as transport, pytest.warns(UserWarning, match="Training interrupted by user"):
+        model = fit_sites(classifier(), transport, fuse_at="sites", checkpoint=tmp_path / "run.npz")
+    assert len(model.history_) == 2
+    with pytest.raises(NotFittedError, match="are at the sites"):
+        model.predict(PLAIN)
+    apart = fitted(classifier(), keepers(tmp_path), checkpoint=tmp_path / "run.npz")
+    assert (apart.weights_ == classifier().fit(PLAIN, LABELS, groups=NAMES).weights_).all()
 
 
 def test_the_file_of_weights_has_the_columns_names_unless_they_were_scaled(tmp_path):
