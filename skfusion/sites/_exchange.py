@@ -203,7 +203,8 @@ def _missing(here, wanted):
         return _names(missing) if missing else ""
     if len(here) > wanted:
         raise ValueError(f"sites={wanted}, but there are {len(here)}: {here}; name those that should take part")
-    return f"{wanted - len(here)} more sites" if len(here) < wanted else ""
+    n_missing = wanted - len(here)
+    return f"{n_missing} more site{'s' * (n_missing > 1)}" if n_missing > 0 else ""
 
 
 class _Watch:

@@ -12,6 +12,7 @@ from skfusion._training.ensemble import Progress
 from skfusion.sites._checkpoint import Checkpoint, pack_progress, unpack_progress
 from skfusion.sites._engine import Done
 from skfusion.sites._state import pack, unpack
+from skfusion.sites.agreement import pack_labels
 from skfusion.sites.message import MessageError
 
 # Parameters that may change in between, since they have no say in what comes out, or only in when training ends.
@@ -163,5 +164,11 @@ def identity_of(model, agreement, plans):
         "estimator": type(model).__name__,
         **{name: repr(value) for name, value in parameters.items() if name not in _FREE},
         "random_state": repr(seed) if is_integer(seed) else type(seed).__name__,
+        "number of features": agreement.n_features,
+        "features": agreement.feature_names,
+        "dtype of X": agreement.dtype,
+        "sparse X": agreement.sparse,
+        "number of outputs": agreement.n_outputs,
+        "classes": None if agreement.classes is None else pack_labels(agreement.classes),
         "what the sites tell of their rows, in short": told.hexdigest(),
     }

@@ -120,6 +120,8 @@ def fit_sites(
     True
     """
     scaler, model = _steps(estimator)
+    if not callable(getattr(transport, "receive", None)):
+        raise TypeError(f"transport must be a transport, such as LocalTransport(sites), got {shown(transport)}")
     patience = check_real("patience", patience, open_minimum=True)
     if check_choice("absent", absent, ("raise", "skip")) == "skip" and patience == math.inf:
         raise ValueError("patience must be finite with absent='skip', or no site ever counts as absent; got inf")

@@ -6,6 +6,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 from rows_at_sites import (
     IMAGES,
@@ -36,6 +37,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
     pytest.mark.filterwarnings("ignore:Training"),
 ]
+TABLE = pd.DataFrame(PLAIN, columns=list("abcde"))
 NUMBERS_PER_PEER = 10  # beside its network: steps, rows, learning rate, loss, and six of its generator
 
 
@@ -165,6 +167,11 @@ def saved_run(file, model=None, sites=None):
         (FusedMLPRegressor((6,)), None, "with estimator 'FusedMLPClassifier' instead of 'FusedMLPRegressor'"),
         (None, sites_of(PLAIN[1:], LABELS[1:], NAMES_OF_ROWS[1:]), r"with numbers of rows \[.*\] instead of"),
         (None, sites_of(PLAIN, LABELS, NAMES_OF_ROWS, 2 * WEIGHT), "with what the sites tell of their rows"),
+        (None, sites_of(PLAIN, np.array([0, 1, 3])[LABELS], NAMES_OF_ROWS, WEIGHT), r"with classes .*2\].* instead of"),
+        (None, sites_of(PLAIN[:, 1:], LABELS, NAMES_OF_ROWS, WEIGHT), "with number of features 5 instead of 4"),
+        (None, sites_of(TABLE, LABELS, NAMES_OF_ROWS, WEIGHT), r"with features None instead of \['a', 'b'"),
+        (None, sites_of(PLAIN.astype(np.float32), LABELS, NAMES_OF_ROWS, WEIGHT), "with dtype of X 'float64' instead"),
+        (None, sites_of(csr_array(PLAIN), LABELS, NAMES_OF_ROWS, WEIGHT), "with sparse X False instead of True"),
     ],
 )
 def test_another_run_is_not_taken_up(model, sites, match, tmp_path):
@@ -507,7 +514,7 @@ def test_a_round_sends_each_network_there_and_back(dtype, params, n_arrays):
             classifier(),
             {"sites": 4, "patience": 0.2},
             TimeoutError,
-            r"waited 0.2 s in vain for 1 more sites",
+            r"waited 0.2 s in vain for 1 more site;",
         ),
         (
             classifier(),
@@ -529,6 +536,12 @@ def test_a_round_sends_each_network_there_and_back(dtype, params, n_arrays):
 def test_wrong_arguments_are_named(estimator, options, error, match):
     with LocalTransport(sites_of(PLAIN, LABELS, NAMES_OF_ROWS)) as transport, pytest.raises(error, match=match):
         fit_sites(estimator, transport, **options)
+
+
+@pytest.mark.parametrize("fuse_at", ["coordinator", "sites"])
+def test_what_is_no_transport_is_refused(fuse_at):
+    with pytest.raises(TypeError, match=r"transport must be a transport, such as LocalTransport\(sites\), got \[<"):
+        fit_sites(classifier(), sites_of(PLAIN, LABELS, NAMES_OF_ROWS), fuse_at=fuse_at)
 
 
 def test_some_of_the_sites_may_be_named():
