@@ -132,5 +132,12 @@ def _parts(site, groups, weight):
     if groups is None:
         return {site: np.flatnonzero(weight)}
     labels, codes = np.unique(groups, return_inverse=True)
-    parts = {f"{site}/{check_name(str(label))}": (codes == k) & (weight > 0) for k, label in enumerate(labels)}
+    parts = {_peer_name(site, label): (codes == k) & (weight > 0) for k, label in enumerate(labels)}
     return {name: np.flatnonzero(rows) for name, rows in parts.items() if rows.any()}
+
+
+def _peer_name(site, label):
+    try:
+        return f"{site}/{check_name(str(label))}"
+    except ValueError as error:
+        raise ValueError(f"groups must hold labels that could be sites' names: {error}") from None

@@ -19,6 +19,7 @@ from hashlib import blake2b
 from pathlib import Path
 from urllib.parse import quote, unquote
 
+from skfusion._checks import check_integer, shown
 from skfusion._replacing import replacing
 from skfusion.sites._claim import Claim
 from skfusion.sites.local import Answering
@@ -66,7 +67,7 @@ class FolderTransport(BaseTransport):
 
     def __init__(self, path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES):
         self.path = _existing(path)
-        self._max_bytes = max_bytes
+        self._max_bytes = _check_max_bytes(max_bytes)
         self._claim = Claim(self.path / "coordinator", "a coordinator")
         self._requests: dict[str, _MessageFile] = {}
         self._answers: dict[str, _MessageFile] = {}
@@ -176,6 +177,7 @@ def serve(site: Answering, path: str | os.PathLike[str], *, stay: bool = False, 
     RuntimeError
         If another process serves as this site.
     """
+    max_bytes = _check_max_bytes(max_bytes)
     folder = _folder_of(_existing(path), site.name)
     claim = Claim(folder / "serving", f"a process that serves as {site.name!r}")
     try:
@@ -291,6 +293,12 @@ def _open_at_once(path, flags):
 
 def _pause_after(waited):
     return min(max(_SHARE_OF_WAIT * waited, _SHORTEST), _LONGEST)
+
+
+def _check_max_bytes(max_bytes):
+    if check_integer("max_bytes", max_bytes, 1) > MAX_BYTES:
+        raise ValueError(f"max_bytes must be at most {MAX_BYTES}, which no message may exceed; got {shown(max_bytes)}")
+    return max_bytes
 
 
 def _existing(path):

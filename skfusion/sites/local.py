@@ -8,6 +8,7 @@ from typing import Protocol
 
 import joblib
 
+from skfusion._checks import shown
 from skfusion.sites.message import check_name
 from skfusion.sites.transport import BaseTransport
 
@@ -49,7 +50,12 @@ class LocalTransport(BaseTransport):
     """
 
     def __init__(self, sites: Iterable[Answering]):
+        if not isinstance(sites, Iterable):
+            raise TypeError(f"sites must be a list of Sites, got {shown(sites)}")
         sites = list(sites)
+        for site in sites:
+            if not callable(getattr(site, "answer", None)):
+                raise TypeError(f"sites must be Sites, got {shown(site)}")
         for name, count in Counter(check_name(site.name) for site in sites).items():
             if count > 1:
                 raise ValueError(f"sites must have different names, got {count} named {name!r}")

@@ -36,6 +36,7 @@ _MAX_HEADER_BYTES = 2**22
 _MAX_DIMENSIONS = 2
 _MAX_LENGTH = 2**31 - 1  # along a dimension
 _MAX_NAME = 64
+_MAX_NAME_BYTES = 80  # which take up to 240 characters in a file's name
 _ENTRIES = {"kind": str, "run": str, "round": int, "site": str, "content": dict, "arrays": list}
 
 
@@ -70,7 +71,8 @@ def check_name(name: str) -> str:
     Parameters
     ----------
     name : str
-        1 to 64 printable characters, none of them a slash, a backslash or a leading or trailing dot or space.
+        1 to 64 printable characters, which take at most 80 bytes in UTF-8, none of them a slash, a backslash or a
+        leading or trailing dot or space.
 
     Returns
     -------
@@ -94,6 +96,10 @@ def check_name(name: str) -> str:
         raise ValueError(
             f"a site's name must have 1 to {_MAX_NAME} printable characters, without slashes and without dots or "
             f"spaces at its ends; got {shown(name)}"
+        )
+    if (n_bytes := len(name.encode())) > _MAX_NAME_BYTES:
+        raise ValueError(
+            f"a site's name must have at most {_MAX_NAME_BYTES} bytes in UTF-8; {shown(name)} has {n_bytes}"
         )
     return str(name)
 

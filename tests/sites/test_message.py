@@ -3,6 +3,7 @@
 import json
 import struct
 import tracemalloc
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -207,6 +208,14 @@ def test_names(name):
 def test_names_that_could_lead_elsewhere_are_refused(name):
     with pytest.raises(ValueError, match="a site's name must have 1 to 64 printable characters"):
         check_name(name)
+
+
+def test_names_fit_into_names_of_files(tmp_path):
+    longest = "Городская больница имени Боткина, ward 123456789012"
+    assert len(check_name(longest).encode()) == 80
+    (tmp_path / quote(longest)).mkdir()
+    with pytest.raises(ValueError, match=r"at most 80 bytes in UTF-8; 'Городская .*' has 81"):
+        check_name(longest + "2")
 
 
 def test_names_are_strings():

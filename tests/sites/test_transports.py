@@ -173,6 +173,12 @@ def test_local_sites_have_names_of_their_own(names, error, match):
         LocalTransport([Echo(name) for name in names])
 
 
+@pytest.mark.parametrize(("sites", "match"), [(Echo("Bath"), "a list of Sites, got <"), ([7], "Sites, got 7")])
+def test_what_is_no_site_is_refused(sites, match):
+    with pytest.raises(TypeError, match=f"sites must be {match}"):
+        LocalTransport(sites)
+
+
 # Through a folder, in processes
 
 
@@ -390,6 +396,14 @@ def test_names_that_lead_out_of_the_folder_are_refused(tmp_path, name):
 def test_missing_folders_are_named(tmp_path):
     with pytest.raises(NotADirectoryError, match=r"the folder must exist, got '.*nowhere'"):
         FolderTransport(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(("max_bytes", "match"), [(0, "at least 1, got 0"), (2**30 + 1, "at most 1073741824, .* got")])
+def test_a_limit_that_cannot_hold_is_refused(max_bytes, match, tmp_path):
+    with pytest.raises(ValueError, match=f"max_bytes must be {match}"):
+        FolderTransport(tmp_path, max_bytes=max_bytes)
+    with pytest.raises(ValueError, match=f"max_bytes must be {match}"):
+        serve(Echo("Bath"), tmp_path, max_bytes=max_bytes)
 
 
 @pytest.fixture
