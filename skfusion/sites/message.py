@@ -283,6 +283,7 @@ def _read_header(data):
         raise MessageError(f"the header must be complete and have at most {_MAX_HEADER_BYTES} bytes, got {length}")
     try:
         header = json.loads(bytes(data[_PREFIX.size : end]).decode(), parse_constant=_no_constant)
+        json.dumps(header, ensure_ascii=False).encode()  # halves of surrogate pairs could not be sent back
     except (ValueError, RecursionError) as error:
         raise MessageError(f"the header must be JSON: {error}") from None
     if not isinstance(header, dict) or {name: type(value) for name, value in header.items()} != _ENTRIES:

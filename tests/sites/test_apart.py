@@ -247,6 +247,47 @@ def test_a_run_goes_on_from_what_sites_have_kept(kind, tmp_path):
     assert all(len(list((tmp_path / name).glob("*.npz"))) <= 4 for name in np.unique(NAMES))
 
 
+class Killed(BaseException):
+    """What no code catches."""
+
+
+class Deadly(Swapping):
+    """A transport that ends the coordinator after so many messages."""
+
+    def __init__(self, sites, n_messages):
+        super().__init__(sites)
+        self._left = n_messages
+
+    def send(self, site, message):
+        if not self._left:
+            raise Killed
+        self._left -= 1
+        super().send(site, message)
+
+
+@pytest.mark.parametrize("collect", [True, False])
+def test_a_coordinator_that_dies_goes_on_to_the_same_bits(collect, tmp_path):
+    params = {"fusion_unit": "step", "fusion_frequency": 7, "solver": "adam", "max_iter": 2, "topology": "random"}
+    n_kills, whole = 0, classifier(**params).fit(PLAIN, LABELS, groups=NAMES)
+    while True:
+        try:
+            # It dies once all sites were asked, or they would wait for one another.
+            with Deadly(keepers(tmp_path), 20 + 15 * n_kills) as transport:
+                options = {"fuse_at": "sites", "collect": collect, "checkpoint": tmp_path / "run.npz"}
+                apart = fit_sites(classifier(**params), transport, **options)
+        except Killed:
+            n_kills += 1
+        else:
+            break
+    assert n_kills > 1
+    assert apart.loss_curve_ == whole.loss_curve_
+    if collect:
+        got = apart.weights_
+    else:
+        got = [classifier(**params).load_weights(tmp_path / name / "weights.npz").weights_[0] for name in apart.sites_]
+    assert (got == whole.weights_).all()
+
+
 def interrupted(model, folder):
     """A run that ended when Leeds was down, in a file."""
     sites = [Dies(site, "train kept", 3) if site.name == "Leeds" else site for site in keepers(folder)]
