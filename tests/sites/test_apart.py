@@ -164,8 +164,9 @@ class Leaving(Swapping):
             super().send(site, message)
 
     def receive(self, timeout):
-        answer = super().receive(0.2 if self.n_trainings == 3 else timeout)
-        if answer is None:
+        gone = self.n_trainings == 3
+        answer = super().receive(0.2 if gone else timeout)
+        if gone and answer is None:
             raise KeyboardInterrupt
         return answer
 
