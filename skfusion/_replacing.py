@@ -13,7 +13,7 @@ _TEMPORARY_PREFIX = ".skfusion-"
 
 
 @contextmanager
-def replacing(path, *, follow_links=True):
+def replacing(path, *, follow_links=True, durable=False):
     """Yield a file that, once it is whole, takes the place of the one that a path leads to, and its owner and mode.
 
     Parameters
@@ -23,13 +23,15 @@ def replacing(path, *, follow_links=True):
     follow_links : bool, default=True
         Whether the place is that which a symbolic link leads to, rather than the link's own, as is safe where others
         may have made it.
+    durable : bool, default=False
+        Whether it is to outlast a power failure from then on.
 
     Raises
     ------
     OSError
         If the file cannot be written; it names the path as it was given.
     """
-    with _naming(path), _replacing(path, follow_links) as file:
+    with _naming(path), _replacing(path, follow_links, durable) as file:
         yield file
 
 
@@ -45,7 +47,7 @@ def _naming(path):
 
 
 @contextmanager
-def _replacing(path, follow_links):
+def _replacing(path, follow_links, durable):
     path = Path(os.path.realpath(path) if follow_links else path)
     try:
         old = None if path.is_symlink() and not follow_links else regular_status(path)
@@ -57,9 +59,25 @@ def _replacing(path, follow_links):
         try:
             yield file
             file.flush()
+            if durable:
+                os.fsync(file.fileno())
             os.replace(temporary, path)
+            if durable:
+                _sync_folder(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _sync_folder(folder):
+    """Have a folder's entries written, as the file's new name is one."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # as network drives raise that do this for files alone
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def regular_status(path):

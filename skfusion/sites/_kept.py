@@ -1,6 +1,5 @@
 """The states of a site's peer in files, by which a run goes on after it was interrupted."""
 
-import os
 import re
 from hashlib import blake2b
 from pathlib import Path
@@ -30,10 +29,9 @@ class KeptStates:
 
     def write(self, message, arrays):
         """Keep the state as of an exchange."""
-        with replacing(self.folder / f"{_short(message.run)}-{message.round}.npz") as file:
+        path = self.folder / f"{_short(message.run)}-{message.round}.npz"
+        with replacing(path, durable=True) as file:  # the coordinator counts on it
             np.savez(file, **arrays)
-            file.flush()
-            os.fsync(file.fileno())  # the coordinator counts on it from now on
         files = self._files(_short(message.run))
         for number in sorted(files)[:-_KEPT]:
             files[number].unlink()

@@ -1,5 +1,7 @@
 """Sites that swap weights in pairs come to the bits of fit, and the coordinator sees no weights on the way."""
 
+import os
+import stat
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -246,6 +248,19 @@ def test_a_run_goes_on_from_what_sites_have_kept(kind, tmp_path):
     assert (apart.weights_ == whole.weights_).all()
     assert apart.loss_curve_ == whole.loss_curve_
     assert all(len(list((tmp_path / name).glob("*.npz"))) <= 4 for name in np.unique(NAMES))
+
+
+def test_what_a_run_goes_on_from_outlasts_a_power_failure(tmp_path, monkeypatch):
+    done = []
+
+    def noting(function, note):
+        return lambda *arguments: (done.append(note(*arguments)), function(*arguments))
+
+    kind = {False: "written", True: "named"}
+    monkeypatch.setattr(os, "fsync", noting(os.fsync, lambda fd: kind[stat.S_ISDIR(os.fstat(fd).st_mode)]))
+    monkeypatch.setattr(os, "replace", noting(os.replace, lambda *paths: "renamed"))
+    fitted(classifier(max_iter=1), keepers(tmp_path)[:1], checkpoint=tmp_path / "run.npz")
+    assert done == ["written", "renamed", "named"] * 3  # a state, the checkpoint, a state
 
 
 class Killed(BaseException):
