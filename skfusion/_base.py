@@ -71,7 +71,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
     n_layers_: int
     n_outputs_: int
     out_activation_: str
-    _ensemble: Ensemble | None
+    _ensemble: Ensemble | None  # None where the weights are at sites
 
     def __init__(
         self,

@@ -65,7 +65,7 @@ class Checkpoint:
             If the file cannot be written.
         """
         header = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "arrays"}
-        with replacing(path, durable=True) as file:  # sites that keep their peers keep only their latest states
+        with replacing(path, durable=True) as file:  # of the states before it, sites keep the latest alone
             np.savez(file, header=json.dumps({"version": _VERSION, **header}), **self.arrays)
 
     @classmethod
