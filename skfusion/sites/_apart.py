@@ -89,8 +89,8 @@ class ApartEngine(SiteEngine):
         return self._state.take(self._meeting.peers[site])
 
     def _changed(self, site):
-        own = pack(self._own(site))
-        return {name: own[name] for name in CHANGED}
+        own = self._own(site)
+        return {name: getattr(own, name) for name in CHANGED}
 
     def _read_told(self, site, answer):
         own = self._own(site)
