@@ -396,7 +396,14 @@ def _classes(sites, question):
         return unpack_labels(question.classes)
     if not question.labelled:
         return None
-    return np.unique(np.concatenate([site.labels for site in sites]))
+    classes = np.unique(np.concatenate([site.labels for site in sites]))
+    for site in sites:
+        if site.labels.astype(classes.dtype).tolist() != site.labels.tolist():
+            raise ValueError(
+                f"all sites must have labels of a dtype that holds those of each; site {site.site!r} has labels of "
+                f"{site.labels.dtype} that differ once all are {classes.dtype}"
+            )
+    return classes
 
 
 def _spread(totals, labels, classes, n_sums):
