@@ -9,18 +9,17 @@ from pathlib import Path
 
 import numpy as np
 
-ROUNDS_PER_EPOCH = 5
-
 
 @dataclass(frozen=True)
 class Schedule:
-    """How clients train: a fifth of their rows between rounds, in batches, by plain SGD."""
+    """How clients train: some batches of their rows between rounds, by plain SGD."""
 
     hidden: tuple
     batch_size: int
     batches: int  # in a round
     rate: float
     reports: tuple  # rounds after which errors are noted; the last ends the training
+    rounds_per_epoch: int = 5
 
 
 class Federation:
@@ -69,8 +68,8 @@ class Federation:
         return self.array("X").shape[1], *self.schedule.hidden, int(self.array("y_test").max()) + 1
 
     def rows(self, client, fusion_round):
-        """Return X and y of a client's rows in a round, the first being 1: the next fifth, in each epoch shuffled."""
-        epoch, part = divmod(fusion_round - 1, ROUNDS_PER_EPOCH)
+        """Return X and y of a client's rows in a round, the first being 1: the next of a shuffled epoch."""
+        epoch, part = divmod(fusion_round - 1, self.schedule.rounds_per_epoch)
         own = np.random.default_rng((client, epoch)).permutation(np.flatnonzero(self.owners == client))
         n_rows = self.schedule.batch_size * self.schedule.batches
         rows = own[part * n_rows : (part + 1) * n_rows]

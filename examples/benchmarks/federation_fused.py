@@ -6,7 +6,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from federation import ROUNDS_PER_EPOCH, main
+from federation import main
 from sklearn.exceptions import ConvergenceWarning
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -32,7 +32,7 @@ def train(system, federation, record):
         fusion_unit="step",
         fusion_frequency=schedule.batches,
         alpha=0.0,
-        max_iter=federation.n_rounds // ROUNDS_PER_EPOCH,
+        max_iter=federation.n_rounds // schedule.rounds_per_epoch,
         tol=0.0,
         n_iter_no_change=np.inf,
         random_state=0,
@@ -48,14 +48,14 @@ class Monitor(EachEpoch):
     """Notes epochs, which are some rounds each."""
 
     def __init__(self, federation, record):
-        self.record = record
+        self.record, self.rounds_per_epoch = record, federation.schedule.rounds_per_epoch
         self.X_test, self.y_test = (np.asarray(federation.array(name)) for name in ("X_test", "y_test"))
 
     def look(self, fitted):
         """Note the rounds of an epoch."""
         latest = fitted.history_[-1]
         self.record.sent += int(np.sum(latest["numbers_sent"])) * fitted.weights_.itemsize
-        self.record.note(latest["epoch"] * ROUNDS_PER_EPOCH, lambda: self.errors(fitted))
+        self.record.note(latest["epoch"] * self.rounds_per_epoch, lambda: self.errors(fitted))
 
     def errors(self, model):
         """Return the test error of each peer."""

@@ -1,18 +1,13 @@
 """Training through Flower: over TLS with three SuperNodes' keys as processes, and what happens to lost messages."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
-import joblib
 import numpy as np
 import pytest
-from processes import Processes, free_port
+from processes import SECONDS, Processes
+from sites_flower import Deployment
 from sklearn.datasets import load_digits
 
-import skfusion
 from skfusion import FusedMLPClassifier
 from skfusion.sites.message import MessageError
 
@@ -23,9 +18,6 @@ from flwr.supercore.task_identity import TaskIdentity
 
 from skfusion.sites.flower import FlowerTransport, client_app
 
-PACKAGES = Path(skfusion.__file__).parents[1]
-BIN = Path(sys.executable).parent
-SECONDS = 300  # after which a test has failed
 NAMES = ["Bath", "Leeds", "York"]
 X, Y = load_digits(return_X_y=True)
 X = X / 16
@@ -113,143 +105,19 @@ def test_supernodes_must_be_told_apart():
         FlowerTransport(net).sites()
 
 
-PROJECT = """
-[build-system]
-requires = ["hatchling"]
-build-backend = "hatchling.build"
-
-[project]
-name = "study"
-version = "0.1.0"
-description = "three hospitals"
-dependencies = []
-
-[tool.flwr.app]
-publisher = "study"
-
-[tool.flwr.app.components]
-serverapp = "study.server:app"
-clientapp = "study.client:app"
-
-[tool.flwr.app.config]
-"""
-CLIENT = """
-from hospital import load
-from skfusion.sites.flower import client_app
-
-app = client_app(load)
-"""
-SERVER = """
-import joblib
-from skfusion import FusedMLPClassifier
-from skfusion.sites.flower import server_app
-
-model = FusedMLPClassifier(**joblib.load("{folder}/parameters.joblib"))
-app = server_app(model, "{folder}/model.joblib", sites=["Bath", "Leeds", "York"], checkpoint="{folder}/run.npz")
-"""
-HOSPITAL = """
-from pathlib import Path
-
-import numpy as np
-from skfusion.sites import Site
-
-
-def load():
-    with np.load(Path(__file__).with_name("rows.npz")) as file:
-        return Site(file["X"], file["y"], name=file["name"].item())
-"""
-CERTIFICATES = """
-openssl ecparam -name secp384r1 -genkey -noout -out ca.key
-openssl req -x509 -new -key ca.key -sha256 -days 2 -subj /CN=study -out ca.crt -addext basicConstraints=critical,CA:TRUE
-openssl ecparam -name secp384r1 -genkey -noout -out server.key
-openssl req -new -key server.key -subj /CN=127.0.0.1 -out server.csr
-printf "subjectAltName=IP:127.0.0.1\\nextendedKeyUsage=serverAuth\\n" > server.ext
-openssl x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -extfile server.ext -out server.crt
-for name in Bath Leeds York Mallory; do ssh-keygen -q -t ecdsa -b 384 -N "" -f $name; done
-"""
-
-
-class Federation:
-    """A SuperLink, SuperNodes and Flower's command, each with a folder and an environment of its own."""
-
-    def __init__(self, folder, processes):
-        self.folder, self.processes, self.port = folder, processes, free_port()
-        self.run(["bash", "-e", "-c", CERTIFICATES])
-        (folder / "app" / "study").mkdir(parents=True)
-        for path, text in {
-            "pyproject.toml": PROJECT,
-            "study/__init__.py": "",
-            "study/client.py": CLIENT,
-            "study/server.py": SERVER.format(folder=folder),
-        }.items():
-            (folder / "app" / path).write_text(text)
-        joblib.dump(PARAMETERS, folder / "parameters.joblib")
-        settings = f'[superlink.study]\naddress = "127.0.0.1:{self.port}"\nroot-certificates = "{folder}/ca.crt"\n'
-        (folder / "home-admin").mkdir()
-        (folder / "home-admin" / "config.toml").write_text(settings)
-
-    def environment(self, who, *paths):
-        """What is the same for all, and a folder for Flower."""
-        return os.environ | {
-            "PATH": os.pathsep.join([str(BIN), os.environ["PATH"]]),
-            "PYTHONPATH": os.pathsep.join([*map(str, paths), str(PACKAGES), os.environ.get("PYTHONPATH", "")]),
-            "FLWR_HOME": str(self.folder / f"home-{who}"),
-            "FLWR_TELEMETRY_ENABLED": "0",
-            "FLWR_DISABLE_UPDATE_CHECK": "1",
-        }
-
-    def run(self, command, *, check=True, seconds=SECONDS):
-        done = subprocess.run(
-            command,
-            cwd=self.folder,
-            env=self.environment("admin"),
-            capture_output=True,
-            text=True,
-            timeout=seconds,
-            check=False,
-        )
-        assert not check or done.returncode == 0, done.stdout + done.stderr
-        return done
-
-    def start_link(self):
-        tls = ["--ssl-ca-certfile", "ca.crt", "--ssl-certfile", "server.crt", "--ssl-keyfile", "server.key"]
-        options = ["--enable-supernode-auth", "--disable-runtime-dependency-installation", "--database", "state.db"]
-        command = ["flower-superlink", "--host", "127.0.0.1", "--port", str(self.port), *tls, *options]
-        self.processes.start("SuperLink", command, cwd=self.folder, env=self.environment("link"))
-        ask = ["flwr", "supernode", "list", "study"]
-        self.processes.wait_for(lambda: self.run(ask, check=False).returncode == 0, SECONDS, "the SuperLink")
-
-    def start_node(self, name):
-        """Start a SuperNode whose rows and key are there."""
-        own = self.folder / f"of-{name}"
-        own.mkdir()
-        (own / "hospital.py").write_text(HOSPITAL)
-        rows = np.array([site == name for site in SITES])
-        np.savez(own / "rows.npz", X=X[rows], y=Y[rows], name=name)
-        link = ["--superlink", f"127.0.0.1:{self.port}", "--root-certificates", "ca.crt"]
-        key = ["--auth-supernode-private-key", name, "--host", "127.0.0.1", "--port", str(free_port())]
-        return self.processes.start(
-            name, ["flower-supernode", *link, *key], cwd=self.folder, env=self.environment(name, own)
-        )
-
-
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_a_run_over_tls_comes_to_the_bits_of_fit_and_a_key_that_is_not_registered_is_refused(tmp_path):
     with Processes(tmp_path) as processes:
-        federation = Federation(tmp_path, processes)
-        federation.start_link()
+        deployment = Deployment(tmp_path, processes)
+        deployment.start_link()
         for name in NAMES:
-            federation.run(["flwr", "supernode", "register", f"{name}.pub", "study", "--name", name])
-            federation.start_node(name)
-        mallory = federation.start_node("Mallory")
+            deployment.start_node(name, X[name == SITES], Y[name == SITES])
+        mallory = deployment.start_node("Mallory", X, Y, registered=False)
         mallory.wait(SECONDS)
         assert "Exit Code: 305" in processes.read("Mallory")
-
-        told = federation.run(["flwr", "run", "app", "study", "--stream"], seconds=2 * SECONDS).stdout
-        assert (tmp_path / "model.joblib").exists(), told
+        model = deployment.fit(FusedMLPClassifier(**PARAMETERS), sites=NAMES, checkpoint=tmp_path / "run.npz")
     whole = FusedMLPClassifier(**PARAMETERS).fit(X, Y, groups=SITES)
-    model = joblib.load(tmp_path / "model.joblib")
     assert model.sites_ == NAMES
     assert (model.weights_ == whole.weights_).all()
     assert model.loss_curve_ == whole.loss_curve_

@@ -59,9 +59,7 @@ def test_two_sites_follow_the_guide(here):
         sites = [processes.start(name, serve, cwd=here / folder) for name, folder in SITES.items()]
         coordinator = processes.start("coordinator", coordinate, cwd=here / "coordinator")
         everyone = [coordinator, *sites]
-        processes.wait_for(
-            lambda: all(process.poll() is not None for process in everyone), SECONDS, "the end of the run"
-        )
+        processes.wait_for(lambda: all(process.poll() is not None for process in everyone), "the end of the run")
         assert [process.returncode for process in everyone] == [0, 0, 0], processes.read("coordinator")
         assert "Warning" not in "".join(processes.read(name) for name in ("coordinator", *SITES))
     told += [printed(here / folder, "score.py") for folder in SITES.values()]

@@ -1,40 +1,32 @@
 """Training through NVFlare, provisioned on this machine: processes of a server and three clients, over mutual TLS."""
 
 import json
-import os
 import queue
 import re
 import shutil
 import socket
 import ssl
-import subprocess
-import sys
 import threading
 from contextlib import suppress
-from pathlib import Path
 
-import joblib
 import numpy as np
 import pytest
-from processes import Processes, free_port
+from processes import SECONDS, Processes
 from sklearn.datasets import load_digits
 
-import skfusion
 from skfusion import FusedMLPClassifier
 
 pytest.importorskip("nvflare.collab")
 from nvflare.collab import CollabCallError
+from sites_nvflare import Study
 
-from skfusion.sites.nvflare import Desk, NVFlareTransport, make_job
+from skfusion.sites.nvflare import Desk, NVFlareTransport
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-PACKAGES = Path(skfusion.__file__).parents[1]
-BIN = Path(sys.executable).parent
 NAMES = ["Bath", "Leeds", "York"]
 X, Y = load_digits(return_X_y=True)
 X = X / 16
 SITES = np.random.default_rng(0).choice(NAMES, len(Y))
-ADMIN = "admin@study.org"
 
 
 class Caller:
@@ -119,139 +111,16 @@ def test_a_transport_hands_messages_over_and_takes_answers(caplog):
         assert transport.receive(0) is None
 
 
-PROJECT = """
-api_version: 3
-name: study
-description: three hospitals
-participants:
-  - {{name: localhost, type: server, org: study, fed_learn_port: {port}, admin_port: {port}}}
-  - {{name: Bath, type: client, org: bath}}
-  - {{name: Leeds, type: client, org: leeds}}
-  - {{name: York, type: client, org: york}}
-  - {{name: admin@study.org, type: admin, org: study, role: project_admin}}
-builders:
-  - path: nvflare.lighter.impl.workspace.WorkspaceBuilder
-  - {{path: nvflare.lighter.impl.static_file.StaticFileBuilder, args: {{config_folder: config, scheme: grpc}}}}
-  - path: nvflare.lighter.impl.cert.CertBuilder
-  - path: nvflare.lighter.impl.signature.SignatureBuilder
-"""
-HOSPITAL = """
-from pathlib import Path
-
-import numpy as np
-from skfusion.sites import Site
-
-
-def load():
-    here = Path(__file__).parent
-    with np.load(here / "rows.npz") as file:
-        return Site(file["X"], file["y"], name=file["name"].item())
-"""
-STUDY = """
-import os
-
-import joblib
-from skfusion import FusedMLPClassifier
-from skfusion.sites import fit_sites
-
-
-def coordinate(transport):
-    parameters, options = joblib.load("what.joblib")
-    model = FusedMLPClassifier(**parameters)
-    fit_sites(model, transport, checkpoint="run.npz", patience=10, **options)
-    joblib.dump(model, "model.part")
-    os.replace("model.part", "model.joblib")
-"""
 EPOCHS = 60
-SECONDS = 120  # after which a test has failed
 PARAMETERS = {"hidden_layer_sizes": (20,), "n_networks": None, "max_iter": EPOCHS, "tol": 0, "random_state": 0}
-PERMISSIONS = dict.fromkeys(["submit_job", "manage_job", "download_job", "view", "operate"], "any")
-PERMISSIONS |= dict.fromkeys(["byoc", "shell_commands"], "none")
-ALLOWED = ["skfusion.sites.nvflare.", "nvflare.collab.runtime."]
-
-
-class Study:
-    """A provisioned project: a folder for each participant, and the processes that are run there."""
-
-    def __init__(self, folder, processes):
-        self.folder, self.port, self.processes = folder, free_port(), processes
-        path = os.pathsep.join([str(PACKAGES), os.environ.get("PYTHONPATH", "")])
-        bins = os.pathsep.join([str(BIN), os.environ["PATH"]])
-        self.environment = os.environ | {"PYTHONPATH": path, "PATH": bins, "HOME": str(folder)}
-        (folder / "project.yml").write_text(PROJECT.format(port=self.port))
-        self.nvflare("provision", "-p", "project.yml", "-w", "kits", "--force")
-        self.kits = folder / "kits" / "study" / "prod_00"
-        self.server = self.kits / "localhost"
-        for name in NAMES:
-            self._prepare(name, "hospital.py", HOSPITAL)
-            rows = name == SITES
-            np.savez(self.kits / name / "local/custom/rows.npz", X=X[rows], y=Y[rows], name=name)
-        self._prepare("localhost", "study.py", STUDY)
-        make_job("study:coordinate", "hospital:load", n_sites=3).export_job(folder)
-
-    def _prepare(self, name, file, code):
-        """Do what a participant does: put the own code in, allow skfusion alone, and keep the log at home."""
-        local = self.kits / name / "local"
-        (local / "custom").mkdir()
-        (local / "custom" / file).write_text(code)
-        resources = json.loads((local / "resources.json.default").read_text().replace("/tmp/nvflare", str(self.folder)))
-        resources |= {"class_allow_list": ALLOWED, "allow_log_streaming": False}
-        (local / "resources.json").write_text(json.dumps(resources))
-        if name in NAMES:
-            authorization = {"format_version": "1.0", "permissions": {"project_admin": PERMISSIONS}}
-            (local / "authorization.json").write_text(json.dumps(authorization))
-
-    def nvflare(self, *arguments, check=True):
-        command = [sys.executable, "-m", "nvflare.cli", *arguments]
-        done = subprocess.run(
-            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=SECONDS, check=False
-        )
-        assert not check or done.returncode == 0, done.stdout + done.stderr
-        return done.stdout + done.stderr
-
-    def start(self, name):
-        command = ["bash", str(self.kits / name / "startup" / "sub_start.sh"), "--once"]
-        self.processes.start(name, command, env=self.environment, cwd=self.folder)
-
-    def n_joined(self):
-        """Return how often a client has joined."""
-        return len(re.findall(r"Client: New client .* joined", self.processes.read("localhost")))
-
-    def wait_for_clients(self, n_clients):
-        self.processes.wait_for(lambda: self.n_joined() >= n_clients, SECONDS, f"{n_clients} clients")
-
-    def submit(self, job="skfusion"):
-        """Submit a job; returns its id."""
-        out = self.nvflare("job", "submit", "-j", job, "--startup-kit", str(self.kits / ADMIN))
-        return re.search(r"job_id: (\S+)", out)[1]
-
-    def status_of(self, job):
-        """Wait for a job's end; returns its status."""
-        out = self.nvflare(
-            *(
-                "job",
-                "wait",
-                job,
-                "--timeout",
-                f"{SECONDS}",
-                "--interval",
-                "1",
-                "--startup-kit",
-                str(self.kits / ADMIN),
-            ),
-            check=False,
-        )
-        return re.search(r"FINISHED:\w+", out)[0]
 
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     folder = tmp_path_factory.mktemp("study")
     with Processes(folder) as processes:
-        study = Study(folder, processes)
-        for name in ["localhost", *NAMES]:
-            study.start(name)
-        study.wait_for_clients(3)
+        study = Study(folder, processes, {name: (X[name == SITES], Y[name == SITES]) for name in NAMES})
+        study.start_all()
         yield study
 
 
@@ -278,9 +147,9 @@ def test_a_server_speaks_to_none_without_a_certificate(study):
 @pytest.mark.parametrize("fuse_at", ["coordinator", "sites"])
 def test_a_job_goes_on_to_the_bits_of_fit_after_a_client_was_killed(fuse_at, study):
     checkpoint = study.server / "run.npz"
-    joblib.dump((PARAMETERS, {"fuse_at": fuse_at}), study.server / "what.joblib")
+    study.prepare(FusedMLPClassifier(**PARAMETERS), checkpoint="run.npz", patience=10, fuse_at=fuse_at)
     job = study.submit()
-    study.processes.wait_for(checkpoint.exists, SECONDS, "the run to begin")
+    study.processes.wait_for(checkpoint.exists, "the run to begin")
     study.processes.kill("York")
     assert study.status_of(job) == "FINISHED:EXECUTION_EXCEPTION"
     assert re.search(
@@ -295,8 +164,7 @@ def test_a_job_goes_on_to_the_bits_of_fit_after_a_client_was_killed(fuse_at, stu
     study.wait_for_clients(n_clients + 1)
     assert study.status_of(study.submit()) == "FINISHED:COMPLETED"
     whole = FusedMLPClassifier(**PARAMETERS).fit(X, Y, groups=SITES)
-    model = joblib.load(study.server / "model.joblib")
-    (study.server / "model.joblib").unlink()
+    model = study.model()
     assert model.sites_ == NAMES
     assert (model.weights_ == whole.weights_).all()
     assert model.loss_curve_ == whole.loss_curve_
@@ -308,6 +176,6 @@ def test_a_job_that_brings_code_is_refused_by_sites(study):
     shutil.copytree(study.folder / "skfusion", study.folder / "foreign")
     custom = study.folder / "foreign" / "app" / "custom"
     custom.mkdir()
-    (custom / "hospital.py").write_text("raise SystemExit")
+    (custom / "site_folder.py").write_text("raise SystemExit")
     assert study.status_of(study.submit("foreign")) == "FINISHED:FAILED_TO_RUN"
     assert "York: NVFLARE_ERROR: BYOC not permitted" in study.processes.read("localhost")

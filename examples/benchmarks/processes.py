@@ -1,4 +1,4 @@
-"""Processes on this machine that tests start, wait for and end."""
+"""Processes on this machine that are started, waited for and ended; the benchmarks and the tests of sites use them."""
 
 import os
 import signal
@@ -6,6 +6,8 @@ import socket
 import subprocess
 import time
 from contextlib import suppress
+
+SECONDS = 300  # after which something that is waited for has failed
 
 
 class Processes:
@@ -22,10 +24,18 @@ class Processes:
             self.kill(name)
 
     def start(self, name, command, **options):
-        """Start a process, in place of one of that name which has ended; its log begins anew."""
+        """Start a process, in place of one of that name which has ended; its log begins anew.
+
+        Ctrl-C does not reach it, so that those it has started are still known as its own when they are ended.
+        """
         with open(self.log(name), "w") as log:
             self._running[name] = subprocess.Popen(
-                command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, **options
+                command,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+                **options,
             )
         return self._running[name]
 
@@ -44,14 +54,32 @@ class Processes:
         """Return what a process has written so far."""
         return self.log(name).read_text(errors="replace")
 
-    def wait_for(self, condition, seconds, what):
+    def wait_for(self, condition, what, seconds=SECONDS):
         """Wait until something holds; shows the logs if it does not come to that."""
         end = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > end:
-                logs = "\n".join(f"--- {name}\n{self.read(name)[-4000:]}" for name in self._running)
-                raise AssertionError(f"waited {seconds} s for {what} in vain\n{logs}")
+                raise TimeoutError(f"waited {seconds} s for {what} in vain\n{self.logs()}")
             time.sleep(0.1)
+
+    def logs(self):
+        """Return the ends of all logs."""
+        return "\n".join(f"--- {name}\n{self.read(name)[-4000:]}" for name in self._running)
+
+
+def run(command, *, check=True, seconds=SECONDS, **options):
+    """Run a command to its end; returns its exit code and what it has printed.
+
+    Raises
+    ------
+    RuntimeError
+        If it fails, unless ``check`` is False.
+    """
+    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    done = subprocess.run(command, timeout=seconds, check=False, **pipes, **options)
+    if check and done.returncode:
+        raise RuntimeError(f"{' '.join(map(str, command))} failed:\n{done.stdout[-4000:]}")
+    return done.returncode, done.stdout
 
 
 def free_port():
