@@ -7,6 +7,7 @@ an epoch.  Each way to train takes turns with a fit in one place and must come t
 processes that it needs, and ends them.  An engine that is not installed leaves its lines empty.
 """
 
+import signal
 import sys
 import warnings
 from collections.abc import Callable
@@ -202,6 +203,7 @@ def main():
     """Measure all ways, one after another."""
     args = parser(__doc__.splitlines()[0]).parse_args()
     warnings.simplefilter("ignore", ConvergenceWarning)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))  # as Ctrl-C, which ends all processes first
     table, goals = [], []
     for way in QUICK if args.quick else WAYS:
         table.append(way.line(args.quick))
