@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
+DOCS = EXAMPLES.parent / "docs"
 SCRIPTS = ("defaults", "drift", "federated", "fusion", "scaling", "search", "sites", "summary", "training")
 
 pytest.importorskip("matplotlib")
@@ -32,24 +33,40 @@ def test_quick_run(script, tmp_path):
 
 
 def test_the_guide_has_the_table_of_defaults():
-    docs = EXAMPLES.parent / "docs"
-    page = (docs / "guide" / "defaults.md").read_text()
-    for row in json.loads((docs / "benchmarks" / "defaults.json").read_text())["results"]:
+    page = (DOCS / "guide" / "defaults.md").read_text()
+    for row in json.loads((DOCS / "benchmarks" / "defaults.json").read_text())["results"]:
         assert f"| {' | '.join(row.values())} |" in page
 
 
 FEDERATED = ("system", "s a round", "start-up s", "peak MB", "MB sent a round")
 FEDERATED += ("error 50", "error 100", "error 200", "worst 200")
+SITES = ("sites", "rounds by", "seconds", "fit", "times fit")
 
 
-def test_the_page_has_the_tables_of_federated_learning():
-    folder = EXAMPLES.parent / "docs" / "benchmarks"
-    page = (folder / "index.md").read_text()
-    assert f"| {' | '.join(FEDERATED)} |" in page
-    for line in json.loads((folder / "federated.json").read_text())["results"]:
-        values = [line[column] for column in FEDERATED]
-        texts = [f"{value:.0f}" if value >= 100 else f"{value:.3g}" for value in values[1:]]
-        assert f"| {' | '.join([values[0], *texts])} |" in page
+@pytest.mark.parametrize(("script", "columns"), [("federated", FEDERATED), ("sites", SITES)])
+def test_the_page_has_the_table(script, columns):
+    page = (DOCS / "benchmarks" / "index.md").read_text()
+    assert f"| {' | '.join(columns)} |" in page
+    for line in json.loads((DOCS / "benchmarks" / f"{script}.json").read_text())["results"]:
+        assert f"| {' | '.join(text(line[column]) for column in columns)} |" in page
+
+
+def text(value):
+    if isinstance(value, str):
+        return value
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
+@pytest.mark.parametrize(
+    ("page", "engine", "n_lines"), [("sites_nvflare", "NVFlare", 4), ("sites_flower", "Flower over", 1)]
+)
+def test_the_pages_of_engines_say_what_a_round_takes(page, engine, n_lines):
+    said = (DOCS / "guide" / f"{page}.md").read_text()
+    lines = json.loads((DOCS / "benchmarks" / "sites.json").read_text())["results"]
+    seconds = [line["seconds"] for line in lines if line["rounds by"].startswith(engine)]
+    assert len(seconds) == n_lines
+    for value in seconds:
+        assert f"{value:.2g} s" in said
 
 
 @pytest.fixture

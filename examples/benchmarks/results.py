@@ -11,7 +11,7 @@ from pathlib import Path
 
 from threadpoolctl import threadpool_info
 
-PACKAGES = ("skfusion", "numpy", "scipy", "scikit-learn", "joblib", "torch", "flwr", "ray", "fluke-fl")
+PACKAGES = ("skfusion", "numpy", "scipy", "scikit-learn", "joblib", "torch", "flwr", "ray", "fluke-fl", "nvflare")
 # Of Okabe and Ito, which the colour-blind tell apart; lines differ by marker and dashes as well, for prints in grey.
 BLUE, VERMILION, GREEN, ORANGE = "#0072B2", "#D55E00", "#009E73", "#E69F00"
 LINES = [
