@@ -15,14 +15,13 @@ import tempfile
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import psutil
 from cases import NETWORKS, digits, mnist
 from federation import Federation, Schedule
-from results import Goal, parser, print_goals, print_table, write
+from results import Goal, missing, parser, print_goals, print_table, write
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class System:
     @property
     def missing(self):
         """What of it is not installed."""
-        return ", ".join(module for module in self.needs if find_spec(module) is None)
+        return missing(self.needs)
 
 
 SYSTEMS = {

@@ -7,6 +7,7 @@ import platform
 from dataclasses import asdict, dataclass
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 
 from threadpoolctl import threadpool_info
@@ -37,6 +38,11 @@ class Goal:
     def met(self):
         """Whether the measured number reaches it."""
         return self.measured >= self.goal if self.sense == "at least" else self.measured <= self.goal
+
+
+def missing(modules):
+    """Return the names of those modules that are not installed, with commas."""
+    return ", ".join(module for module in modules if find_spec(module) is None)
 
 
 def parser(description):

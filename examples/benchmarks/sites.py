@@ -14,7 +14,6 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -23,7 +22,7 @@ import site_folder
 from cases import NETWORKS, digits, mnist
 from measure import in_turns, ratio
 from processes import Processes
-from results import Goal, parser, print_goals, print_table, write
+from results import Goal, missing, parser, print_goals, print_table, write
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
@@ -149,7 +148,7 @@ class Way:
     @property
     def missing(self):
         """What of it is not installed."""
-        return ", ".join(module for module in self.needs if find_spec(module) is None)
+        return missing(self.needs)
 
     def line(self, quick):
         """Return a line of the table, from turns with a fit in one place."""

@@ -83,10 +83,9 @@ class Study:
     """
 
     def __init__(self, folder, processes, rows):
-        self.folder, self.processes, self.names = folder, processes, list(rows)
-        self.port = free_port()
+        self.folder, self.processes, self.names, self.port = folder, processes, list(rows), free_port()
         packages, programs = Path(skfusion.__file__).parents[1], Path(sys.executable).parent
-        self.environment = os.environ | {
+        self._environment = os.environ | {
             "PYTHONPATH": os.pathsep.join([str(packages), os.environ.get("PYTHONPATH", "")]),
             "PATH": os.pathsep.join([str(programs), os.environ["PATH"]]),
             "HOME": str(folder),
@@ -97,18 +96,25 @@ class Study:
         self.kits = folder / "kits" / "study" / "prod_00"
         self.server, self.admin = self.kits / "localhost", self.kits / "admin@study.org"
         for name, own in rows.items():
-            self._configure(name)
-            site_folder.furnish(self.kits / name / "local" / "custom", name, *own)
-            authorization = {"format_version": "1.0", "permissions": {"project_admin": PERMISSIONS}}
-            (self.kits / name / "local" / "authorization.json").write_text(json.dumps(authorization))
-        self._configure("localhost")
-        (self.server / "local" / "custom").mkdir()
-        (self.server / "local" / "custom" / "study.py").write_text(COORDINATE)
+            self._prepare_client(name, *own)
+        self._prepare_server()
         make_job("study:coordinate", "site_folder:load", n_sites=len(rows)).export_job(folder)
 
-    def _configure(self, name):
-        """Do what a participant does: allow skfusion alone, and keep the log at home."""
+    def _prepare_client(self, name, X, y):
         local = self.kits / name / "local"
+        site_folder.furnish(local / "custom", name, X, y)
+        self._configure(local)
+        authorization = {"format_version": "1.0", "permissions": {"project_admin": PERMISSIONS}}
+        (local / "authorization.json").write_text(json.dumps(authorization))
+
+    def _prepare_server(self):
+        local = self.server / "local"
+        (local / "custom").mkdir()
+        (local / "custom" / "study.py").write_text(COORDINATE)
+        self._configure(local)
+
+    def _configure(self, local):
+        """Do what each participant does: allow skfusion alone, and keep the log at home."""
         resources = json.loads((local / "resources.json.default").read_text().replace("/tmp/nvflare", str(self.folder)))
         resources |= {"class_allow_list": ALLOWED, "allow_log_streaming": False}
         (local / "resources.json").write_text(json.dumps(resources))
@@ -116,7 +122,7 @@ class Study:
     def _nvflare(self, *arguments, check=True):
         """Return what a command of NVFlare prints."""
         command = [sys.executable, "-m", "nvflare.cli", *arguments]
-        return run(command, check=check, seconds=2 * SECONDS, cwd=self.folder, env=self.environment)[1]
+        return run(command, check=check, seconds=2 * SECONDS, cwd=self.folder, env=self._environment)[1]
 
     def start_all(self):
         """Start the server and the clients, and wait until they have joined."""
@@ -127,7 +133,7 @@ class Study:
     def start(self, name):
         """Start a participant's process."""
         command = ["bash", str(self.kits / name / "startup" / "sub_start.sh"), "--once"]
-        self.processes.start(name, command, env=self.environment, cwd=self.folder)
+        self.processes.start(name, command, env=self._environment, cwd=self.folder)
 
     def n_joined(self):
         """Return how often a client has joined."""
