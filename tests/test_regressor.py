@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from models import NO_STEP, assert_same_training, without_seconds
+from models import NO_STEP, assert_check_passes, assert_same_training, without_seconds
 from models import regressor as model
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.sparse import csc_array, csr_array
@@ -70,22 +70,16 @@ _, Y3 = make_data(3)
 
 # scikit-learn's checks
 
-SPLIT = "a row repeated takes several steps, and its copies may go to several peers: equal in expectation alone"
-
 
 @parametrize_with_checks(
     [
         FusedMLPRegressor(),
         FusedMLPRegressor(n_networks=1, momentum=0.9, batch_size=32),
         FusedMLPRegressor(topology="hypercube", solver="adam", batch_size="auto", prediction="vote", l1_ratio=0.5),
-    ],
-    expected_failed_checks=lambda _: {
-        "check_sample_weight_equivalence_on_dense_data": SPLIT,
-        "check_sample_weight_equivalence_on_sparse_data": SPLIT,
-    },
+    ]
 )
 def test_scikit_learns_checks_pass(estimator, check):
-    check(estimator)
+    assert_check_passes(estimator, check)
 
 
 def test_parameters_are_those_of_the_classifier_but_for_two_and_have_the_same_defaults():
