@@ -30,11 +30,11 @@ FUSION_RATE = 0.55
 
 
 class Round:
-    """A round of fusion of networks of one shape, and a copy of them, each repeated so as to be measurable."""
+    """A round of fusion of networks of one shape, and a copy of them, each repeated for so many bytes of weights."""
 
-    def __init__(self, weights, topology):
+    def __init__(self, weights, topology, n_bytes):
         self.weights, self.topology, self.copy = weights, topology, np.empty_like(weights)
-        self.times = min(1000, max(1, int(2e7 / weights.nbytes)))
+        self.times = min(1000, max(1, n_bytes // weights.nbytes))
 
     def fuse(self):
         """Seconds for a round, the making of pairs or shares included."""
@@ -55,12 +55,12 @@ def touched(topology, n_networks):
     return n_networks if at_once else 2 * len(topology.pairs(n_networks))
 
 
-def row(network, n_networks, topology, seconds):
-    """Measure one topology."""
+def row(network, n_networks, topology, seconds, n_bytes):
+    """Measure one topology, in repetitions that each take so many bytes of weights."""
     shape = NETWORKS[network]
     n_weights = Network(shape.layer_sizes, "tanh", "softmax").n_parameters
     weights = np.random.default_rng(0).random((n_networks, n_weights), np.float32)
-    fusion, call = Round(weights, TOPOLOGIES[topology]), Round(weights[:, :1].copy(), TOPOLOGIES[topology])
+    fusion, call = (Round(some, TOPOLOGIES[topology], n_bytes) for some in (weights, weights[:, :1].copy()))
     fusion.fuse(), fusion.copy_all()
     times = in_turns({"round": fusion.fuse, "copy": fusion.copy_all, "call": call.fuse}, seconds)
     n_touched = touched(fusion.topology, n_networks)
@@ -112,9 +112,9 @@ def figure(rows):
 
 def main():
     options = parser(__doc__).parse_args()
-    numbers, seconds = (QUICK_NUMBERS, 0.05) if options.quick else (NUMBERS, 3)
+    numbers, *size = (QUICK_NUMBERS, 0.05, 500_000) if options.quick else (NUMBERS, 3, 20_000_000)
     shapes = [(network, n) for network in numbers for n in numbers[network]]
-    rows = [row(*shape, topology, seconds) for shape in shapes for topology in TOPOLOGIES]
+    rows = [row(*shape, topology, *size) for shape in shapes for topology in TOPOLOGIES]
     print_table("Rounds of fusion, float32, one thread", rows)
     print_goals(goals(rows))
     if options.out:
