@@ -5,6 +5,7 @@ import signal
 import threading
 from types import SimpleNamespace
 
+import forks
 import joblib
 import numpy as np
 import psutil  # dask.distributed and Ray depend on it
@@ -22,9 +23,10 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def dask():
-    distributed = pytest.importorskip("dask.distributed")
+    distributed, dask_config = pytest.importorskip("dask.distributed"), pytest.importorskip("dask.config")
     options = dict(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1")
-    with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster):
+    forking = {"distributed.worker.multiprocessing-method": forks.FORKING.get_start_method()}
+    with dask_config.set(forking), distributed.LocalCluster(**options) as cluster, distributed.Client(cluster):
         workers = [worker.pid for worker in cluster.workers.values()]
         yield SimpleNamespace(config=dict(backend="dask"), workers=lambda: workers)
 

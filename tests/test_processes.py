@@ -2,10 +2,9 @@
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 
+import forks
 import joblib
 import numpy as np
 import psutil  # dask.distributed depends on it
@@ -166,8 +165,7 @@ def kill_a_worker():
     loky_workers()[0].kill()
 
 
-@pytest.mark.parametrize("backend", ["loky", "multiprocessing"])
-@pytest.mark.parametrize("delay", [None, 0.02])
+@pytest.mark.parametrize(("backend", "delay"), [("loky", 0.02), ("multiprocessing", None)])  # both are loky's workers
 def test_a_round_in_which_a_worker_dies_is_done_again(backend, delay):
     killed = []
 
@@ -183,19 +181,13 @@ def test_a_round_in_which_a_worker_dies_is_done_again(backend, delay):
     np.testing.assert_array_equal(fitted.weights_, model(**params).fit(X, Y).weights_)
 
 
-def test_workers_that_always_die_end_the_fit_with_an_error(monkeypatch):
+def test_workers_that_always_die_end_the_fit_with_an_error_and_other_errors_are_raised_as_they_are(monkeypatch):
     monkeypatch.setattr(crews, "_MOST_ATTEMPTS", 2)
     with joblib.parallel_config("loky", n_jobs=2):
         crew = LokyCrew(2)
         with pytest.raises(RuntimeError, match=r"tried 2 times, and each time a worker died.*memory"):
             crew.run(os._exit, {0: (1,), 1: (1,)})
         assert crew.run(abs, {"a": (-1,), "b": (-2,)}) == {"a": 1, "b": 2}
-        crew.leave()
-
-
-def test_errors_in_workers_are_raised_as_they_are():
-    with joblib.parallel_config("loky", n_jobs=2):
-        crew = LokyCrew(2)
         with pytest.raises(ZeroDivisionError):
             crew.run(divmod, {0: (1, 1), 1: (1, 0)})
         crew.leave()
@@ -204,19 +196,15 @@ def test_errors_in_workers_are_raised_as_they_are():
 # Dask clusters that die
 
 
-def started(*command):
-    return subprocess.Popen([sys.executable, "-m", *command], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-
-
 @pytest.fixture
 def cluster(tmp_path):
     """A client, and the processes of its cluster: a scheduler and two workers that nobody replaces."""
     distributed = pytest.importorskip("dask.distributed")
     file = str(tmp_path / "scheduler.json")
     local = "--scheduler-file", file, "--no-dashboard", "--host", "127.0.0.1"
-    processes = [started("distributed.cli.dask_scheduler", "--port", "0", *local)]
+    processes = [forks.start("distributed.cli.dask_scheduler", "--port", "0", *local)]
     alone = "--no-nanny", "--nthreads", "1", "--local-directory", str(tmp_path), "--death-timeout", "60"
-    processes += [started("distributed.cli.dask_worker", *alone, *local) for _ in range(2)]
+    processes += [forks.start("distributed.cli.dask_worker", *alone, *local) for _ in range(2)]
     try:
         with distributed.Client(scheduler_file=file, timeout=60) as client:
             client.wait_for_workers(2, timeout=60)
@@ -224,7 +212,7 @@ def cluster(tmp_path):
     finally:
         for process in processes:
             process.kill()
-            process.wait()
+            process.join()
 
 
 @pytest.mark.parametrize("delay", [None, 0.05])
