@@ -1,23 +1,34 @@
-"""Processes forked from a server that has imported beforehand what takes most of a process's time."""
+"""Python processes that start at once, forked from a server that has imported what takes most of a process's time."""
 
-import importlib
 import multiprocessing
 import os
+import runpy
 import sys
+from pathlib import Path
 
 FORKING = multiprocessing.get_context("forkserver")
 FORKING.set_forkserver_preload(["distributed", "skfusion"])
 
 
-def start(module, *arguments):
-    """Start the command of a module whose ``main`` is one of click's; returns the process, which says nothing."""
-    process = FORKING.Process(target=_run_silently, args=(module, arguments))
+def start(*command, folder=".", log=os.devnull, **environment):
+    """Start ``python *command``, of the form ``-m module ...`` or ``script ...``, which writes all it says to a log."""
+    arguments = [str(argument) for argument in command]
+    process = FORKING.Process(target=_run, args=(arguments, Path(folder).resolve(), log, environment))
     process.start()
     return process
 
 
-def _run_silently(module, arguments):
-    nowhere = os.open(os.devnull, os.O_WRONLY)
+def _run(command, folder, log, environment):
+    os.chdir(folder)
+    os.environ |= environment
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
     for stream in (sys.stdout, sys.stderr):
-        os.dup2(nowhere, stream.fileno())
-    importlib.import_module(module).main(arguments)
+        os.dup2(file, stream.fileno())
+    if command[0] == "-m":
+        sys.argv = command[1:]
+        sys.path.insert(0, "")
+        runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+    else:
+        sys.argv = command
+        sys.path.insert(0, os.path.dirname(command[0]))
+        runpy.run_path(command[0], run_name="__main__")

@@ -202,9 +202,9 @@ def cluster(tmp_path):
     distributed = pytest.importorskip("dask.distributed")
     file = str(tmp_path / "scheduler.json")
     local = "--scheduler-file", file, "--no-dashboard", "--host", "127.0.0.1"
-    processes = [forks.start("distributed.cli.dask_scheduler", "--port", "0", *local)]
+    processes = [forks.start("-m", "distributed.cli.dask_scheduler", "--port", "0", *local)]
     alone = "--no-nanny", "--nthreads", "1", "--local-directory", str(tmp_path), "--death-timeout", "60"
-    processes += [forks.start("distributed.cli.dask_worker", *alone, *local) for _ in range(2)]
+    processes += [forks.start("-m", "distributed.cli.dask_worker", *alone, *local) for _ in range(2)]
     try:
         with distributed.Client(scheduler_file=file, timeout=60) as client:
             client.wait_for_workers(2, timeout=60)

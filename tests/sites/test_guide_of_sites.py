@@ -2,10 +2,10 @@
 
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
+import forks
 import pytest
 from processes import Processes
 
@@ -42,10 +42,11 @@ def in_folder(text, folder):
 
 
 def printed(folder, script):
-    done = subprocess.run(["python", script], cwd=folder, capture_output=True, text=True, timeout=SECONDS, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    return done.stdout.strip()
+    process = forks.start(folder / script, folder=folder, log=folder / "log")
+    process.join(SECONDS)
+    told = (folder / "log").read_text()
+    assert process.exitcode == 0, told
+    return told.strip()
 
 
 def test_the_error_is_quoted_as_it_reads():

@@ -1,13 +1,10 @@
 """Four sites and a coordinator, processes that share nothing but a folder, some of which are killed."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
+import forks
 import numpy as np
 import pytest
 from sklearn.datasets import load_breast_cancer
@@ -15,7 +12,6 @@ from sklearn.preprocessing import scale
 
 from skfusion import FusedMLPClassifier
 
-ROOT = Path(__file__).parents[2]
 SECONDS = 240  # after which a process has failed
 NAMES = ["Bath", "Leeds", "St Mary's", "York"]
 HOSPITAL = '''
@@ -65,24 +61,22 @@ def start(tmp_path):
     (tmp_path / "shared").mkdir()
     processes = []
 
-    def start(*command, **environment):
-        environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"} | environment
-        pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        processes.append(subprocess.Popen([sys.executable, *command], cwd=tmp_path, env=environment, **pipes))
+    def start(name, *command):
+        processes.append(forks.start(*command, folder=tmp_path, log=tmp_path / f"{name}.log", SITE=name))
         return processes[-1]
 
     yield start
     for process in processes:
         process.kill()
-        process.communicate()
+        process.join()
 
 
 def serve(start, name):
-    return start("-m", "skfusion.sites", "serve", "--folder", "shared", "--site", "hospital:load", SITE=name)
+    return start(name, "-m", "skfusion.sites", "serve", "--folder", "shared", "--site", "hospital:load")
 
 
 def coordinate(start):
-    return start("coordinate.py", json.dumps(PARAMETERS))
+    return start("coordinator", "coordinate.py", json.dumps(PARAMETERS))
 
 
 def in_the_middle_of_a_round(folder, n_rounds):
@@ -95,6 +89,14 @@ def in_the_middle_of_a_round(folder, n_rounds):
         time.sleep(0.001)
 
 
+def await_success(process, log):
+    """Wait for a process to end; return what it has written."""
+    process.join(SECONDS)
+    told = log.read_text()
+    assert process.exitcode == 0, told
+    return told
+
+
 def test_sites_and_coordinators_that_are_killed_change_no_bit(start, tmp_path):
     whole = FusedMLPClassifier(**PARAMETERS)
     with pytest.warns(UserWarning, match="Maximum"):
@@ -102,20 +104,17 @@ def test_sites_and_coordinators_that_are_killed_change_no_bit(start, tmp_path):
     sites = {name: serve(start, name) for name in NAMES}
     coordinator = coordinate(start)
     in_the_middle_of_a_round(tmp_path, 4)
-    sites["York"].send_signal(signal.SIGKILL)
+    sites["York"].kill()
     in_the_middle_of_a_round(tmp_path, 1)
     sites["York"] = serve(start, "York")
     in_the_middle_of_a_round(tmp_path, 4)
-    coordinator.send_signal(signal.SIGKILL)
-    assert coordinator.wait(SECONDS) == -signal.SIGKILL
+    coordinator.kill()
+    coordinator.join(SECONDS)
+    assert coordinator.exitcode == -signal.SIGKILL
     assert (tmp_path / "run.npz").exists()
-    coordinator = coordinate(start)
-    told = coordinator.communicate(timeout=SECONDS)[0]
-    assert coordinator.returncode == 0, told
-    for site in sites.values():
-        told = site.communicate(timeout=SECONDS)[0]
-        assert site.returncode == 0, told
-        assert "the run is over" in told
+    await_success(coordinate(start), tmp_path / "coordinator.log")
+    for name, site in sites.items():
+        assert "the run is over" in await_success(site, tmp_path / f"{name}.log")
     with np.load(tmp_path / "fitted.npz") as fitted:
         np.testing.assert_array_equal(fitted["weights"], whole.weights_)
         history = json.loads(str(fitted["history"]))
