@@ -86,7 +86,7 @@ def task(task_id, url):
         '<oml:input name="estimation_procedure"><oml:estimation_procedure><oml:id>1</oml:id>'
         "<oml:type>crossvalidation</oml:type>"
         f"<oml:data_splits_url>{url}/api_splits/get/{task_id}/Task_{task_id}_splits.arff</oml:data_splits_url>"
-        '<oml:parameter name="number_repeats">1</oml:parameter><oml:parameter name="number_folds">3</oml:parameter>'
+        '<oml:parameter name="number_repeats">1</oml:parameter><oml:parameter name="number_folds">2</oml:parameter>'
         '<oml:parameter name="percentage"></oml:parameter></oml:estimation_procedure></oml:input>'
         '<oml:input name="evaluation_measures"><oml:evaluation_measures><oml:evaluation_measure>predictive_accuracy'
         "</oml:evaluation_measure></oml:evaluation_measures></oml:input></oml:task>"
@@ -94,11 +94,11 @@ def task(task_id, url):
 
 
 def splits():
-    """Three folds as ARFF."""
+    """Two folds as ARFF."""
     y = load_iris().target
     lines = ["@RELATION splits", "@ATTRIBUTE type {TRAIN,TEST}"]
     lines += [f"@ATTRIBUTE {name} NUMERIC" for name in ("rowid", "repeat", "fold")] + ["@DATA"]
-    for fold, parts in enumerate(StratifiedKFold(3, shuffle=True, random_state=0).split(y, y)):
+    for fold, parts in enumerate(StratifiedKFold(2, shuffle=True, random_state=0).split(y, y)):
         for kind, rows in zip(("TRAIN", "TEST"), parts, strict=True):
             lines += [f"{kind},{row},0,{fold}" for row in rows]
     return "\n".join(lines) + "\n"
