@@ -2,10 +2,10 @@
 
 import re
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
+import forks
 import numpy as np
 import pandas as pd
 import pytest
@@ -142,11 +142,9 @@ def test_epochs_that_are_trained_apart_are_those_of_one_fit(setting, rule):
     assert {row["steps"] for row in rows} == {str(3 * max(map(len, whole.partition_)))}
 
 
-def train_digits(folder, epochs, killed_at=None):
-    """Run the script in a process, which kills itself as it is about to replace a file for the k-th time."""
-    kill = f"""
-import os, signal, pathlib
-replace, left = pathlib.Path.replace, {killed_at}
+PROGRAM = """
+import os, signal, pathlib, sys
+replace, left = pathlib.Path.replace, int(sys.argv.pop(1))
 def replace_or_die(*paths):
     global left
     left -= 1
@@ -154,19 +152,22 @@ def replace_or_die(*paths):
         os.kill(os.getpid(), signal.SIGKILL)
     return replace(*paths)
 pathlib.Path.replace = replace_or_die
-"""
-    options = f"--data digits --seed 0 --epochs {epochs} --n-jobs 1 --out {folder} --states {folder}/states".split()
-    program = f"""
-import sys
-sys.path.insert(0, {str(FOLDER)!r})
 import cifar_train
 cifar_train.SETTINGS = [("all", "-"), ("random", "simultaneous")]
-{kill if killed_at else ""}
-cifar_train.main({options!r})
+cifar_train.main()
 """
-    process = subprocess.run([sys.executable, "-c", program], timeout=120, capture_output=True, text=True, check=False)
-    assert process.returncode == (-signal.SIGKILL if killed_at else 0), process.stderr
-    return process.stdout
+
+
+def train_digits(folder, epochs, killed_at=0):
+    """Run the script in a process, which kills itself as it is about to replace a file for the k-th time."""
+    folder.mkdir(exist_ok=True)
+    (folder / "program.py").write_text(PROGRAM)
+    options = f"--data digits --seed 0 --epochs {epochs} --n-jobs 1 --out {folder} --states {folder}/states".split()
+    process = forks.start(folder / "program.py", killed_at, *options, log=folder / "log")
+    process.join(120)
+    told = (folder / "log").read_text()
+    assert process.exitcode == (-signal.SIGKILL if killed_at else 0), told
+    return told
 
 
 def final_weights(folder):
