@@ -572,7 +572,15 @@ def cut_in_half(path):
 
 BROKEN = {
     "task": ("tasks/61/task.xml", cut_in_half, "its copy is broken (ExpatError"),
-    "a fold": ("tasks/61/datasplits.arff", partial(drop_last_lines, n_lines=150), "its copy is broken (rows or folds are missing)"),
+    "a fold": (
+        "tasks/61/datasplits.arff",
+        partial(drop_last_lines, n_lines=150),
+        "its copy is broken (rows or folds are missing)",
+    ),
+        "tasks/61/datasplits.arff",
+        partial(drop_last_lines, n_lines=150),
+        "its copy is broken (rows or folds are missing)",
+    ),
     "some splits": ("tasks/61/datasplits.arff", drop_last_lines, "its copy is broken (rows or folds are missing)"),
     "some rows": ("datasets/61/dataset.arff", drop_last_lines, "its copy is broken (rows or folds are missing)"),
     "data": ("datasets/61/dataset.arff", cut_in_half, "its copy is broken ("),

@@ -3,6 +3,7 @@
 import re
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import forks
@@ -30,6 +31,7 @@ import splits  # noqa: E402
 import sweep  # noqa: E402
 import table1  # noqa: E402
 import verdict  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
 
 import skfusion  # noqa: E402
 
@@ -47,6 +49,10 @@ def small(monkeypatch):
     for script in (cifar_train, fig2, l1, label_skew, table1, sweep, verdict):
         monkeypatch.setattr(script, "load_split", load_few)
     monkeypatch.setattr(verdict, "N_NETWORKS", (8, 16))
+    monkeypatch.setattr(label_skew, "ROWS", 250)
+    monkeypatch.setattr(label_skew, "REPORTS", (10, 25))
+    few_rounds = {name: replace(schedule, rounds=25) for name, schedule in label_skew.SCHEDULES.items()}
+    monkeypatch.setattr(label_skew, "SCHEDULES", few_rounds)
     monkeypatch.setattr(l1, "ALPHAS", (0, 1e-3, 1e-2))
     monkeypatch.setattr(l1, "ROWS", 4)
 
@@ -68,13 +74,14 @@ def runs_to_do(capsys):
         (verdict, ["verdict_cells.csv", "verdict.csv", "verdict_by_number.csv", "verdict.png", "verdict_digits.png"]),
     ],
 )
-def test_script_writes_results_and_resumes(script, files, tmp_path, capsys):
+def test_script_writes_results_and_resumes(script, files, tmp_path, capsys, monkeypatch):
     script.main([*TINY, str(tmp_path)])
     assert all(runs_to_do(capsys))
     for name in files:
         stem, suffix = name.split(".")
         assert (tmp_path / f"{stem}_quick_digits.{suffix}").stat().st_size > 0
     before = (tmp_path / files[0].replace(".", "_quick_digits.")).read_text()
+    monkeypatch.setattr(Figure, "savefig", lambda *args, **kwargs: None)  # the same again
     script.main([*TINY, str(tmp_path)])
     assert not any(runs_to_do(capsys))
     assert (tmp_path / files[0].replace(".", "_quick_digits.")).read_text() == before
