@@ -60,19 +60,19 @@ def test_without_fusion_each_peer_is_a_network_trained_alone(params):
 
 @pytest.mark.parametrize("rule", ["sequential", "simultaneous"])
 @pytest.mark.parametrize(
-    ("unit", "frequency"), [("epoch", 1), ("epoch", 2), ("step", 1), ("step", 7), ("step", 30), ("step", 47)]
+    ("unit", "frequency"), [("epoch", 1), ("epoch", 2), ("step", 1), ("step", 5), ("step", 12), ("step", 19)]
 )
 def test_training_is_training_alone_with_fusions_in_between(unit, frequency, rule):
-    sizes, epochs = (30, 10, 25, 10), 2
+    sizes, epochs = (12, 4, 10, 4), 2
     partitioner = parts_of(*sizes)
-    order = np.random.default_rng(0).permutation(len(Y))[:75]
+    order = np.random.default_rng(0).permutation(len(Y))[:30]
     rows, labels = X[order], Y[order]
     schedule = {"fusion_frequency": frequency, "fusion_unit": unit, "fusion_rule": rule, "max_iter": epochs}
     params = {"topology": "ring", "fusion_rate": 0.3, "shuffle": False}
     fitted = model(partitioner=partitioner, **params, **schedule).fit(rows, labels)
 
     alone = [model(n_networks=1, shuffle=False) for _ in sizes]
-    parts = np.split(np.arange(75), np.cumsum(sizes)[:-1])
+    parts = np.split(np.arange(30), np.cumsum(sizes)[:-1])
     step = 0
     for _ in range(epochs):
         for k in range(max(sizes)):

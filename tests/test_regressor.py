@@ -70,12 +70,16 @@ _, Y3 = make_data(3)
 
 # scikit-learn's checks
 
+SMALL = {"hidden_layer_sizes": (10,), "learning_rate_init": 0.05, "max_iter": 30}
+
 
 @parametrize_with_checks(
     [
         FusedMLPRegressor(),
-        FusedMLPRegressor(n_networks=1, momentum=0.9, batch_size=32),
-        FusedMLPRegressor(topology="hypercube", solver="adam", batch_size="auto", prediction="vote", l1_ratio=0.5),
+        FusedMLPRegressor(n_networks=1, momentum=0.9, batch_size=32, **SMALL),
+        FusedMLPRegressor(
+            topology="hypercube", solver="adam", batch_size="auto", prediction="vote", l1_ratio=0.5, **SMALL
+        ),
     ]
 )
 def test_scikit_learns_checks_pass(estimator, check):

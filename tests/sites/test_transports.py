@@ -4,13 +4,12 @@ import logging
 import os
 import re
 import signal
-import subprocess
 import sys
 import threading
 import time
 from contextlib import suppress
-from pathlib import Path
 
+import forks
 import pytest
 
 from skfusion.sites import folder as folder_module
@@ -20,7 +19,6 @@ from skfusion.sites.folder import FolderTransport, serve
 from skfusion.sites.local import LocalTransport
 from skfusion.sites.message import MessageError
 
-ROOT = Path(__file__).parents[2]
 SECONDS = 60  # after which a test has failed
 ECHO = '''
 """Sites that send messages back reversed."""
@@ -80,16 +78,14 @@ def process(tmp_path):
     processes = []
 
     def start(name):
-        command = [sys.executable, "-m", "skfusion.sites", "serve", "--folder", ".", "--site", "echo:load"]
-        environment = os.environ | {"SITE": name, "PYTHONPATH": str(ROOT)}
-        pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        processes.append(subprocess.Popen(command, cwd=tmp_path, env=environment, **pipes))
+        command = "-m", "skfusion.sites", "serve", "--folder", ".", "--site", "echo:load"
+        processes.append(forks.start(*command, folder=tmp_path, log=tmp_path / f"{name}.log", SITE=name))
         return processes[-1]
 
     yield start
     for one in processes:
         one.kill()
-        one.communicate()
+        one.join()
 
 
 def quietly(site, folder, **options):
@@ -122,8 +118,10 @@ def wait_for(condition):
         time.sleep(0.01)
 
 
-def output(process):
-    return process.communicate(timeout=SECONDS)[0]
+def exit_code(process):
+    """Wait for a process to end; return how it did."""
+    process.join(SECONDS)
+    return process.exitcode
 
 
 # In this process
@@ -192,10 +190,9 @@ def test_processes_answer_and_end_with_the_run(process, tmp_path):
             message = bytes([k]) * 100_000 + b"!"
             assert answers(transport, dict.fromkeys(names, message)) == dict.fromkeys(names, message[::-1])
         answers(transport, dict.fromkeys(names, b"end"))
-    for one in processes:
-        text = output(one)
-        assert one.returncode == 0
-        lines = text.splitlines()
+    for name, one in zip(names, processes, strict=True):
+        assert exit_code(one) == 0
+        lines = (tmp_path / f"{name}.log").read_text().splitlines()
         assert all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  (St Mary's|Zürich): ", line) for line in lines)
         assert "waiting for the coordinator in ." in lines[0]
         assert lines[-1].endswith("the run is over")
@@ -208,7 +205,7 @@ def test_a_process_that_was_killed_answers_when_it_is_back_and_ends_by_ctrl_c(pr
     first = process("Bath")
     with FolderTransport(tmp_path) as transport:
         transport.send("Bath", b"die")
-        assert first.wait(SECONDS) == 9
+        assert exit_code(first) == 9
         assert (tmp_path / "Bath" / "serving").exists()
         part = tmp_path / "Bath" / ".skfusion-0123"
         part.write_bytes(b"cut")
@@ -218,9 +215,9 @@ def test_a_process_that_was_killed_answers_when_it_is_back_and_ends_by_ctrl_c(pr
         assert not part.exists()
     with pytest.raises(RuntimeError, match=f"has a process that serves as 'Bath' already, process {second.pid} on"):
         serve(Echo("Bath"), tmp_path)
-    second.send_signal(signal.SIGINT)
-    text = output(second)
-    assert second.returncode == 128 + signal.SIGINT
+    os.kill(second.pid, signal.SIGINT)
+    assert exit_code(second) == 128 + signal.SIGINT
+    text = (tmp_path / "Bath.log").read_text()
     assert "ended from the keyboard" in text
     assert "Traceback" not in text
     assert not (tmp_path / "Bath" / "serving").exists()
