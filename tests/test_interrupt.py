@@ -1,10 +1,9 @@
 """Ctrl-C while peers train: what has been learnt is kept, whatever the interrupt meets."""
 
-import subprocess
-import sys
 import threading
 import time
 
+import forks
 import pytest
 
 from skfusion._training.local_engine import ThreadTeam
@@ -52,7 +51,8 @@ def interrupt(begun, ended, moment):
 for _ in range(n_fits):
     callback, ended = Begun(), threading.Event()
     threading.Thread(target=interrupt, args=(callback.epoch, ended, moments.random() / 100), daemon=True).start()
-    model = FusedMLPClassifier((6,), n_networks=4, max_iter=10**9, tol=0, n_iter_no_change=10**9, n_jobs=n_jobs)
+    endless = {"max_iter": 10**9, "tol": 0, "n_iter_no_change": 10**9}
+    model = FusedMLPClassifier((6,), n_networks=4, random_state=0, n_jobs=n_jobs, **endless)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         fitted = model.set_callbacks(callback).fit(X, y)
@@ -64,10 +64,11 @@ for _ in range(n_fits):
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
-def test_a_signal_in_the_midst_of_training_keeps_what_has_been_learnt(n_jobs):
-    command = [sys.executable, "-c", INTERRUPTED_FITS, str(n_jobs), "20"]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    assert run.returncode == 0, run.stderr
+def test_a_signal_in_the_midst_of_training_keeps_what_has_been_learnt(n_jobs, tmp_path):
+    (tmp_path / "fits.py").write_text(INTERRUPTED_FITS)
+    process = forks.start(tmp_path / "fits.py", n_jobs, 20, log=tmp_path / "log")
+    process.join(300)
+    assert process.exitcode == 0, (tmp_path / "log").read_text()
 
 
 # A team of threads

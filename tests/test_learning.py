@@ -75,7 +75,8 @@ def test_peers_that_see_one_digit_each_learn_all_ten(topology, seed):
         fusion_unit="step",
         fusion_frequency=2,
         learning_rate_init=0.01,
-    ).fit(X, y)
+    )
+    model.set_params(max_iter=50).fit(X, y)
     assert all(len(np.unique(y[rows])) == 1 for rows in model.partition_)
     assert model.peer_scores(X_test, y_test).min() >= 0.95
     assert model.score(X_test, y_test) >= 0.95

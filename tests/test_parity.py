@@ -52,7 +52,11 @@ def make_pair(X, y, **params):
 
 def fit_pair(X, y, sample_weight=None, **params):
     """Both after ``fit``, which goes on from equal weights with a new optimiser; and the fused one's loss curve."""
-    fused, mlp = make_pair(X, y, **params)
+    return fit_both(*make_pair(X, y, **params), X, y, sample_weight)
+
+
+def fit_both(fused, mlp, X, y, sample_weight=None):
+    """The same of a pair that has been made."""
     fused.fit(X, y, sample_weight), mlp.fit(X, y, sample_weight)
     assert fused.n_iter_ == mlp.n_iter_
     return fused, mlp, fused.loss_curve_[-fused.n_iter_ :]
@@ -82,8 +86,9 @@ def assert_same_weights(fused, mlp, n_steps):
 def test_a_hundred_steps_give_the_same_weights(optimizer, batch_size, activation, n_classes, dtype):
     X, y = make_data(n_classes, dtype)
     params = OPTIMIZERS[optimizer] | ENDLESS | {"activation": activation, "alpha": 0.05, "batch_size": batch_size}
-    start = flat(make_pair(X, y, **params)[0])
-    fused, mlp, _ = fit_pair(X, y, max_iter=EPOCHS[batch_size], **params)
+    fused, mlp = make_pair(X, y, max_iter=EPOCHS[batch_size], **params)
+    start = flat(fused)
+    fit_both(fused, mlp, X, y)
     assert_same_weights(fused, mlp, 100)
     assert np.abs(flat(fused) - start).max() > 0.1
 
