@@ -3,7 +3,6 @@
 import importlib.util
 import json
 import runpy
-import subprocess
 import sys
 import types
 from pathlib import Path
@@ -12,17 +11,9 @@ import pytest
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 DOCS = EXAMPLES.parent / "docs"
-IN_PROCESSES = ("scaling", "training")  # whose peak of memory starts at that of the process
-SCRIPTS = (*IN_PROCESSES, "defaults", "drift", "federated", "fusion", "search", "sites", "summary")
+SCRIPTS = ("defaults", "drift", "federated", "fusion", "scaling", "search", "sites", "summary", "training")
 
 pytest.importorskip("matplotlib").use("agg")
-
-
-def printed_by_command(path, *options):
-    command = [sys.executable, path, *options]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    assert run.returncode == 0, run.stderr
-    return run.stdout
 
 
 @pytest.fixture
@@ -44,8 +35,7 @@ def printed_here(monkeypatch, capsys):
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_quick_run(script, printed_here, tmp_path):
-    run = printed_by_command if script in IN_PROCESSES else printed_here
-    printed = run(EXAMPLES / "benchmarks" / f"{script}.py", "--quick", "--out", tmp_path)
+    printed = printed_here(EXAMPLES / "benchmarks" / f"{script}.py", "--quick", "--out", tmp_path)
     results = json.loads((tmp_path / f"{script}.json").read_text())
     assert results["benchmark"] == script
     assert {"cpu", "cores", "blas", "versions"} <= results["machine"].keys()

@@ -43,7 +43,7 @@ def said(model, X, y, **fit_params):
         {"loss": "squared_error"},
         {"class_weight": "balanced"},
         {"partitioner": "class", "n_networks": None},
-        {"partitioner": "class", "n_networks": None, "fusion_unit": "step"},
+        {"partitioner": "class", "n_networks": None, "fusion_unit": "step", "fusion_frequency": 10},
         {"prediction": 0},
     ],
     ids=str,

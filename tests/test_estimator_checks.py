@@ -18,7 +18,7 @@ def quick(learning_rate_init=0.05, **params):
 
 @parametrize_with_checks(
     [
-        FusedMLPClassifier(),
+        FusedMLPClassifier(max_iter=50),
         quick(n_networks=1),
         quick(topology="ring", momentum=0.9, batch_size=32),
         quick(topology="hypercube", solver="adam"),

@@ -76,7 +76,7 @@ SMALL = {"hidden_layer_sizes": (10,), "learning_rate_init": 0.05, "max_iter": 30
 
 @parametrize_with_checks(
     [
-        FusedMLPRegressor(),
+        FusedMLPRegressor(max_iter=50),
         FusedMLPRegressor(n_networks=1, momentum=0.9, batch_size=32, **SMALL),
         FusedMLPRegressor(
             topology="hypercube", solver="adam", batch_size="auto", prediction="vote", l1_ratio=0.5, **SMALL
