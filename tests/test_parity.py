@@ -1,6 +1,7 @@
 """One peer is scikit-learn's MLPClassifier: same weights after the same steps, same losses, same stops."""
 
 import pickle
+from functools import cache
 
 import numpy as np
 import pytest
@@ -158,14 +159,20 @@ def test_sample_weights_in_one_full_batch_mean_the_same(optimizer):
 # Input
 
 
+@cache
+def fit_positive_pair(optimizer, batch_size):
+    """Rows without negative values, their labels, parameters, and a pair fitted to them, which stays as it is."""
+    X, y = make_data(3)
+    X = np.maximum(X, 0)
+    params = OPTIMIZERS[optimizer] | ENDLESS | {"batch_size": batch_size, "max_iter": EPOCHS[batch_size], "alpha": 0.05}
+    return X, y, params, fit_pair(X, y, **params)
+
+
 @pytest.mark.parametrize("container", [csr_array, csr_matrix, csc_array, np.asfortranarray])
 @pytest.mark.parametrize("batch_size", EPOCHS)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_any_container_of_x_gives_the_same_weights(optimizer, batch_size, container):
-    X, y = make_data(3)
-    X = np.maximum(X, 0)
-    params = OPTIMIZERS[optimizer] | ENDLESS | {"batch_size": batch_size, "max_iter": EPOCHS[batch_size], "alpha": 0.05}
-    dense, mlp, _ = fit_pair(X, y, **params)
+    X, y, params, (dense, mlp, _) = fit_positive_pair(optimizer, batch_size)
     fused, _ = make_pair(X, y, **params)
     fused.fit(container(X), y)
     assert_same_weights(fused, mlp, 100)
