@@ -277,10 +277,10 @@ def test_the_end_of_a_run_that_a_site_had_no_part_in_does_not_end_it(thread, tmp
     with FolderTransport(tmp_path) as transport:
         transport.send("Bath", b"end")
         one = thread("Bath")
-        for message in (b"end", b"one", b"end"):
-            assert one.is_alive()
+        for message, following in ((b"end", b"one"), (b"one", b"end")):
             assert received(transport) == ("Bath", message[::-1])
-            transport.send("Bath", b"one" if message == b"end" else b"end")
+            transport.send("Bath", following)
+        assert received(transport) == ("Bath", b"dne")
     one.join(SECONDS)
     assert not one.is_alive()
 
@@ -299,7 +299,7 @@ def test_a_site_waits_for_a_folder_that_is_gone(tmp_path, monkeypatch, caplog, t
     monkeypatch.setattr(folder_module, "_PAUSE", 0.01)
     caplog.set_level(logging.INFO)
     thread("Bath")
-    wait_for((tmp_path / "Bath" / "serving").exists)
+    wait_for(lambda: "waiting for the coordinator in" in caplog.text)
     away = tmp_path.rename(tmp_path.with_name("away"))
     wait_for(lambda: "Bath: the folder cannot be reached, trying again" in caplog.text)
     away.rename(tmp_path)
