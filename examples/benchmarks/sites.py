@@ -11,7 +11,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -198,19 +198,29 @@ def make_model(epochs, quick):
     return FusedMLPClassifier(hidden, n_networks=None, batch_size=BATCH_SIZE, random_state=0, **length)
 
 
+@contextmanager
+def terminated_as_by_ctrl_c():
+    """Let SIGTERM, too, end all processes before this one."""
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def main():
     """Measure all ways, one after another."""
     args = parser(__doc__.splitlines()[0]).parse_args()
     warnings.simplefilter("ignore", ConvergenceWarning)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))  # as Ctrl-C, which ends all processes first
     table, goals = [], []
-    for way in QUICK if args.quick else WAYS:
-        table.append(way.line(args.quick))
-        goals += way.goals(table[-1])
-        if way.missing:
-            print(f"{way.name} was not measured: {way.missing} not installed.")
-        if args.out:
-            write(args.out, "sites", table, goals)
+    with terminated_as_by_ctrl_c():
+        for way in QUICK if args.quick else WAYS:
+            table.append(way.line(args.quick))
+            goals += way.goals(table[-1])
+            if way.missing:
+                print(f"{way.name} was not measured: {way.missing} not installed.")
+            if args.out:
+                write(args.out, "sites", table, goals)
     print_table("Seconds a round", table)
     print_goals(goals)
 
