@@ -4,8 +4,12 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from contextlib import suppress
+from pathlib import Path
+
+import skfusion
 
 SECONDS = 300  # after which something that is waited for has failed
 
@@ -80,6 +84,15 @@ def run(command, *, check=True, seconds=SECONDS, **options):
     if check and done.returncode:
         raise RuntimeError(f"{' '.join(map(str, command))} failed:\n{done.stdout[-4000:]}")
     return done.returncode, done.stdout
+
+
+def environment(*folders):
+    """Return the environment of a process that finds this Python's programs, this skfusion, and modules in folders."""
+    packages, programs = Path(skfusion.__file__).parents[1], Path(sys.executable).parent
+    return os.environ | {
+        "PATH": os.pathsep.join([str(programs), os.environ["PATH"]]),
+        "PYTHONPATH": os.pathsep.join([*map(str, folders), str(packages), os.environ.get("PYTHONPATH", "")]),
+    }
 
 
 def free_port():

@@ -3,16 +3,12 @@
 The tests of sites run it, too.
 """
 
-import os
-import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import joblib
 import site_folder
-from processes import SECONDS, Processes, free_port, run
-
-import skfusion
+from processes import SECONDS, Processes, environment, free_port, run
 
 PROJECT = """
 [build-system]
@@ -105,10 +101,7 @@ class Deployment:
 
     def _environment(self, who, *paths):
         """What is the same for all, and a folder for Flower."""
-        packages, programs = Path(skfusion.__file__).parents[1], Path(sys.executable).parent
-        return os.environ | {
-            "PATH": os.pathsep.join([str(programs), os.environ["PATH"]]),
-            "PYTHONPATH": os.pathsep.join([*map(str, paths), str(packages), os.environ.get("PYTHONPATH", "")]),
+        return environment(*paths) | {
             "FLWR_HOME": str(self.folder / f"home-{who}"),
             "FLWR_TELEMETRY_ENABLED": "0",
             "FLWR_DISABLE_UPDATE_CHECK": "1",

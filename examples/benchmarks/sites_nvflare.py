@@ -4,7 +4,6 @@ The tests of sites run it, too.
 """
 
 import json
-import os
 import re
 import sys
 from pathlib import Path
@@ -12,9 +11,8 @@ from tempfile import TemporaryDirectory
 
 import joblib
 import site_folder
-from processes import SECONDS, Processes, free_port, run
+from processes import SECONDS, Processes, environment, free_port, run
 
-import skfusion
 from skfusion.sites.nvflare import make_job
 
 PROJECT = """
@@ -84,12 +82,7 @@ class Study:
 
     def __init__(self, folder, processes, rows):
         self.folder, self.processes, self.names, self.port = folder, processes, list(rows), free_port()
-        packages, programs = Path(skfusion.__file__).parents[1], Path(sys.executable).parent
-        self._environment = os.environ | {
-            "PYTHONPATH": os.pathsep.join([str(packages), os.environ.get("PYTHONPATH", "")]),
-            "PATH": os.pathsep.join([str(programs), os.environ["PATH"]]),
-            "HOME": str(folder),
-        }
+        self._environment = environment() | {"HOME": str(folder)}
         clients = "\n".join(CLIENT.format(name=name) for name in rows)
         (folder / "project.yml").write_text(PROJECT.format(port=self.port, clients=clients))
         self._nvflare("provision", "-p", "project.yml", "-w", "kits", "--force")

@@ -78,3 +78,21 @@ class Spy:
 
 def spied(sites):
     return [Spy(site) for site in sites]
+
+
+class Killed(BaseException):
+    """What no code catches: as good as a kill -9, within a process."""
+
+
+class Deadly(LocalTransport):
+    """A transport that ends the coordinator after so many messages."""
+
+    def __init__(self, sites, n_messages):
+        super().__init__(sites)
+        self._left = n_messages
+
+    def send(self, site, message):
+        if not self._left:
+            raise Killed
+        self._left -= 1
+        super().send(site, message)

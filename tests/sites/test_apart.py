@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from rows_at_sites import LABELS, PLAIN, N, Spy, classifier, sites_of
+from rows_at_sites import LABELS, PLAIN, Deadly, Killed, N, Spy, classifier, sites_of
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
@@ -263,22 +263,8 @@ def test_what_a_run_goes_on_from_outlasts_a_power_failure(tmp_path, monkeypatch)
     assert done == ["written", "renamed", "named"] * 3  # a state, the checkpoint, a state
 
 
-class Killed(BaseException):
-    """What no code catches."""
-
-
-class Deadly(Swapping):
-    """A transport that ends the coordinator after so many messages."""
-
-    def __init__(self, sites, n_messages):
-        super().__init__(sites)
-        self._left = n_messages
-
-    def send(self, site, message):
-        if not self._left:
-            raise Killed
-        self._left -= 1
-        super().send(site, message)
+class DeadlySwapping(Deadly, Swapping):
+    """Both."""
 
 
 @pytest.mark.parametrize("collect", [True, False])
@@ -288,7 +274,7 @@ def test_a_coordinator_that_dies_goes_on_to_the_same_bits(collect, tmp_path):
     while True:
         try:
             # It dies once all sites were asked, or they would wait for one another.
-            with Deadly(keepers(tmp_path), 20 + 15 * n_kills) as transport:
+            with DeadlySwapping(keepers(tmp_path), 20 + 15 * n_kills) as transport:
                 options = {"fuse_at": "sites", "collect": collect, "checkpoint": tmp_path / "run.npz"}
                 apart = fit_sites(classifier(**params), transport, **options)
         except Killed:
