@@ -161,6 +161,7 @@ def replace_or_die(*paths):
 pathlib.Path.replace = replace_or_die
 import cifar_train
 cifar_train.SETTINGS = [("all", "-"), ("random", "simultaneous")]
+cifar_train.MEASURED_EVERY = 2
 cifar_train.main()
 """
 
@@ -186,7 +187,7 @@ def final_weights(folder):
 def test_runs_that_are_killed_go_on_bit_for_bit(tmp_path):
     killed, whole, name = tmp_path / "killed", tmp_path / "whole", "cifar_digits.csv"
     train_digits(whole, epochs=3)
-    # Each epoch replaces first the state, then the results: in the middle of either, and of both runs.
+    # Each epoch replaces the state, and each measured one then the results: in the middle of either, and of both runs.
     for killed_at in (3, 4, 5):
         train_digits(killed, epochs=3, killed_at=killed_at)
     train_digits(killed, epochs=3)
