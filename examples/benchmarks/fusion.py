@@ -112,7 +112,7 @@ def figure(rows):
 
 def main():
     options = parser(__doc__).parse_args()
-    numbers, *size = (QUICK_NUMBERS, 0.05, 500_000) if options.quick else (NUMBERS, 3, 20_000_000)
+    numbers, *size = (QUICK_NUMBERS, 0.05, 2_000) if options.quick else (NUMBERS, 3, 20_000_000)
     shapes = [(network, n) for network in numbers for n in numbers[network]]
     rows = [row(*shape, topology, *size) for shape in shapes for topology in TOPOLOGIES]
     print_table("Rounds of fusion, float32, one thread", rows)
