@@ -21,11 +21,9 @@ def quick(learning_rate_init=0.05, **params):
         FusedMLPClassifier(max_iter=50),
         quick(n_networks=1),
         quick(topology="ring", momentum=0.9, batch_size=32),
-        quick(topology="hypercube", solver="adam"),
         quick(topology=HypercubeTopology(each_edge_once=True), solver="adam", batch_size=32),
         quick(topology=RandomTopology(replacement=True), batch_size="auto", learning_rate_init=0.5),
-        quick(loss="squared_error"),
-        quick(loss="squared_error", activation="relu", solver="adam", batch_size=32, init="independent"),
+        quick(loss="squared_error", activation="relu", solver="adam", init="independent"),
         quick(partitioner="class", n_networks=None, fusion_unit="step", fusion_frequency=3),
         quick(partitioner="stratified", fusion_rule="simultaneous", prediction="vote", l1_ratio=0.5),
     ]

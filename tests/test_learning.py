@@ -27,7 +27,7 @@ def network(seed, **params):
 
 # Eight peers, a random eighth of the rows each
 
-SEEDS = range(5)
+SEEDS = range(3)
 not_converged = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 

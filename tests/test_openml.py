@@ -3,14 +3,15 @@
 import importlib
 import importlib.util
 import logging
+import os
 import re
 import shutil
-import subprocess
 import sys
 import warnings
 from functools import partial
 from pathlib import Path
 
+import forks
 import numpy as np
 import pandas as pd
 import pytest
@@ -690,12 +691,9 @@ def test_script_exits_with_its_status(cache, tmp_path):
     config = tmp_path / "config" / "openml" / "config"
     config.parent.mkdir(parents=True, exist_ok=True)
     config.write_text(f"server = http://127.0.0.1:9{replay.API}\nconnection_n_retries = 1\n")
-    done = subprocess.run(
-        [sys.executable, SCRIPT, "--tasks", str(replay.UNKNOWN)],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 1
-    assert done.stderr.startswith("task 404: the server http://127.0.0.1:9") and done.stderr.count("\n") == 1
+    environment = {name: os.environ[name] for name in ("OPENML_CACHE_DIR", "XDG_CONFIG_HOME", "no_proxy")}
+    process = forks.start(SCRIPT, "--tasks", replay.UNKNOWN, folder=tmp_path, log=tmp_path / "log", **environment)
+    process.join()
+    told = (tmp_path / "log").read_text()
+    assert process.exitcode == 1, told
+    assert told.startswith("task 404: the server http://127.0.0.1:9") and told.count("\n") == 1

@@ -79,8 +79,7 @@ def assert_same_weights(fused, mlp, n_steps):
 # Steps
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize(("n_classes", "dtype"), [(2, np.float32), (3, np.float64)])
 @pytest.mark.parametrize("activation", ["identity", "tanh", "logistic", "relu"])
 @pytest.mark.parametrize("batch_size", EPOCHS)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)

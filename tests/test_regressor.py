@@ -222,8 +222,7 @@ def calm(optimizer):
     return OPTIMIZERS[optimizer] | {"learning_rate_init": 0.005}
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("n_outputs", N_OUTPUTS)
+@pytest.mark.parametrize(("n_outputs", "dtype"), list(zip(N_OUTPUTS, DTYPES, strict=True)))
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
 @pytest.mark.parametrize("batch_size", EPOCHS)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)

@@ -181,7 +181,7 @@ WAYS = (
     *(Way(name, measure, ("nvflare",), ("seconds", 1), n_sites=3) for name, measure in NVFLARE.items()),
     Way("Flower over TLS", by(flower), ("flwr",), n_sites=3, epochs=3, at_least=1),
 )
-QUICK = tuple(replace(way, n_sites=3, epochs=3, seconds=0, at_least=1) for way in WITHOUT_ENGINE)
+QUICK = tuple(replace(way, n_sites=2, epochs=3, seconds=0, at_least=1) for way in WITHOUT_ENGINE)
 
 
 def rows_by_site(n_sites, quick):

@@ -1,8 +1,8 @@
 """CIFAR-10 of Table I, trained out: the errors after each third epoch, of each network and of the consensus.
 
-A run takes hours.  After each epoch its state is on disk, and its errors so far are in cifar.csv, so that a run that was
-killed goes on from there, bit for bit.  One whose state is gone starts again.  A state needs the code and the versions that
-wrote it.  Started several times, processes share the runs.
+A run takes hours.  After each epoch its state is on disk, and its errors so far are in cifar.csv, so that a run that
+was killed goes on from there, bit for bit.  One whose state is gone starts again.  A state needs the code and the
+versions that wrote it.  Started several times, processes share the runs.
 
 The last tenth of the training rows is held out, so that an epoch can be chosen without the test rows.
 cifar_judge.py makes tables and figures of cifar.csv.

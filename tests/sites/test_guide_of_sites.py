@@ -1,13 +1,10 @@
 """The page of the guide for a data scientist of a hospital, followed: two sites and a coordinator, from its files."""
 
-import os
 import re
-import sys
 from pathlib import Path
 
 import forks
 import pytest
-from processes import Processes
 
 from skfusion.sites._exchange import AbsentError
 
@@ -25,8 +22,6 @@ SECONDS = 240  # after which a process has failed
 def here(tmp_path, monkeypatch):
     """The folders of two sites and of the coordinator."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
-    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
     for folder in ("study", "coordinator"):
         (tmp_path / folder).mkdir()
     exec(ROWS_OF_TWO, {})
@@ -41,12 +36,20 @@ def in_folder(text, folder):
     return text.replace("/mnt/study", str(folder / "study"))
 
 
-def printed(folder, script):
-    process = forks.start(folder / script, folder=folder, log=folder / "log")
+def start(folder, *command):
+    return forks.start(*command, folder=folder, log=folder / "log")
+
+
+def await_success(folder, process):
+    """Wait for a process to end, and return what it has written."""
     process.join(SECONDS)
     told = (folder / "log").read_text()
     assert process.exitcode == 0, told
     return told.strip()
+
+
+def printed(folder, script):
+    return await_success(folder, start(folder, folder / script))
 
 
 def test_the_error_is_quoted_as_it_reads():
@@ -54,15 +57,15 @@ def test_the_error_is_quoted_as_it_reads():
 
 
 def test_two_sites_follow_the_guide(here):
-    serve, coordinate = (in_folder(command, here).split() for command in COMMANDS)
+    serve, coordinate = (in_folder(command, here).removeprefix("python ").split() for command in COMMANDS)
     told = [printed(here / folder, "alone.py") for folder in SITES.values()]
-    with Processes(here) as processes:
-        sites = [processes.start(name, serve, cwd=here / folder) for name, folder in SITES.items()]
-        coordinator = processes.start("coordinator", coordinate, cwd=here / "coordinator")
-        everyone = [coordinator, *sites]
-        processes.wait_for(lambda: all(process.poll() is not None for process in everyone), "the end of the run")
-        assert [process.returncode for process in everyone] == [0, 0, 0], processes.read("coordinator")
-        assert "Warning" not in "".join(processes.read(name) for name in ("coordinator", *SITES))
+    commands = {here / folder: serve for folder in SITES.values()} | {here / "coordinator": coordinate}
+    everyone = {folder: start(folder, *command) for folder, command in commands.items()}
+    try:
+        assert all("Warning" not in await_success(folder, process) for folder, process in everyone.items())
+    finally:
+        for process in everyone.values():
+            process.kill()
     told += [printed(here / folder, "score.py") for folder in SITES.values()]
     assert not (here / "coordinator" / "run.npz").exists()
     assert len(SCORES) == len(told) == 4
