@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 MOST_SAMPLED = 101
-# Of fewer rows a majority tells too much about each, and too little about all.
+# With fewer rows, a majority gives away too much about each, and says too little about all.
 _FEWEST_ROWS = 10
 
 

@@ -164,7 +164,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
 
     @abstractmethod
     def _output_layer(self, classes, n_outputs):
-        """Return the number of outputs and the output function, for classes or that many numbers to a row."""
+        """Return the number of outputs and the output function, for classes or for ``n_outputs`` numbers per row."""
 
     @abstractmethod
     def _decode(self, answers):
@@ -175,7 +175,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         """Return the score of predictions."""
 
     def _check_held_out(self, n_rows, weighted, fraction):
-        """Check that so many rows held out for early stopping, some of them ``weighted`` or not, can be scored."""
+        """Check that the rows held out for early stopping can be scored; ``weighted`` is whether any has a weight."""
         if not weighted:
             raise ValueError(
                 f"early_stopping needs held-out rows with a weight, but class_weight gives none to those that "
@@ -269,11 +269,11 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         return self
 
     def _known_peers(self):
-        """Return the ensemble that training goes on with; None if it begins; raise NotFittedError if it is at sites."""
+        """Return the ensemble that training continues, None if it starts afresh; NotFittedError if it is at sites."""
         return self._fitted() if "_ensemble" in vars(self) else None
 
     def _forget(self):
-        """Drop all that an earlier fit has left."""
+        """Drop everything that an earlier fit has left behind."""
         for name in [name for name in self.__dict__ if name == "_ensemble" or name.endswith("_")]:
             delattr(self, name)
 
@@ -291,6 +291,13 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         -------
         ndarray of shape (n_samples,) or (n_samples, n_outputs)
             Class labels, or numbers with a column for each of several outputs.
+
+        Raises
+        ------
+        NotFittedError
+            If there are no weights yet.
+        TypeError, ValueError
+            If ``X`` is not as in ``fit``, or ``prediction`` names a peer that does not exist.
         """
         return self._decode(self._answers(X))
 
@@ -310,6 +317,13 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         -------
         ndarray of shape (n_networks,)
             The score of each peer.
+
+        Raises
+        ------
+        NotFittedError
+            If there are no weights yet.
+        TypeError, ValueError
+            If ``X`` is not as in ``fit``, or differs from ``y`` or ``sample_weight`` in length.
         """
         ensemble = self._fitted()
         X = self._validate_features(X)

@@ -81,7 +81,7 @@ def _sync_folder(folder):
 
 
 def regular_status(path):
-    """Return the status of a regular file, or raise OSError: to read others may wait for ever, to replace them harms.
+    """Return the status of a regular file, or raise OSError: reading others may block, and replacing them does harm.
 
     Parameters
     ----------

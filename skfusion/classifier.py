@@ -368,6 +368,13 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
         ndarray of shape (n_samples, n_classes)
             Probabilities of the classes, in the order of ``classes_``.  Tanh outputs (``loss="squared_error"``) are
             made positive and scaled to sum to 1.
+
+        Raises
+        ------
+        NotFittedError
+            If there are no weights yet.
+        TypeError, ValueError
+            If ``X`` is not as in ``fit``, or ``prediction`` names a peer that does not exist.
         """
         return self._answers(X)
 
@@ -382,7 +389,12 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
         Returns
         -------
         ndarray of shape (n_samples, n_classes)
-            Logarithms of the probabilities, in the order of ``classes_``.
+            Logarithms of the probabilities, in the order of ``classes_``; -inf for a probability of 0.
+
+        Raises
+        ------
+        NotFittedError, TypeError, ValueError
+            As in ``predict_proba``.
         """
         return np.log(self.predict_proba(X))
 

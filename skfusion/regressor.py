@@ -1,4 +1,4 @@
-"""FusedMLPRegressor: numbers as targets, one or several to a row."""
+"""FusedMLPRegressor: numbers as targets, one or several per row."""
 
 from typing import Self
 

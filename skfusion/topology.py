@@ -354,8 +354,7 @@ class HypercubeTopology(BaseTopology):
         if self.incomplete == "raise" and n_networks != 2**n_bits:
             raise ValueError(
                 f"n_networks must be a power of two for HypercubeTopology(incomplete='raise'), got "
-                f"{shown(n_networks)}; "
-                "incomplete='skip' leaves out pairs if one partner does not exist"
+                f"{shown(n_networks)}; incomplete='skip' leaves out pairs if one partner does not exist"
             )
         pairs = np.empty((n_bits, n_networks, 2), np.intp)
         pairs[:, :, 0] = networks = np.arange(n_networks)
@@ -423,7 +422,7 @@ class CompleteTopology(_GraphOfNetworks):
 
     def pairs(self, n_networks: int, fusion_round: int = 0, random_state: RandomState = None) -> IntArray:  # noqa: D102
         first, second = np.triu_indices(check_integer("n_networks", n_networks, 1), 1)
-        # Sorted by network instead, a network would be done before it could learn of what those after it learn.
+        # In the order of networks, each would be finished before it could learn what later ones learn from one another.
         order = np.argsort(second - first, kind="stable")
         return _as_pairs(first[order], second[order])
 

@@ -223,6 +223,6 @@ class DaskCrew:
 
 def _workers_keep_dying(n_attempts):
     return RuntimeError(
-        f"a round of training was tried {n_attempts} times, and each time a worker died; most likely for lack of "
-        "memory (the system's log tells): fewer workers on a machine, as by a lower n_jobs, have more of it each"
+        f"a round of training was tried {n_attempts} times, and each time a worker died; most likely memory ran "
+        "out, which the system's log would say: with a lower n_jobs each worker has more of it"
     )

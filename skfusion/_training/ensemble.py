@@ -38,7 +38,7 @@ class Progress:
 
 @dataclass
 class Ensemble:
-    """All that an estimator learns, but for the names of features.
+    """All that an estimator learns, except the names of the features.
 
     Attributes
     ----------
@@ -116,7 +116,7 @@ class Ensemble:
         self.consensus = self.weights.mean(axis=0)
 
     def consensus_layers(self):
-        """Coefficients and intercepts of the consensus, which nobody shall change apart from the peers: read-only."""
+        """Coefficients and intercepts of the consensus, read-only: to change them would not change the peers."""
         consensus = self.consensus.view()
         consensus.flags.writeable = False
         return self.network.layers(consensus)

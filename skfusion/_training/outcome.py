@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 
-# A sample of so many rows tells.
+# Of more rows a sample is enough.
 _MOST_ROWS = 10_000
 # By what share a loss must be below that of the best constant answer to count as better.
 _LEAST_GAIN = 0.01
 # Training that goes on from good weights may raise the loss a little, but not by this share of the constant's.
 _LEAST_RISE = 0.1
-# Training that works never comes to so many times the loss at its start and that of the best constant answer.
+# Training that works never reaches this many times the loss at its start and that of the best constant answer.
 _DIVERGED = 1e6
 # Peers whose loss on rows of their own is below this share of the constant's have learned.
 _LEARNED = 0.5
@@ -186,7 +186,7 @@ def _loss_of_equal_chances(ensemble):
 
 
 def _sample(data):
-    """Return rows that tell of them all, spread over each peer's and of those that have a weight."""
+    """Return a sample of the rows that have a weight, spread over those of each peer."""
     weight, parts = data.sample_weight, data.parts
     if weight is not None:
         parts = [part[weight[part] > 0] for part in parts]

@@ -134,7 +134,7 @@ class Problem:
 
     @property
     def n_rounds(self) -> float:
-        """How often peers stop for one another in an epoch, on average and once at least."""
+        """How often peers stop for one another in an epoch: the mean, at least 1."""
         by_step = self.settings.fusion_unit == "step"
         return max(1.0, self.n_epoch_steps / self.settings.fusion_frequency) if by_step else 1.0
 

@@ -1,8 +1,8 @@
 """Training in other processes, on this machine or others, through joblib's backends that share no memory.
 
-A bundle's rows go to a worker once and stay there; in each round the peers' state goes there and back.  Which worker
-a task meets is for the backend to say: one that does not hold the rows asks for them, be it that the backend moved
-the bundle or that the worker that held them died.
+A bundle's rows go to a worker once and stay there; in each round the peers' state goes there and back.  The
+backend decides which worker gets a task.  One that does not hold the rows asks for them, because the backend has moved
+the bundle or the worker that held them has died.
 """
 
 import pickle

@@ -20,7 +20,7 @@ from skfusion.sites.plan import Plan
 from skfusion.sites.site import Site, answered
 
 _log = logging.getLogger("skfusion.sites")
-_FURTHEST_AT_END = 2  # exchanges, since one that was interrupted may not have come about
+_FURTHEST_AT_END = 2  # exchanges, since an interrupted one may not have happened
 
 
 @dataclass(frozen=True)

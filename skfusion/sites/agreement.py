@@ -1,7 +1,7 @@
 """What sites tell before training, and what the coordinator makes of it: numbers, names and sums, but no row.
 
 A site is asked by a message of the kind "describe", whose content is a :class:`Question`, and answers by one of the
-kind "description", whose content and arrays are a :class:`Description`.
+kind "describe answered", whose content and arrays are a :class:`Description`.
 """
 
 from collections.abc import Sequence
@@ -97,7 +97,7 @@ class Description:
     n_features : int
     feature_names : list of str or None
     n_outputs : int
-        Numbers to a row in regression, else 0.
+        Numbers per row in regression, else 0.
     labels : ndarray of shape (n_labels,) or None
         The site's labels, sorted; None in regression and where the classes are known beforehand.
     weighted : bool

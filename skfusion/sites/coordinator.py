@@ -59,28 +59,30 @@ def fit_sites(
     """Fit an estimator on rows that stay at their sites, each of which is a peer.
 
     The result is, bit for bit, that of ``estimator.fit(X, y, groups=site)`` on one machine, where ``site`` names each
-    row's site and a site's rows stand in their order there.  ``n_networks`` and ``partitioner`` have no say.
+    row's site, and each site's rows come in the order that they have there.  ``n_networks`` and ``partitioner`` do not
+    matter.
 
     Parameters
     ----------
     estimator : FusedMLPClassifier, FusedMLPRegressor or Pipeline
-        A pipeline must be of a StandardScaler and one of the former.  The scaler is fitted from each column's mean and
-        sum of squared deviations at each site, so that it is scikit-learn's to rounding.
+        A pipeline must consist of a StandardScaler and one of these.  The scaler is fitted from each column's mean and
+        sum of squared deviations at each site, and equals scikit-learn's up to rounding.
     transport : BaseTransport
         What carries messages to the sites.
     sites : int, iterable of str or None, default=None
-        How many sites to wait for, or their names; None for those that the transport knows of now.
+        How many sites to wait for, or their names; None for those that the transport knows now.
     classes : array-like of shape (n_classes,) or None, default=None
         All class labels, so that sites need not tell which they have; None for those that sites tell.
     checkpoint : str, path-like or None, default=None
         A file in which the run is saved before each round, and from which it goes on if the file is there.  It is
         removed once the run is over.
     patience : float, default=inf
-        Seconds to wait for an answer of a site.  Which are waited for is logged after ten seconds and every minute.
+        Seconds to wait for an answer of a site.  The log names the sites that are waited for, after ten seconds and
+        then every minute.
     absent : {"raise", "skip"}, default="raise"
         What to do about a site that does not answer: end the run with an error, or go on without it.  Its peers then
-        keep their weights and fuse with none, and ``history_`` names it under "absent" for that epoch.  It trains again
-        in the epoch after it was heard of again.
+        keep their weights and fuse with none, and ``history_`` names it under "absent" for that epoch.  Once it is
+        heard from again, it trains from the next epoch on.
     fuse_at : {"coordinator", "sites"}, default="coordinator"
         Who fuses.  With "sites", the weights stay at the sites while these train: the two of a pair swap theirs, and
         the coordinator learns the losses.  This takes a transport by which sites reach one another, such as NVFlare's,
@@ -93,8 +95,8 @@ def fit_sites(
     Returns
     -------
     estimator
-        The estimator itself, fitted.  ``sites_`` names its peers.  With ``collect=False`` it has no weights, so that it
-        cannot predict, but all other attributes.
+        The estimator itself, fitted.  ``sites_`` names its peers.  With ``collect=False`` it has all other attributes
+        but no weights, so it cannot predict.
 
     Raises
     ------
@@ -104,6 +106,8 @@ def fit_sites(
         If a site refuses to take part.
     TimeoutError
         If a site does not answer, with ``absent="raise"``.
+    OSError
+        If the checkpoint cannot be read or written.
 
     Examples
     --------

@@ -37,7 +37,7 @@ class LocalTransport(BaseTransport):
     Raises
     ------
     TypeError, ValueError
-        If a name may not be one, or two are alike.
+        If a name is not allowed, or two sites have the same.
 
     Examples
     --------

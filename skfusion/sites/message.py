@@ -82,7 +82,7 @@ def check_name(name: str) -> str:
     Raises
     ------
     TypeError, ValueError
-        If it is not so.
+        If it is not such a name.
 
     Examples
     --------

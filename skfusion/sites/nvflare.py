@@ -1,6 +1,6 @@
 """Sites in NVIDIA FLARE: an NVFlare job whose server trains through the clients, which answer from their rows.
 
-Who each of them is, is told by certificates: the server and the clients are provisioned, and speak mutual TLS.
+Certificates say who is who: the server and the clients are provisioned, and speak mutual TLS.
 """
 
 import importlib
@@ -70,7 +70,7 @@ def make_job(coordinate: str, load: str, *, n_sites: int, name: str = "skfusion"
 
 
 class NVFlareTransport(BaseTransport):
-    """The clients of the job that is running, at its server; :func:`make_job` has it made.
+    """The clients of the job that is running, as its server reaches them; a job of :func:`make_job` makes one.
 
     Parameters
     ----------

@@ -41,7 +41,7 @@ class Plan:
     n_networks : int
         How many peers there are at all sites.
     longest : int
-        How many rows that of them trains on which trains on most.
+        How many rows the peer with the most rows trains on, at any site.
     dtype : {"float32", "float64"}
         Of rows and weights.
     network : Network

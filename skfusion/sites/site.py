@@ -43,12 +43,12 @@ class Site:
     gives_weights : bool, default=True
         Whether the coordinator may have the weights of the site's peer.  With False, the site refuses whatever would
         send them, and takes part only where :func:`fit_sites` is called with ``fuse_at="sites"`` and ``collect=False``.
-        The partners that its peer fuses with see them still.
+        The partners that its peer fuses with still see them.
 
     Raises
     ------
     TypeError, ValueError
-        If the rows are not such as ``fit`` takes, or a name may not be one.
+        If ``fit`` would not take the rows, or the name is not allowed (:func:`skfusion.sites.message.check_name`).
 
     Examples
     --------
@@ -202,13 +202,13 @@ class Site:
         return {}, {}
 
     def _work_for(self, message):
-        """Return what the rows come to for a message's plan, which is that of the message before as a rule."""
+        """Return the rows made ready for a message's plan, which is usually that of the message before."""
         plan = Plan.read(message)
         digest = blake2b(json.dumps(plan.content(), sort_keys=True).encode())
         for name, array in plan.arrays().items():
             digest.update(name.encode() + array.tobytes())
         if self._work is None or self._work[0] != digest.digest():
-            self._work = None  # lest there be room for one only
+            self._work = None  # before the next is made, since memory may hold only one
             self._work = digest.digest(), Work(self._rows, plan)
         return self._work[1]
 

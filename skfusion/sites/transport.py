@@ -49,7 +49,7 @@ class BaseTransport(ABC):
 
     @abstractmethod
     def sites(self) -> list[str]:
-        """Return the names of the sites that have been heard of.
+        """Return the names of the sites that have been heard from.
 
         Returns
         -------
