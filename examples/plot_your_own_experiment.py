@@ -2,8 +2,8 @@
 An experiment of your own, like Fig. 5
 ======================================
 
-The paper's Fig. 5 plots the error against the fusion rate.  To run it with your own data and your own topology takes
-about 25 lines: replace the wine and ``BatonTopology`` by yours.
+The paper's Fig. 5 plots the error against the fusion rate.  Running it with your own data and your own topology takes
+about 25 lines: replace the wine and ``BatonTopology`` with yours.
 """
 
 import warnings

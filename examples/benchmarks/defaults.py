@@ -30,7 +30,7 @@ from skfusion import FusedMLPClassifier, FusedMLPRegressor
 
 
 def mean_area():
-    """The third feature of breast cancer to be told by the others: numbers from 144 to 2501."""
+    """The mean area of breast cancer, from 144 to 2501, to predict from the other features."""
     X, _ = load_breast_cancer(return_X_y=True)
     return np.delete(X, 3, axis=1), X[:, 3]
 

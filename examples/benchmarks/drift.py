@@ -1,7 +1,7 @@
-"""What a step costs whose gradient has a drift added to it, as drift correction and fusion momentum need, beside a
-plain step: on MNIST, whose rows are sparse, and on its rotated rows, which are dense.
+"""What drift correction and fusion momentum cost: a step that adds a drift to its gradient, beside a plain step.
 
-Both are steps of the same network on the same rows, in turns on one thread.
+Both are steps of the same network on the same rows, in turns on one thread: on MNIST, whose rows are sparse, and on its
+rotated rows, which are dense.
 """
 
 from types import SimpleNamespace

@@ -1,9 +1,8 @@
-"""Rounds of fusion a second, against the number of networks and of their weights, beside a copy of the same weights.
+"""Fusion rounds per second, against the number of networks and of their weights, beside a copy of the same weights.
 
-The weights that a round touches are those of each pair, so a copy of them is a copy of all networks for random pairs,
-of twice as many for the ring.  Where all networks mix at once, it is a copy of all networks.  What a round of networks
-with a single weight takes is the cost of the call, of pairs or shares made and checked in Python: the least that any
-round takes.
+A round touches the weights of each pair.  A copy of the same weights copies all networks for random pairs, and twice as
+many for the ring; where all networks mix at once, it copies all networks.  A round of networks with a single weight
+shows what the call costs, which makes pairs or shares in Python and checks them: no round takes less.
 """
 
 import matplotlib.pyplot as plt
@@ -30,14 +29,14 @@ FUSION_RATE = 0.55
 
 
 class Round:
-    """A round of fusion of networks of one shape, and a copy of them, each repeated for so many bytes of weights."""
+    """A fusion round of networks of one shape, and a copy of them, each repeated until it has moved ``n_bytes``."""
 
     def __init__(self, weights, topology, n_bytes):
         self.weights, self.topology, self.copy = weights, topology, np.empty_like(weights)
         self.times = min(1000, max(1, n_bytes // weights.nbytes))
 
     def fuse(self):
-        """Seconds for a round, the making of pairs or shares included."""
+        """Seconds for a round, including the time to make pairs or shares."""
         return elapsed(self._repeat, self.topology.fuse, self.weights, FUSION_RATE) / self.times
 
     def copy_all(self):
@@ -56,7 +55,7 @@ def touched(topology, n_networks):
 
 
 def row(network, n_networks, topology, seconds, n_bytes):
-    """Measure one topology, in repetitions that each take so many bytes of weights."""
+    """Measure one topology, in repetitions that each move ``n_bytes`` of weights."""
     shape = NETWORKS[network]
     n_weights = Network(shape.layer_sizes, "tanh", "softmax").n_parameters
     weights = np.random.default_rng(0).random((n_networks, n_weights), np.float32)
