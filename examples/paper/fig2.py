@@ -77,34 +77,42 @@ def draw(curves):
     curves = curves[curves["rows"] == "equal"]
     figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 4.2), layout="constrained", sharey=True)
     intervals = list(curves.loc[curves["interval"] != "-", "interval"].unique())
-    best = BEST if BEST[1] in intervals else (BEST[0], intervals[0])
-    for setting, interval in (("alone", "-"), ("all", "-"), best):
-        here = curves[(curves["setting"] == setting) & (curves["interval"] == interval)]
-        runs = 100 * here.pivot(index="seed", columns="epoch", values="peers_mean")
-        fused = f"one digit each, fused every {_steps(interval)}"
-        band(left, runs.columns, runs, setting, label=NAMES.get(setting, fused))
-        if setting == best[0]:
-            worst = 100 * here.groupby("epoch")["peers_max"].max()
-            left.plot(worst.index, worst, color="black", linestyle=":", label="its worst peer, worst seed")
-    for value in PAPER.values():
-        left.axhline(value, color="0.5", linestyle=(0, (1, 3)), zorder=0)
-        left.annotate(f"the paper: {value} %", (curves["epoch"].min(), value * 0.93), size=8, va="top")
-    left.set(xlabel="epoch", ylabel="test error (%)", yscale="log", title="Mean over peers, epoch by epoch")
-    left.xaxis.get_major_locator().set_params(integer=True)
-    left.legend(fontsize=8, loc="center right")
-    last = curves[curves["epoch"] == curves["epoch"].max()]
-    for setting in FUSED:
-        runs = last[last["setting"] == setting].pivot(index="seed", columns="interval", values="peers_max")
-        band(right, range(len(intervals)), 100 * runs[intervals], setting, markevery=1)
-    everyone = 100 * last.loc[last["setting"] == "all", "peers_mean"].mean()
-    right.axhline(everyone, **LINES["all"] | {"label": NAMES["all"]})
-    right.set_xticks(range(len(intervals)), labels=intervals)
-    right.set(xlabel="steps between fusion rounds", title="Worst peer after the last epoch")
-    right.legend(fontsize=8, loc="upper left")
+    draw_epochs(left, curves, BEST if BEST[1] in intervals else (BEST[0], intervals[0]))
+    draw_intervals(right, curves[curves["epoch"] == curves["epoch"].max()], intervals)
     for axes in (left, right):
         axes.yaxis.set_major_formatter("{x:g}")
         axes.grid(alpha=0.3)
     return figure
+
+
+def draw_epochs(axes, curves, best):
+    """Draw the peers' mean error after each epoch: alone, with all rows, and with the best setting and interval."""
+    for setting, interval in (("alone", "-"), ("all", "-"), best):
+        here = curves[(curves["setting"] == setting) & (curves["interval"] == interval)]
+        runs = 100 * here.pivot(index="seed", columns="epoch", values="peers_mean")
+        fused = f"one digit each, fused every {_steps(interval)}"
+        band(axes, runs.columns, runs, setting, label=NAMES.get(setting, fused))
+        if setting == best[0]:
+            worst = 100 * here.groupby("epoch")["peers_max"].max()
+            axes.plot(worst.index, worst, color="black", linestyle=":", label="its worst peer, worst seed")
+    for value in PAPER.values():
+        axes.axhline(value, color="0.5", linestyle=(0, (1, 3)), zorder=0)
+        axes.annotate(f"the paper: {value} %", (curves["epoch"].min(), value * 0.93), size=8, va="top")
+    axes.set(xlabel="epoch", ylabel="test error (%)", yscale="log", title="Mean over peers, epoch by epoch")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.legend(fontsize=8, loc="center right")
+
+
+def draw_intervals(axes, last, intervals):
+    """Draw the worst peer's error after the last epoch against the interval."""
+    for setting in FUSED:
+        runs = last[last["setting"] == setting].pivot(index="seed", columns="interval", values="peers_max")
+        band(axes, range(len(intervals)), 100 * runs[intervals], setting, markevery=1)
+    everyone = 100 * last.loc[last["setting"] == "all", "peers_mean"].mean()
+    axes.axhline(everyone, **LINES["all"] | {"label": NAMES["all"]})
+    axes.set_xticks(range(len(intervals)), labels=intervals)
+    axes.set(xlabel="steps between fusion rounds", title="Worst peer after the last epoch")
+    axes.legend(fontsize=8, loc="upper left")
 
 
 def _steps(interval):

@@ -183,23 +183,7 @@ def draw_rates(frame, data):
     figure, panels = plt.subplots(len(N_NETWORKS), len(INTERVALS), **size)
     for row, n_networks in zip(panels, N_NETWORKS, strict=True):
         for panel, kind in zip(row, INTERVALS, strict=True):
-            here = fused[(fused["partition"] == kind) & (fused["n_networks"] == n_networks)]
-            for (topology, rule), curve in here.groupby(["topology", "rule"], sort=False):
-                look = of_rule(LINES[topology], rule) | {
-                    "markersize": 4,
-                    "linewidth": 1,
-                    "label": f"{topology}, {rule}",
-                }
-                error, sd = 100 * curve["peers_mean"], 100 * curve["peers_mean_sd"]
-                panel.errorbar(curve["rate"], error, yerr=sd, elinewidth=0.5, **look)
-            panel.axhline(base, **LINES["all"] | {"label": NAMES["all"], "linewidth": 1})
-            panel.axvline(REFERENCE[2], color="0.5", linestyle=(0, (1, 3)), label="the paper's F")
-            panel.set(yscale="log")
-            panel.margins(x=0.1)
-            panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            panel.yaxis.set_major_formatter("{x:g}")
-            panel.yaxis.set_minor_formatter("")
-            panel.grid(alpha=0.3)
+            draw_rates_of(panel, fused[(fused["partition"] == kind) & (fused["n_networks"] == n_networks)], base)
         row[0].set_ylabel(f"{n_networks} networks\ntest error (%)", size=9)
     for panel, kind in zip(panels[0], INTERVALS, strict=True):
         panel.set_title(SHARES[kind], size=10)
@@ -209,6 +193,22 @@ def draw_rates(frame, data):
     handles, labels = panels[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
     return figure
+
+
+def draw_rates_of(panel, fused, base):
+    """Draw the error against the rate, a line for each topology and rule, and the error with all rows."""
+    for (topology, rule), curve in fused.groupby(["topology", "rule"], sort=False):
+        changes = {"markersize": 4, "linewidth": 1, "label": f"{topology}, {rule}"}
+        error, sd = 100 * curve["peers_mean"], 100 * curve["peers_mean_sd"]
+        panel.errorbar(curve["rate"], error, yerr=sd, elinewidth=0.5, **of_rule(LINES[topology], rule) | changes)
+    panel.axhline(base, **LINES["all"] | {"label": NAMES["all"], "linewidth": 1})
+    panel.axvline(REFERENCE[2], color="0.5", linestyle=(0, (1, 3)), label="the paper's F")
+    panel.set(yscale="log")
+    panel.margins(x=0.1)
+    panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    panel.yaxis.set_major_formatter("{x:g}")
+    panel.yaxis.set_minor_formatter("")
+    panel.grid(alpha=0.3)
 
 
 def main(argv=None):
