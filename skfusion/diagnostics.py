@@ -136,21 +136,10 @@ def diagnose(
     check_choice("rule", rule, RULES)
     share = check_real("share", share, 0, 1, open_minimum=True, open_maximum=True)
     n_parameters = check_integer("n_parameters", n_parameters, 1)
-    draws = _draws(topology, n_networks)
-    rng = check_random_state(random_state)
-    if draws:
-        rounds = [round_of(topology, n_networks, 0, rng) for _ in range(_N_DRAWS)]
-    else:
-        rounds = _cycle(topology, n_networks)
+    draws, rng = _draws(topology, n_networks), check_random_state(random_state)
+    rounds = _drawn(topology, n_networks, rng) if draws else _cycle(topology, n_networks)
     mixing = (fusion_round.mixing_matrix(fusion_rate, rule) for fusion_round in rounds)
-    if draws:
-        contraction = late = _expected_contraction(mixing, symmetric=type(topology) is RandomTopology)
-        steps = [np.array([[contraction]])]
-    else:
-        cycle = list(mixing)
-        steps = [_without_consensus(matrix) for matrix in cycle]
-        contraction = _norm(_product(steps)) ** (1 / len(steps))
-        late = min(contraction, _second_eigenvalue(_product(cycle)) ** (1 / len(steps)))
+    contraction, late, steps = _of_draws(mixing, type(topology) is RandomTopology) if draws else _of_cycle(mixing)
     sent = n_parameters * np.array([fusion_round.networks_sent() for fusion_round in rounds])
     return TopologyDiagnostics(
         rounds=_rounds_until(share, steps),
@@ -168,6 +157,11 @@ def _draws(topology, n_networks):
     return rng.randint(2**31) != np.random.RandomState(0).randint(2**31)
 
 
+def _drawn(topology, n_networks, rng):
+    """Return rounds that stand for all those that a topology could draw."""
+    return [round_of(topology, n_networks, 0, rng) for _ in range(_N_DRAWS)]
+
+
 def _cycle(topology, n_networks):
     """Return the rounds of one cycle, after which a topology repeats itself."""
     rounds = [round_of(topology, n_networks, fusion_round) for fusion_round in range(2 * _LONGEST_CYCLE)]
@@ -178,6 +172,20 @@ def _cycle(topology, n_networks):
         f"topology must draw from random_state or repeat itself after at most {_LONGEST_CYCLE} rounds, got "
         f"{shown(topology)}"
     )
+
+
+def _of_draws(mixing, symmetric):
+    """Return the contraction, its bound in the long run, and steps of that size, by the matrices of drawn rounds."""
+    contraction = _expected_contraction(mixing, symmetric)
+    return contraction, contraction, [np.array([[contraction]])]
+
+
+def _of_cycle(mixing):
+    """Return the contraction, its value in the long run, and the steps, by the matrices of a cycle's rounds."""
+    cycle = list(mixing)
+    steps = [_without_consensus(matrix) for matrix in cycle]
+    contraction = _norm(_product(steps)) ** (1 / len(steps))
+    return contraction, min(contraction, _second_eigenvalue(_product(cycle)) ** (1 / len(steps))), steps
 
 
 def _without_consensus(matrix):
