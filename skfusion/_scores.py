@@ -1,4 +1,4 @@
-"""Scores of rows that lie apart: each share of them tells its sums, and merged sums give the score of all."""
+"""Scores of rows that lie apart: each share of them gives its sums, and merged sums give the score of all."""
 
 import math
 from dataclasses import dataclass

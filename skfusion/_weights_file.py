@@ -159,7 +159,7 @@ def _names(entries, network):
 def _weights(entries, network):
     shape, dtype = entries.header("weights", "f", 2)
     entries.check("weights", dtype.name, dtype.name in ("float32", "float64"), "float32 or float64")
-    right = f"of shape (n_networks, {network.n_parameters}), as layer_sizes tells"
+    right = f"of shape (n_networks, {network.n_parameters}), as layer_sizes says"
     entries.check("weights", shape, shape[1] == network.n_parameters and shape[0] > 0, right)
     weights = np.ascontiguousarray(entries.array("weights"), dtype=dtype.newbyteorder("="))
     for peer, index in np.argwhere(~np.isfinite(weights))[:1]:

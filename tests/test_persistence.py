@@ -561,7 +561,7 @@ BAD_ENTRIES = {
     ),
     "networks": (lambda good: good | {"weights": good["weights"][:2]}, r"3 networks, .*\(n_networks\); got 2"),
     "no units": (changed(layer_sizes=[4, 0, 3]), r"'layer_sizes' of .* at least 1, got \(4, 0, 3\)"),
-    "too many units": (changed(layer_sizes=[4, 10**18, 3]), r"n_networks, 8\d{18}\), as layer_sizes tells"),
+    "too many units": (changed(layer_sizes=[4, 10**18, 3]), r"n_networks, 8\d{18}\), as layer_sizes says"),
     "layer sizes": (
         changed(layer_sizes=[4, 4, 4, 3], weights=np.ones((3, 55))),
         r"must be \[4, 6, 3\].*\[4, 4, 4, 3\]",
@@ -678,7 +678,7 @@ def test_what_unpacks_to_many_times_its_size_is_refused_before_it_does(name, fit
         ("classes", np.array([str(k) for k in range(10**6)]), "must be 3 classes, one for each output, got 1000000"),
         ("classes", np.array(["a" * 10**6, "b", "c"]), r"\['setosa', .*got \['aaa"),
         ("feature_names", np.array(["a" * 10**6] * 4), r"\['sepal length', .*got \['aaa"),
-        ("layer_sizes", np.arange(1, 10**5), r"shape \(n_networks, \d+\), as layer_sizes tells"),
+        ("layer_sizes", np.arange(1, 10**5), r"shape \(n_networks, \d+\), as layer_sizes says"),
         ("activation", np.array("a" * 10**6), "must be one of .*got 'aaa"),
         ("weights", np.ones((3, 10**6)), r"shape \(n_networks, 51\).*got \(3, 1000000\)"),
     ],

@@ -177,7 +177,7 @@ class Ensemble:
         Parameters
         ----------
         params : dict
-            Parameters of MLPClassifier and MLPRegressor, except for those that the network itself tells.
+            Parameters of MLPClassifier and MLPRegressor, except for those that follow from the network.
 
         Returns
         -------

@@ -59,7 +59,7 @@ class ThreadTeam:
 
 
 def _work(worker, tasks, outcomes, following):
-    """In a thread, do one task after another until None tells to go, and pass that on to the following worker."""
+    """In a thread, do one task after another until None says to end, and pass that on to the next worker."""
     while (task := tasks.get()) is not None:
         try:
             task(worker)

@@ -1,4 +1,4 @@
-"""Peers at sites that keep their rows: a coordinator, and what carries messages to and fro."""
+"""Peers at sites that keep their rows: a coordinator, and what carries messages back and forth."""
 
 from skfusion.sites.coordinator import fit_sites
 from skfusion.sites.folder import FolderTransport

@@ -1,4 +1,4 @@
-"""From what sites tell to what each is to do: the plans of a run."""
+"""From what sites report to what each is to do: the plans of a run."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ _DESCRIBE, _VOTE, _COUNT, _FIRST_OF_TRAINING = range(4)
 
 
 def ask_for_agreement(exchange, sites, question):
-    """Let sites describe their rows, and merge what they tell.
+    """Let sites describe their rows, and merge what they report.
 
     Returns
     -------
@@ -51,7 +51,7 @@ class Division:
 
     @classmethod
     def draw(cls, lengths, settings, rng):
-        """Draw what is held out, as ``fit`` does, though of the rows no more is known than how many there are."""
+        """Draw what is held out, as ``fit`` does, although only the number of rows is known."""
         if not settings.early_stopping:
             return cls(np.array(lengths), None)
         train, others = hold_out([np.arange(length) for length in lengths], settings.validation_fraction, rng)

@@ -1,4 +1,4 @@
-"""A site's rows, checked, and what is told of them."""
+"""A site's rows, checked, and what the site reports of them."""
 
 from dataclasses import dataclass
 
@@ -32,7 +32,7 @@ class Rows:
     sample_weight : float64 ndarray of shape (n_samples,) or None
     feature_names : list of str or None
     parts : dict of str to int ndarray
-        By each peer's name its rows, but for those of weight 0.
+        By each peer's name its rows, except those of weight 0.
     """
 
     X: np.ndarray | csr_array
@@ -56,7 +56,7 @@ class Rows:
         return cls(X, y, weight, names, _parts(site, groups, np.ones(len(y)) if weight is None else weight))
 
     def describe(self, site, question):
-        """Tell what the coordinator must know before it can plan.
+        """Report what the coordinator must know before it can plan.
 
         Raises
         ------

@@ -44,7 +44,7 @@ class Scaling:
 
 
 def fit_scaler(scaler: StandardScaler, moments: Moments, feature_names: list[str] | None) -> StandardScaler:
-    """Return a scaler with the same parameters, fitted on rows of which no more is known than their moments.
+    """Return a scaler with the same parameters, fitted on rows of which only the moments are known.
 
     Parameters
     ----------

@@ -7,7 +7,7 @@ import numpy as np
 from skfusion._training.peers import PeerState
 from skfusion.sites.message import MessageError
 
-_MAY_DIVERGE = "losses"  # by which training tells that it has
+_MAY_DIVERGE = "losses"  # which is how training shows that it has
 _N_WORDS = 4  # of an SFC64 generator, beside a buffered half of one
 
 

@@ -1,4 +1,4 @@
-"""What sites tell before training, and what the coordinator makes of it: numbers, names and sums, but no row.
+"""What sites report before training, and what the coordinator makes of it: numbers, names and sums, but no row.
 
 A site is asked by a message of the kind "describe", whose content is a :class:`Question`, and answers by one of the
 kind "describe answered", whose content and arrays are a :class:`Description`.
@@ -33,7 +33,7 @@ class Question:
     labelled : bool
         Whether y is to hold class labels, not numbers.
     classes : list or None
-        The classes, where they are known beforehand, as JSON; the sites then do not tell theirs.
+        The classes, where they are known beforehand, as JSON; the sites then do not report theirs.
     by_class : bool
         Whether rows and their weights are to be summed up class by class.
     moments : bool
@@ -66,7 +66,7 @@ class Question:
 
 @dataclass(frozen=True)
 class PeerDescription:
-    """What is told of a peer's rows, those of weight 0 left out.
+    """What a site reports of a peer's rows, leaving out those of weight 0.
 
     Attributes
     ----------
@@ -87,7 +87,7 @@ class PeerDescription:
 
 @dataclass(frozen=True)
 class Description:
-    """What a site tells.
+    """What a site reports.
 
     Attributes
     ----------
@@ -118,7 +118,7 @@ class Description:
     moments: Moments | None
 
     def content(self) -> dict[str, Any]:
-        """Return it as a message's content, but for the arrays."""
+        """Return it as a message's content, without the arrays."""
         names = "dtype", "sparse", "n_features", "feature_names", "n_outputs", "weighted"
         content = {name: getattr(self, name) for name in names}
         content["labels"] = None if self.labels is None else pack_labels(self.labels)
@@ -204,7 +204,7 @@ class Agreement:
 
 
 def agree(descriptions: Sequence[Description], question: Question) -> Agreement:
-    """Merge what the sites have told.
+    """Merge what the sites have reported.
 
     Parameters
     ----------
@@ -219,7 +219,7 @@ def agree(descriptions: Sequence[Description], question: Question) -> Agreement:
     Raises
     ------
     ValueError
-        If a site's rows are not like the others', by the site's name.
+        If a site's rows are not like the others'; the message names the site.
     """
     first, *others = sorted(descriptions, key=lambda one: one.site)
     for other in others:
@@ -271,7 +271,7 @@ def unpack_labels(content: dict[str, Any]) -> np.ndarray:
     return labels
 
 
-# What a stranger tells
+# What a stranger reports
 
 
 def _natural(message, name, minimum, maximum):
@@ -296,7 +296,7 @@ def _feature_names(message, n_features):
 
 
 def _n_sums(question, labels):
-    """How many sums each peer tells: one for each of the classes, or one for all."""
+    """How many sums each peer has: one for each of the classes, or one for all."""
     if not (question.labelled and question.by_class):
         return 1
     return len(question.classes["values"] if labels is None else labels)

@@ -72,7 +72,7 @@ def fit_sites(
     sites : int, iterable of str or None, default=None
         How many sites to wait for, or their names; None for those that the transport knows now.
     classes : array-like of shape (n_classes,) or None, default=None
-        All class labels, so that sites need not tell which they have; None for those that sites tell.
+        All class labels, so that sites need not report theirs; None for those that sites report.
     checkpoint : str, path-like or None, default=None
         A file in which the run is saved before each round, and from which it goes on if the file is there.  It is
         removed once the run is over.
@@ -223,7 +223,7 @@ def _plan(model, parameters, call, agreement, scaler, progress):
 
 
 def _training(call, ensemble, problem, meeting, identity):
-    """Return the training of a run, as far as that has come."""
+    """Return the training of a run, restored to where it was saved."""
     run = call.run
     run.check_identity(identity)
     done = run.restore(ensemble)
@@ -245,7 +245,7 @@ def _training(call, ensemble, problem, meeting, identity):
 
 
 def _attributes(agreement, topology, scaler):
-    """Return the fitted attributes that tell of the sites, as if their rows stood one after another."""
+    """Return the fitted attributes that tell of the sites, as if their rows came one after another."""
     ends, n_networks = np.cumsum(agreement.lengths), len(agreement.peers)
     owners = np.array(agreement.peers), np.arange(n_networks), np.ones(n_networks)
     attributes = {
@@ -261,7 +261,7 @@ def _attributes(agreement, topology, scaler):
 
 
 def _say_goodbye(exchange, meeting):
-    """Let sites know that the run is over; one that does not hear it waits for the next message, that is all."""
+    """Let sites know that the run is over; one that does not hear it just waits for the next message."""
     farewells = {site: ({}, {}) for site in meeting.peers}
     try:
         exchange.with_patience(_FAREWELL).ask(meeting.number, "end", farewells, lambda site, answer: None, needed=False)

@@ -113,7 +113,7 @@ class FlowerTransport(BaseTransport):
 
     Examples
     --------
-    A ServerApp of one's own may do more than :func:`server_app` has it do:
+    A ServerApp of your own may do more than that of :func:`server_app`:
 
     >>> from flwr.serverapp import ServerApp
     >>> from skfusion import FusedMLPClassifier
@@ -127,7 +127,7 @@ class FlowerTransport(BaseTransport):
     ...     model.save_weights("weights.npz")
     """
 
-    resend_after = 600.0  # as a rule Flower tells earlier what was lost
+    resend_after = 600.0  # Flower usually reports sooner what was lost
 
     def __init__(self, grid: Grid):
         self._grid = grid

@@ -88,7 +88,7 @@ class FolderTransport(BaseTransport):
         return sorted(name for name in names if name is not None)
 
     def send(self, site: str, message: bytes) -> None:
-        """Put a message into a site's folder, in the place of the one before.
+        """Put a message into a site's folder, in place of the one before.
 
         Parameters
         ----------
@@ -104,7 +104,7 @@ class FolderTransport(BaseTransport):
         RuntimeError
             If another coordinator has come to the folder.
         """
-        _existing(self.path)  # or a new one would be made in the place of a drive that is away
+        _existing(self.path)  # or a new one would be made in place of a drive that is away
         self._claim.renew()
         if site not in self._requests:
             folder = _folder_of(self.path, site)
@@ -249,7 +249,7 @@ class _MessageFile:
         self._path, self._seen = path, None
 
     def write(self, message):
-        """Put a message in the place of the one before; returns True."""
+        """Put a message in place of the one before; returns True."""
         self._path.parent.mkdir(exist_ok=True)
         with replacing(self._path, follow_links=False) as file:
             file.write(_digest(message) + message)

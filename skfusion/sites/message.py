@@ -296,7 +296,7 @@ def _no_constant(name):
 
 
 def _array_entry(entry):
-    """Return the name, dtype and shape that the header tells of an array."""
+    """Return the name, dtype and shape that the header gives for an array."""
     if not (isinstance(entry, list) and list(map(type, entry)) == [str, str, list]):
         raise MessageError(f"an array must have a name, a dtype and a shape, got {shown(entry)}")
     name, dtype, shape = entry

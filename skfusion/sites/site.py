@@ -160,7 +160,7 @@ class Site:
             self.check_gives_weights()
         told = self._rows.describe(self.name, question)
         n_rows = sum(peer.n_rows for peer in told.peers)
-        _log.info("%s: tells of %d rows with %d features", self.name, n_rows, told.n_features)
+        _log.info("%s: reports %d rows with %d features", self.name, n_rows, told.n_features)
         return told.content(), told.arrays()
 
     def _vote(self, message):
@@ -234,7 +234,7 @@ def answered(site: str, message: Message, answer: Callable[[Message], bytes]) ->
         return _refusal(site, message, error)
     except Exception:  # whatever it is, the coordinator is not to wait for ever, nor the site to end
         _log.exception("%s: cannot answer %r", site, message.kind)
-        return _refusal(site, message, "it failed, as the site's own log tells")
+        return _refusal(site, message, "it failed; the site's own log says why")
 
 
 def _refusal(site, message, reason):

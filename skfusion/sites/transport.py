@@ -17,11 +17,11 @@ class BaseTransport(ABC):
     resend_after : float
         Seconds after which a message without an answer is taken for lost; infinite where none is lost.
     sites_swap : bool
-        Whether sites reach one another by it, to swap weights.
+        Whether sites can reach one another through it, to swap weights.
 
     Examples
     --------
-    A transport of one's own may call functions:
+    A transport of your own may call functions:
 
     >>> from skfusion.sites import BaseTransport
     >>> class Calls(BaseTransport):

@@ -313,7 +313,7 @@ def test_a_site_that_cannot_read_its_weights_says_so(tmp_path, caplog):
     checkpoint = interrupted(model, tmp_path)
     for path in (tmp_path / "York").iterdir():
         path.write_bytes(b"")
-    with pytest.raises(RefusedError, match="'York' refuses to take part: it failed, as the site's own log tells"):
+    with pytest.raises(RefusedError, match="'York' refuses to take part: it failed; the site's own log says why"):
         fitted(model, keepers(tmp_path), checkpoint=checkpoint)
     assert "York: cannot answer 'train kept'" in caplog.text
 

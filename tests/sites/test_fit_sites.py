@@ -338,7 +338,7 @@ def test_what_fails_at_a_site_stays_there(caplog):
             raise KeyError("patient 17")
 
     sites = [Failing(PLAIN, LABELS, name="York"), Site(PLAIN, LABELS, name="Bath")]
-    with pytest.raises(RuntimeError, match="site 'York' refuses to take part: it failed, as the site's own log tells"):
+    with pytest.raises(RuntimeError, match="site 'York' refuses to take part: it failed; the site's own log says why"):
         at_sites(classifier(), sites)
     assert "patient 17" in caplog.text  # the site's, as it were
 

@@ -183,7 +183,7 @@ def test_a_site_survives_requests_of_any_content(data):
             arrays[name] = np.resize(data.draw(st.sampled_from([array, -array, array * 0])), shape)
     got = answer(changed(message, content, arrays))
     assert got.kind in (f"{kind} answered", "refused")
-    assert got.content.get("reason") != "it failed, as the site's own log tells"
+    assert got.content.get("reason") != "it failed; the site's own log says why"
 
 
 def test_a_site_tells_its_log_what_it_does(caplog):
@@ -192,7 +192,7 @@ def test_a_site_tells_its_log_what_it_does(caplog):
     for name in ("Bath", "Leeds", "York"):
         n_rows = (name == NAMES_OF_ROWS).sum()
         assert f"{name}: takes part in run" in caplog.text
-        assert f"{name}: tells of {n_rows} rows with 5 features" in caplog.text
+        assert f"{name}: reports {n_rows} rows with 5 features" in caplog.text
         assert f"{name}: run " in caplog.text
 
 
