@@ -63,7 +63,7 @@ def elect(votes):
     Returns
     -------
     background : ndarray of shape (n_features,)
-        The values with most votes, the smallest of several; 0 in a column without votes.
+        The values with the most votes, the smallest of them if several tie; 0 in a column without votes.
     density : float
         Which share of the sampled values is not known to be background; 1 if there are none.
     """

@@ -1,4 +1,4 @@
-"""Workers in other processes, on this machine or others: what calls them, and what becomes of it when they die."""
+"""Workers in other processes, on this machine or others: what calls them, and what happens when they die."""
 
 import pickle
 import time

@@ -68,7 +68,7 @@ class Drift:
     def before_round(self, state, mix):
         """Correct by what the round's mixing changes in the mean step since the last round.
 
-        A peer that has taken no step, for want of rows, counts as one with a gradient of 0.
+        A peer that has taken no step, for lack of rows, counts as one with a gradient of 0.
 
         Parameters
         ----------

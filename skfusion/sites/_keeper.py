@@ -105,7 +105,7 @@ class Keeper:
         return self._reply(message)
 
     def _put_weights_aside(self):
-        """Give the file with the weights of an earlier run another name, lest they be taken for those of this one."""
+        """Rename the file with the weights of an earlier run, so that they are not taken for those of this one."""
         if self._weights.exists():
             names = (self._weights.with_name(f"weights-{number}.npz") for number in count(1))
             self._weights.rename(next(path for path in names if not path.exists()))

@@ -7,8 +7,8 @@ In the folder each site has a folder of its own, so that it need see no other's.
     FOLDER/Bath/request     the coordinator's last message to the site
     FOLDER/Bath/answer      the site's last answer
 
-A message's file begins with the BLAKE2b digest, of 16 bytes, of the message that follows, so that a copy that is not
-whole yet can be told.
+A message's file begins with the BLAKE2b digest, of 16 bytes, of the message that follows, so that a reader
+recognises a copy that is not complete yet.
 """
 
 import logging
@@ -54,12 +54,12 @@ class FolderTransport(BaseTransport):
     NotADirectoryError
         If there is no such folder.
     RuntimeError
-        If another coordinator is at it.
+        If another coordinator has the folder.
 
     Examples
     --------
     >>> from tempfile import TemporaryDirectory
-    >>> from skfusion.sites.folder import FolderTransport
+    >>> from skfusion.sites import FolderTransport
     >>> with TemporaryDirectory() as folder, FolderTransport(folder) as transport:
     ...     transport.sites()
     []
