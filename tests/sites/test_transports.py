@@ -213,9 +213,9 @@ def test_a_process_that_was_killed_answers_when_it_is_back_and_ends_by_ctrl_c(pr
         second = process("Bath")
         assert received(transport) == ("Bath", b"eid")
         assert not part.exists()
-    with pytest.raises(RuntimeError, match=f"has a process that serves as 'Bath' already, process {second.pid} on") as e:
+    taken = f"has a process that serves as 'Bath' already, process {second.pid} on .* give this site another name"
+    with pytest.raises(RuntimeError, match=taken):
         serve(Echo("Bath"), tmp_path)
-    assert str(e.value).endswith("end that one, or give this site another name")
     os.kill(second.pid, signal.SIGINT)
     assert exit_code(second) == 128 + signal.SIGINT
     text = (tmp_path / "Bath.log").read_text()
