@@ -1,7 +1,7 @@
 """What sites tell before training, and what the coordinator makes of it: numbers, names and sums, but no row.
 
 A site is asked by a message of the kind "describe", whose content is a :class:`Question`, and answers by one of the
-kind "description", whose content and arrays are a :class:`Description`.
+kind "describe answered", whose content and arrays are a :class:`Description`.
 """
 
 from collections.abc import Sequence
