@@ -108,7 +108,7 @@ def test_supernodes_must_be_told_apart():
 def test_a_model_that_could_not_be_written_is_not_trained(tmp_path):
     net = Net("Bath")
     app = server_app(FusedMLPClassifier(), tmp_path / "nowhere" / "model.joblib")
-    with pytest.raises(FileNotFoundError, match="output must be in a folder that exists: .*nowhere"):
+    with pytest.raises(FileNotFoundError, match=r"output must be in a folder that exists: .*nowhere"):
         app(net, None)
     assert not net.sent
 
