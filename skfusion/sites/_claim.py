@@ -48,6 +48,10 @@ class Claim:
             except BlockingIOError:
                 with file:
                     raise self._refusal(file.read()) from None
+            except OSError as error:
+                file.close()
+                reason = f"the folder must be on a drive that can lock files, as flock does; {error.strerror}"
+                raise OSError(error.errno, reason, str(self.path)) from None
             if self._is(file):
                 file.truncate(0)
                 file.write(self._text)

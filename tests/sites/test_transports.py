@@ -1,5 +1,7 @@
 """Messages reach sites and come back whole, through this process and through a folder; the sites are echoes."""
 
+import errno
+import fcntl
 import logging
 import os
 import re
@@ -383,6 +385,15 @@ def test_a_claim_whose_file_is_gone_is_renewed(tmp_path):
         Claim(claim.path, "a site", "do not")
     claim.release()
     assert not claim.path.exists()
+
+
+def test_a_drive_without_locks_is_named(tmp_path, monkeypatch):
+    def flock(file, flags):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(OSError, match=r"must be on a drive that can lock files, .*No locks available: '.*coordinator'"):
+        FolderTransport(tmp_path)
 
 
 def test_folders_that_are_no_sites_are_not_counted(tmp_path):
