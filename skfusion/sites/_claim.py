@@ -23,6 +23,8 @@ class Claim:
         The file.
     role : str
         What the holder is, as in "a coordinator".
+    otherwise : str
+        What to do unless that one is to end, as in "use another folder".
 
     Raises
     ------
@@ -32,8 +34,8 @@ class Claim:
         If the file cannot be written.
     """
 
-    def __init__(self, path: str | os.PathLike[str], role: str):
-        self.path, self.role = Path(path), role
+    def __init__(self, path: str | os.PathLike[str], role: str, otherwise: str):
+        self.path, self.role, self.otherwise = Path(path), role, otherwise
         self._text = f"process {os.getpid()} on {platform.node()}, since {datetime.now().astimezone().isoformat()}"
         self._file = self._take()
 
@@ -46,6 +48,10 @@ class Claim:
             except BlockingIOError:
                 with file:
                     raise self._refusal(file.read()) from None
+            except OSError as error:
+                file.close()
+                reason = f"the folder must be on a drive that can lock files, as flock does; {error.strerror}"
+                raise OSError(error.errno, reason, str(self.path)) from None
             if self._is(file):
                 file.truncate(0)
                 file.write(self._text)
@@ -61,8 +67,8 @@ class Claim:
 
     def _refusal(self, holder):
         return ClaimedError(
-            f"{self.path.parent} has {self.role} already, {holder or 'another process'}; end that one, or use another "
-            "folder"
+            f"{self.path.parent} has {self.role} already, {holder or 'another process'}; end that one, or "
+            f"{self.otherwise}"
         )
 
     def renew(self) -> None:

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import csr_array, issparse
 from sklearn.base import BaseEstimator
-from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import validate_data
 
+from skfusion._checks import check_column
 from skfusion._inputs import check_groups, check_numbers, check_sample_weight, encode
 from skfusion._moments import moments_of_rows
 from skfusion._row_weights import WeightTotals
@@ -46,6 +47,7 @@ class Rows:
         """Check rows as an estimator's ``fit`` does, or raise TypeError or ValueError."""
         if issparse(y):
             raise TypeError(f"y must be a dense array, got a {type(y).__name__}; pass y.toarray()")
+        check_column("y", y)
         table = BaseEstimator()  # which takes down the features' names
         options = dict(accept_sparse="csr", dtype=(np.float64, np.float32), order="C", multi_output=True)
         X, y = validate_data(table, X, y, **options)
@@ -82,19 +84,16 @@ class Rows:
 
     def labels(self):
         """Return y as class labels, or raise RefusalError."""
-        try:
-            check_classification_targets(self.y)
-        except ValueError:
-            raise RefusalError(
-                "y must hold class labels, but has continuous numbers or several labels for each row"
-            ) from None
         labels = self.y
         if labels.dtype.kind not in _LABEL_KINDS and all(isinstance(label, str) for label in labels):
             labels = labels.astype(str)
-        if labels.dtype.kind not in _LABEL_KINDS or labels.ndim > 1:
+        if labels.dtype.kind not in _LABEL_KINDS:
             raise RefusalError(
-                f"y must hold one label for each row, a number or a string, but has dtype {labels.dtype}"
+                "y must hold one label for each row, all numbers or all strings, and none may be missing; y has dtype "
+                f"{labels.dtype}"
             )
+        if type_of_target(labels) not in ("binary", "multiclass"):
+            raise RefusalError("y must hold class labels, but has continuous numbers or several labels for each row")
         return labels
 
     def encoded(self, classes):

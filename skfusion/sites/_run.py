@@ -1,11 +1,15 @@
 """A run of training: new, or taken up again from its checkpoint."""
 
 import errno
+import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from hashlib import blake2b
 from pathlib import Path
 from uuid import uuid4
+
+import numpy as np
+from sklearn.base import BaseEstimator
 
 from skfusion._checks import is_integer, shown
 from skfusion._training.ensemble import Progress
@@ -149,9 +153,9 @@ def drift_arrays(drift):
     return {name: array for name, array in arrays.items() if array is not None}
 
 
-def identity_of(model, agreement, plans):
+def identity_of(model, topology, scaler, agreement, plans):
     """Return what must not change while a run is interrupted, as JSON."""
-    parameters = model.get_params(deep=False)
+    parameters = {**model.get_params(deep=False), "topology": topology, "scaler": scaler}
     seed = parameters.pop("random_state")
     told = blake2b(digest_size=16)
     for site in sorted(plans):
@@ -162,7 +166,7 @@ def identity_of(model, agreement, plans):
         "peers": agreement.peers,
         "numbers of rows": agreement.lengths,
         "estimator": type(model).__name__,
-        **{name: repr(value) for name, value in parameters.items() if name not in _FREE},
+        **{name: _in_full(value) for name, value in parameters.items() if name not in _FREE},
         "random_state": repr(seed) if is_integer(seed) else type(seed).__name__,
         "number of features": agreement.n_features,
         "features": agreement.feature_names,
@@ -172,3 +176,12 @@ def identity_of(model, agreement, plans):
         "classes": None if agreement.classes is None else pack_labels(agreement.classes),
         "what the sites tell of their rows, in short": told.hexdigest(),
     }
+
+
+def _in_full(value):
+    """Return what repr says of a value, with all that is left out there of long ones."""
+    if isinstance(value, BaseEstimator):
+        parameters = value.get_params(deep=False).items()
+        return f"{type(value).__name__}({', '.join(f'{name}={_in_full(own)}' for name, own in parameters)})"
+    with np.printoptions(threshold=sys.maxsize, floatmode="unique"):
+        return repr(value)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from functools import reduce
+from itertools import zip_longest
 from operator import add
 from typing import Any, Self
 
@@ -364,8 +365,8 @@ def _moments(message, n_features):
 def _check_alike(first, other):
     """Raise ValueError unless two sites' rows could stand in one table."""
     for what, ours, theirs in (
-        ("number of features", first.n_features, other.n_features),
         ("features, in the same order", *_first_difference(first.feature_names, other.feature_names)),
+        ("number of features", first.n_features, other.n_features),
         ("dtype of X", first.dtype, other.dtype),
         ("kind of X", *("sparse" if one.sparse else "dense" for one in (first, other))),
         ("number of outputs", first.n_outputs, other.n_outputs),
@@ -383,8 +384,9 @@ def _first_difference(ours, theirs):
         return "", ""
     if ours is None or theirs is None:
         return tuple("no names" if names is None else "names" for names in (ours, theirs))
-    place = next(place for place, pair in enumerate(zip(ours, theirs, strict=True)) if len(set(pair)) > 1)
-    return f"{shown(ours[place])} at place {place}", f"{shown(theirs[place])}"
+    place = next(place for place, pair in enumerate(zip_longest(ours, theirs)) if len(set(pair)) > 1)
+    ours, theirs = (shown(names[place]) if place < len(names) else "none" for names in (ours, theirs))
+    return f"{ours} at place {place}", theirs
 
 
 def _kind(labels):

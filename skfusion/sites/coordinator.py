@@ -177,7 +177,7 @@ def _fit(model, parameters, call):
     else:
         check_unchanged(old, problem)
         ensemble = old.restarted(problem.settings, progress)
-    training = _training(call, ensemble, problem, meeting, _identity(model, call, agreement, meeting))
+    training = _training(call, ensemble, problem, meeting, _identity(model, call, agreement, problem, meeting))
     attributes = _attributes(agreement, problem.topology, scaler)
     outcome = model._train(training, LossesAlone(), attributes, _ROWS_ELSEWHERE, stacklevel=5)
     if outcome != "interrupted":
@@ -186,8 +186,9 @@ def _fit(model, parameters, call):
     return scaler
 
 
-def _identity(model, call, agreement, meeting):
-    return identity_of(model, agreement, meeting.plans) | {"fuse_at": call.fuse_at}
+def _identity(model, call, agreement, problem, meeting):
+    identity = identity_of(model, problem.topology, call.scaler, agreement, meeting.plans)
+    return identity | {"fuse_at": call.fuse_at}
 
 
 def _question(model, call, old):

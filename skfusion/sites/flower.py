@@ -3,11 +3,13 @@
 Flower starts a process at a site for each message, which loads the rows anew.
 """
 
+import errno
 import logging
 import os
 import time
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import joblib
@@ -75,7 +77,7 @@ def server_app(estimator: BaseEstimator, output: str | os.PathLike[str], **optio
     estimator : FusedMLPClassifier, FusedMLPRegressor or Pipeline
         As for :func:`~skfusion.sites.fit_sites`.
     output : str or path-like
-        The file that joblib writes the fitted estimator to, at the SuperLink.
+        The file that joblib writes the fitted estimator to, at the SuperLink, in a folder that exists.
     **options
         For :func:`~skfusion.sites.fit_sites`.  ``sites``, the names of SuperNodes or how many there are, is what it
         waits for.
@@ -95,6 +97,8 @@ def server_app(estimator: BaseEstimator, output: str | os.PathLike[str], **optio
 
     @app.main()
     def main(grid: Grid, context: Context) -> None:
+        if not Path(output).parent.is_dir():  # or what training comes to would be lost
+            raise FileNotFoundError(errno.ENOENT, "output must be in a folder that exists", str(output))
         with FlowerTransport(grid) as transport:
             fit_sites(estimator, transport, **options)
         with replacing(output) as file:

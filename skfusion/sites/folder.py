@@ -27,6 +27,7 @@ from skfusion.sites.message import MAX_BYTES, MessageError, check_name
 from skfusion.sites.transport import BaseTransport
 
 _DIGEST_SIZE = 16
+_COORDINATOR = "coordinator"
 # Files are looked at again after this share of the time that they have been waited for, within these bounds in seconds.
 _SHARE_OF_WAIT = 0.1
 _SHORTEST, _LONGEST = 0.001, 0.1
@@ -68,13 +69,14 @@ class FolderTransport(BaseTransport):
     def __init__(self, path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES):
         self.path = _existing(path)
         self._max_bytes = _check_max_bytes(max_bytes)
-        self._claim = Claim(self.path / "coordinator", "a coordinator")
+        self._claim = Claim(self.path / _COORDINATOR, "a coordinator", "use another folder")
         self._requests: dict[str, _MessageFile] = {}
         self._answers: dict[str, _MessageFile] = {}
-        self._unanswered: set[str] = set()
+        self._sent: dict[str, bytes] = {}  # by site the digest of its last message
+        self._answered: dict[str, bytes] = {}  # and of the last that it has answered
         for folder in self.path.iterdir():
-            if _site_of(folder) is not None:  # what a coordinator that was killed has left
-                _MessageFile(folder / "request").remove()
+            if _site_of(folder) is not None and any((folder / name).exists() for name in ("serving", "answer")):
+                _MessageFile(folder / "request").remove()  # what a coordinator that was killed has left
 
     def sites(self) -> list[str]:
         """Return the names of the sites whose processes are there, or were when they were killed.
@@ -106,12 +108,13 @@ class FolderTransport(BaseTransport):
         """
         _existing(self.path)  # or a new one would be made in place of a drive that is away
         self._claim.renew()
-        if site not in self._requests:
-            folder = _folder_of(self.path, site)
+        digest, folder = _digest(message), _folder_of(self.path, site)
+        if self._answered.get(site) in (None, digest):  # a site does not repeat an answer, which was read maybe
             self._requests[site] = _MessageFile(folder / "request")
             self._answers[site] = _MessageFile(folder / "answer")
+            self._answered.pop(site, None)
         self._requests[site].write(message)
-        self._unanswered.add(site)
+        self._sent[site] = digest
 
     def receive(self, timeout: float) -> tuple[str, bytes] | None:
         """Wait for an answer of any site that was sent a message.
@@ -141,7 +144,7 @@ class FolderTransport(BaseTransport):
                 except MessageError as error:
                     raise MessageError(str(error), site) from None
                 if message is not None:
-                    self._unanswered.discard(site)
+                    self._answered[site] = self._sent[site]
                     return site, message
             waited = time.monotonic() - began
             if waited >= timeout:
@@ -150,8 +153,9 @@ class FolderTransport(BaseTransport):
 
     def close(self) -> None:
         """Remove the requests that have been answered, and leave the folder to another coordinator."""
-        for site in self._requests.keys() - self._unanswered:
-            self._requests[site].remove()
+        for site, digest in self._sent.items():
+            if digest == self._answered.get(site):
+                self._requests[site].remove()
         self._claim.release()
 
 
@@ -179,7 +183,7 @@ def serve(site: Answering, path: str | os.PathLike[str], *, stay: bool = False, 
     """
     max_bytes = _check_max_bytes(max_bytes)
     folder = _folder_of(_existing(path), site.name)
-    claim = Claim(folder / "serving", f"a process that serves as {site.name!r}")
+    claim = Claim(folder / "serving", f"a process that serves as {site.name!r}", "give this site another name")
     try:
         _log.info("%s: waiting for the coordinator in %s", site.name, path)
         desk = _Desk(site, folder, claim, max_bytes)
@@ -310,7 +314,9 @@ def _existing(path):
 
 def _folder_of(path, site):
     """Return a site's folder, whose name is the site's in characters that any file system takes."""
-    return path / quote(check_name(site), safe=" ")
+    if check_name(site).lower() == _COORDINATOR:
+        raise ValueError(f"a site must not be named {site!r} in a folder, where the coordinator's file has that name")
+    return path / quote(site, safe=" ")
 
 
 def _site_of(folder):

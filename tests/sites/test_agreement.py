@@ -169,6 +169,13 @@ FRAME = pd.DataFrame(X, columns=["age", "sex", "height"])
             "same features, in the same order; site 'Bath' has 'sex' at place 1, site 'York' 'height'",
         ),
         ((FRAME, Y), (FRAME.rename(columns={"age": "Age"}), Y), "site 'Bath' has 'age' at place 0, site 'York' 'Age'"),
+        (
+            (FRAME, Y),
+            (FRAME[["age", "height"]], Y),
+            "same features, in the same order; site 'Bath' has 'sex' at place 1, site 'York' 'height'",
+        ),
+        ((FRAME, Y), (FRAME[["age", "sex"]], Y), "site 'Bath' has 'height' at place 2, site 'York' none"),
+        ((FRAME[["age", "sex"]], Y), (FRAME, Y), "site 'Bath' has none at place 2, site 'York' 'height'"),
         ((FRAME, Y), (X, Y), "same features, in the same order; site 'Bath' has names, site 'York' no names"),
         ((X, Y), (X.astype(np.float32), Y), "same dtype of X; site 'Bath' has float64, site 'York' float32"),
         ((X, Y), (csr_array(X), Y), "same kind of X; site 'Bath' has dense, site 'York' sparse"),
@@ -191,7 +198,9 @@ def test_numbers_of_outputs_must_be_the_same():
     [
         (X[:, 0], LABELS, "y must hold class labels, but has continuous numbers or several labels for each row"),
         (X[:, :2], LABELS, "y must hold class labels"),
-        (np.array(["2020-01-01"] * 12, "M8[D]"), LABELS, "a number or a string, but has dtype datetime64"),
+        (np.array(["secret", None] * 6), LABELS, "none may be missing; y has dtype object"),
+        (Y.astype(object), LABELS, "none may be missing; y has dtype object"),
+        (np.array(["2020-01-01"] * 12, "M8[D]"), LABELS, "none may be missing; y has dtype datetime64"),
         (Y, Question(True, pack_labels(np.array([2, 5])), False, False), "labels among the classes given"),
         (
             Y.astype(str),
@@ -219,6 +228,7 @@ def test_a_site_says_what_is_wrong_with_its_targets_and_shows_none(y, question, 
         ((X, Y, None, ["a/b"] * 12), ValueError, "groups must hold labels that could be sites' names: .* got 'a/b'"),
         ((np.full((12, 3), np.nan), Y, None, None), ValueError, "contains NaN"),
         ((X, csr_array(X), None, None), TypeError, "y must be a dense array"),
+        ((X, "diagnosis", None, None), ValueError, r"y must be an array.*pass the values of a column, .*'diagnosis'"),
     ],
 )
 def test_a_site_checks_its_rows(arguments, error, match):

@@ -34,6 +34,7 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from skfusion import FusedMLPClassifier, FusedMLPRegressor
 from skfusion.sites import LocalTransport, Site, _exchange, fit_sites
 from skfusion.sites.message import Message, MessageError
+from skfusion.topology import GraphTopology
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
@@ -136,6 +137,13 @@ def test_a_coordinator_that_dies_goes_on_to_the_same_bits(params, tmp_path):
     assert_same(apart, whole)
 
 
+MANY_EDGES = np.arange(6000).reshape(-1, 2) % 3
+
+
+def graph_of(edges):
+    return classifier(topology=GraphTopology(edges))
+
+
 def saved_run(file, model=None, sites=None):
     """A run that was cut short after some epochs, in a file."""
     with Deadly(sites or sites_of(PLAIN, LABELS, NAMES_OF_ROWS), 14) as transport, pytest.raises(Killed):
@@ -166,6 +174,32 @@ def test_another_run_is_not_taken_up(model, sites, match, tmp_path):
         at_sites(model or classifier(), sites or first, checkpoint=file)
     assert "remove this one to start afresh" in str(error.value)
     assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("model", "other", "name"),
+    [
+        (graph_of([(0, 1), (1, 2), (2, 0)] * 20), graph_of([(0, 1), (1, 2), (2, 0)] * 19 + [(0, 1)] * 3), "topology"),
+        (graph_of(MANY_EDGES), graph_of(np.delete(MANY_EDGES, [1500, 1501, 1502], axis=0)), "topology"),
+        (classifier(), make_pipeline(StandardScaler(), classifier()), "scaler"),
+        (
+            make_pipeline(StandardScaler(), classifier()),
+            make_pipeline(StandardScaler(with_std=False), classifier()),
+            "scaler",
+        ),
+    ],
+)
+def test_nor_is_one_with_another_topology_or_scaler(model, other, name, tmp_path):
+    file = saved_run(tmp_path / "run.npz", model=clone(model))
+    with pytest.raises(ValueError, match=f"is of another run, with {name} "):
+        at_sites(other, sites_of(PLAIN, LABELS, NAMES_OF_ROWS), checkpoint=file)
+
+
+def test_a_run_along_a_networkx_graph_goes_on(tmp_path):
+    networkx = pytest.importorskip("networkx")
+    file = saved_run(tmp_path / "run.npz", model=graph_of(networkx.path_graph(3)))
+    apart = at_sites(graph_of(networkx.path_graph(3)), sites_of(PLAIN, LABELS, NAMES_OF_ROWS), checkpoint=file)
+    assert_same(apart, graph_of([(0, 1), (1, 2)]).fit(PLAIN, LABELS, groups=NAMES_OF_ROWS))
 
 
 def test_more_epochs_may_be_asked_for_than_at_first(tmp_path):

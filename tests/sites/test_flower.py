@@ -16,7 +16,7 @@ from flwr.app import Error, Message
 from flwr.common.constant import ErrorCode
 from flwr.supercore.task_identity import TaskIdentity
 
-from skfusion.sites.flower import FlowerTransport, client_app
+from skfusion.sites.flower import FlowerTransport, client_app, server_app
 
 NAMES = ["Bath", "Leeds", "York"]
 X, Y = load_digits(return_X_y=True)
@@ -103,6 +103,14 @@ def test_supernodes_must_be_told_apart():
     net.nodes[""].name = "Bath"
     with pytest.raises(ValueError, match="two named 'Bath'"):
         FlowerTransport(net).sites()
+
+
+def test_a_model_that_could_not_be_written_is_not_trained(tmp_path):
+    net = Net("Bath")
+    app = server_app(FusedMLPClassifier(), tmp_path / "nowhere" / "model.joblib")
+    with pytest.raises(FileNotFoundError, match=r"output must be in a folder that exists: .*nowhere"):
+        app(net, None)
+    assert not net.sent
 
 
 @pytest.mark.slow

@@ -1,5 +1,7 @@
 """Messages reach sites and come back whole, through this process and through a folder; the sites are echoes."""
 
+import errno
+import fcntl
 import logging
 import os
 import re
@@ -213,7 +215,8 @@ def test_a_process_that_was_killed_answers_when_it_is_back_and_ends_by_ctrl_c(pr
         second = process("Bath")
         assert received(transport) == ("Bath", b"eid")
         assert not part.exists()
-    with pytest.raises(RuntimeError, match=f"has a process that serves as 'Bath' already, process {second.pid} on"):
+    taken = f"has a process that serves as 'Bath' already, process {second.pid} on .* give this site another name"
+    with pytest.raises(RuntimeError, match=taken):
         serve(Echo("Bath"), tmp_path)
     os.kill(second.pid, signal.SIGINT)
     assert exit_code(second) == 128 + signal.SIGINT
@@ -295,6 +298,16 @@ def test_a_coordinator_that_comes_back_gets_the_answer_to_the_same_message(threa
         assert answers(transport, {"Bath": b"slow"}) == {"Bath": b"wols"}
 
 
+def test_what_is_asked_again_is_answered_again(thread, tmp_path):
+    thread("Bath")
+    with FolderTransport(tmp_path) as transport:
+        for _ in range(2):
+            assert answers(transport, {"Bath": b"abc"}) == {"Bath": b"cba"}
+        transport.send("Bath", b"slow")  # an exchange that was cut short
+        transport.send("Bath", b"abc")
+        assert b"cba" in (received(transport)[1] for _ in range(2))
+
+
 def test_a_site_waits_for_a_folder_that_is_gone(tmp_path, monkeypatch, caplog, thread):
     monkeypatch.setattr(folder_module, "_PAUSE", 0.01)
     caplog.set_level(logging.INFO)
@@ -364,14 +377,23 @@ def test_a_coordinator_that_another_machine_has_replaced_ends(tmp_path):
 
 
 def test_a_claim_whose_file_is_gone_is_renewed(tmp_path):
-    claim = Claim(tmp_path / "folder" / "serving", "a site")
+    claim = Claim(tmp_path / "folder" / "serving", "a site", "do not")
     claim.path.unlink()
     claim.path.parent.rmdir()
     claim.renew()
     with pytest.raises(RuntimeError, match="has a site already"):
-        Claim(claim.path, "a site")
+        Claim(claim.path, "a site", "do not")
     claim.release()
     assert not claim.path.exists()
+
+
+def test_a_drive_without_locks_is_named(tmp_path, monkeypatch):
+    def flock(file, flags):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(OSError, match=r"must be on a drive that can lock files, .*No locks available: '.*coordinator'"):
+        FolderTransport(tmp_path)
 
 
 def test_folders_that_are_no_sites_are_not_counted(tmp_path):
@@ -388,6 +410,14 @@ def test_folders_that_are_no_sites_are_not_counted(tmp_path):
 def test_names_that_lead_out_of_the_folder_are_refused(tmp_path, name):
     with FolderTransport(tmp_path) as transport, pytest.raises(ValueError, match="a site's name must have"):
         transport.send(name, b"")
+
+
+@pytest.mark.parametrize("name", ["coordinator", "Coordinator"])
+def test_a_site_is_not_named_as_the_coordinators_file_is(tmp_path, name):
+    with FolderTransport(tmp_path) as transport, pytest.raises(ValueError, match=f"must not be named '{name}'"):
+        transport.send(name, b"")
+    with pytest.raises(ValueError, match=f"must not be named '{name}'"):
+        serve(Echo(name), tmp_path)
 
 
 def test_missing_folders_are_named(tmp_path):
@@ -439,12 +469,19 @@ def test_pipes_and_folders_do_not_stop_the_coordinator(bath):
 
 def test_what_an_earlier_coordinator_left_is_removed(tmp_path):
     (tmp_path / "Bath").mkdir()
-    for name in ("request", ".skfusion-12"):
+    for name in ("request", "serving", ".skfusion-12"):
         (tmp_path / "Bath" / name).write_bytes(b"cut")
     with FolderTransport(tmp_path) as transport:
         assert not (tmp_path / "Bath" / "request").exists()
         transport.send("Bath", b"whole")
-        assert {path.name for path in (tmp_path / "Bath").iterdir()} == {"request"}
+        assert {path.name for path in (tmp_path / "Bath").iterdir()} == {"request", "serving"}
+
+
+def test_files_that_are_not_of_messages_stay(tmp_path):
+    (tmp_path / "Accounts").mkdir()
+    (tmp_path / "Accounts" / "request").write_text("for payment")
+    FolderTransport(tmp_path).close()
+    assert (tmp_path / "Accounts" / "request").exists()
 
 
 def test_a_link_that_a_site_has_made_is_not_followed(tmp_path):
