@@ -1,6 +1,10 @@
-"""Fixtures that several files of tests use."""
+"""What several files of tests use: settings of hypothesis, and fixtures."""
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("without deadline", settings.default, deadline=None)  # a busy machine proves nothing
+settings.load_profile("without deadline")
 
 
 @pytest.fixture

@@ -126,7 +126,7 @@ def worst_cases(topology, n_networks, rate, rule, n_rounds):
     return shares
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(
     topology=st.sampled_from([*FIXED.values(), NeighboursTopology()]),
     n_networks=st.integers(3, 12),
@@ -145,7 +145,7 @@ def test_rounds_and_contraction_are_those_of_rounds_one_after_another(topology, 
     assert result.contraction**length == pytest.approx(expected, rel=1e-9, abs=1e-14)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(topology=st.sampled_from(list(FIXED.values())), n_networks=st.integers(2, 12), rate=st.floats(0.2, 0.7))
 def test_weights_at_random_never_need_more_rounds(topology, n_networks, rate):
     weights = np.random.default_rng(0).normal(size=(n_networks, 5))
@@ -155,7 +155,7 @@ def test_weights_at_random_never_need_more_rounds(topology, n_networks, rate):
     assert np.linalg.norm(weights - weights.mean(axis=0)) <= 0.1 * start * (1 + 1e-9)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(topology=st.sampled_from(list(FIXED.values())), n_networks=st.integers(2, 17), rate=st.floats(0, 1))
 def test_simultaneous_rounds_never_add_to_the_disagreement_and_late_ones_shrink_it_most(topology, n_networks, rate):
     result = diagnose(topology, n_networks, rate, "simultaneous")

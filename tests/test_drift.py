@@ -80,7 +80,7 @@ def reference(X, y, peer_of_row, weights, mixing, *, n_steps, K, batch_size, rat
     return w
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     topology=st.sampled_from(["average", "hypercube", "ring", "exponential", RingTopology("metropolis")]),
     rate=st.sampled_from([0.5, 0.4]),
@@ -121,7 +121,7 @@ def test_with_exact_mixing_after_each_step_tracking_is_sgd_on_the_mean_gradient(
     np.testing.assert_allclose(peers.weights_, one.weights_[[0, 0, 0]], rtol=1e-9, atol=1e-12)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     topology=st.sampled_from(list(TOPOLOGIES.values())),
     rate=st.sampled_from([0.2, 0.5]),

@@ -121,7 +121,7 @@ nonzero = st.one_of(st.floats(-1e3, -1e-3), st.floats(1e-3, 1e3))
 rates = st.floats(0, 1)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(pair=st.lists(st.tuples(nonzero, nonzero), min_size=1, max_size=5), rate=rates)
 def test_simultaneous_fusion_preserves_the_sum_of_the_pair(pair, rate):
     weights = np.array(pair).T.copy()
@@ -131,7 +131,7 @@ def test_simultaneous_fusion_preserves_the_sum_of_the_pair(pair, rate):
     np.testing.assert_allclose(weights.sum(axis=0), total, rtol=0, atol=bound)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(pair=st.lists(st.tuples(nonzero, nonzero), min_size=1, max_size=5), rate=rates)
 def test_simultaneously_the_complementary_rate_swaps_the_two_networks(pair, rate):
     weights = np.array(pair).T.copy()
@@ -140,7 +140,7 @@ def test_simultaneously_the_complementary_rate_swaps_the_two_networks(pair, rate
     np.testing.assert_allclose(fuse(weights, [(0, 1)], rate, "simultaneous"), swapped, rtol=0, atol=bound)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(pair=st.lists(st.tuples(nonzero, nonzero), min_size=1, max_size=5), rate=rates)
 @pytest.mark.parametrize(
     ("rule", "factor"),
@@ -153,7 +153,7 @@ def test_one_fusion_shrinks_the_difference_by_the_factor_of_its_rule(rule, facto
     np.testing.assert_allclose(weights[1] - weights[0], factor(rate) * difference, rtol=0, atol=bound)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     seed=st.integers(0, 2**16),
     n_networks=st.integers(2, 6),

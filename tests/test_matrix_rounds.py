@@ -85,7 +85,7 @@ def shares_of(n_networks, seed):
 # A round
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     n_networks=st.integers(1, 7),
     rate=st.sampled_from([0, 0.2, 0.5]),
@@ -101,7 +101,7 @@ def test_a_round_agrees_with_the_book(n_networks, rate, seed, share_of_zeros, dt
     np.testing.assert_allclose(Shares(shares).fuse(weights, rate), expected, rtol=1e-5, atol=bound)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     n_networks=st.integers(1, 20),
     n_parameters=st.integers(1, 200),
@@ -171,7 +171,7 @@ def test_parts_and_measuring_change_no_bit(topology, dtype, share_of_zeros):
     )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 99), n_networks=st.integers(2, 6), n_parameters=st.integers(1, 70))
 def test_columns_mix_as_they_would_alone(seed, n_networks, n_parameters):
     weights = weights_with_zeros(n_networks, np.float32, seed, n_parameters, share=0.1)

@@ -80,7 +80,7 @@ def test_groups_stay_with_their_peers_whatever_the_sizes_of_a_portion():
     assert held(learn(model, groups), groups) == [{"a"}, {"b", "c"}]
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.lists(st.lists(st.sampled_from("abcdef"), min_size=1, max_size=12), min_size=1, max_size=5), st.data())
 def test_no_group_ever_changes_its_peer(portions, data):
     model = classifier(n_networks=data.draw(st.integers(1, 4)), fusion_rate=0)

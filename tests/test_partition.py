@@ -62,7 +62,7 @@ def labels_and_number(draw, max_classes=5):
 # Random
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(labels_and_number(), seeds)
 def test_random_shares_are_equal_to_one_row(case, seed):
     y, n_networks = case
@@ -87,7 +87,7 @@ def test_random_shares_are_random():
 # Stratified
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(labels_and_number(), seeds)
 def test_stratified_shares_are_equal_to_one_row_as_a_whole_and_by_class(case, seed):
     y, n_networks = case
@@ -106,7 +106,7 @@ def test_stratified_shares_have_the_proportions_of_the_whole():
 # By class
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(n_classes=st.integers(1, 6), seed=seeds)
 def test_by_default_each_peer_sees_one_class_in_sorted_order(n_classes, seed):
     y = np.random.default_rng(seed).permutation(np.resize(np.arange(n_classes) * 10, 4 * n_classes + 1))
@@ -115,7 +115,7 @@ def test_by_default_each_peer_sees_one_class_in_sorted_order(n_classes, seed):
     assert [set(y[part].tolist()) for part in parts] == [{10 * code} for code in range(n_classes)]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(data=st.data(), n_classes=st.integers(1, 6), seed=seeds)
 def test_peers_take_their_classes_in_turn_and_share_equally(data, n_classes, seed):
     per_network = data.draw(st.integers(1, n_classes))
@@ -155,7 +155,7 @@ def test_class_partitions_that_cannot_be_are_refused(partitioner, n_networks, er
 # Dirichlet
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(n_networks=st.integers(1, 6), alpha=st.floats(0.5, 1e3), seed=seeds)
 def test_dirichlet_shares_are_a_partition(n_networks, alpha, seed):
     y = np.resize([0, 1, 2], 120)
@@ -231,7 +231,7 @@ def test_dirichlet_names_the_peer_that_stays_empty():
 
 
 @pytest.mark.filterwarnings("ignore:there are . groups for n_networks")
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.lists(st.sampled_from(["york", "bath", "hull", "ely", "wells"]), min_size=1, max_size=60), st.data())
 def test_groups_stay_whole_and_bundles_are_of_about_equal_size(groups, data):
     names, sizes = np.unique(groups, return_counts=True)
@@ -270,7 +270,7 @@ def test_group_partitioner_without_groups_says_where_to_pass_them():
 # Predefined
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(n_networks=st.integers(1, 6), n_samples=st.integers(6, 40), seed=seeds)
 def test_predefined_parts_are_as_given(n_networks, n_samples, seed):
     peer_of_row = np.random.default_rng(seed).permutation(np.resize(np.arange(n_networks), n_samples))

@@ -759,7 +759,7 @@ def test_weights_whose_network_would_answer_nan_are_refused(case, dtype, tmp_pat
     assert here.weights_ is before
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(data=st.data())
 def test_what_is_accepted_answers_every_row_with_finite_numbers(data):
     activation = data.draw(st.sampled_from(["identity", "logistic", "tanh", "relu"]))
@@ -785,7 +785,7 @@ def test_byte_order_and_memory_order_do_not_matter(order, fitted, file):
     here.partial_fit(framed(X), SPECIES[Y])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(data=st.data())
 def test_a_damaged_file_is_refused_or_gives_the_same_weights(data, fitted, tmp_path_factory):
     path = tmp_path_factory.mktemp("damaged") / "weights.npz"

@@ -192,7 +192,7 @@ def test_a_linear_network_finds_the_least_squares():
     assert_allclose(np.vstack([fitted.coefs_[0], fitted.intercepts_[0]]), expected, rtol=0, atol=1e-10)
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(
     n_outputs=st.integers(2, 9),
     batch_size=st.sampled_from([1, 3, 50]),

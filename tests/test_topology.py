@@ -137,7 +137,7 @@ def test_hypercube_can_refuse_a_number_that_is_no_power_of_two(n_networks):
             topology.pairs(n_networks)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(n_networks=st.integers(2, 33), seed=st.integers(0, 2**31))
 def test_random_pairs_are_a_perfect_matching_and_with_odd_numbers_one_network_fuses_twice(n_networks, seed):
     pairs = RandomTopology().pairs(n_networks, random_state=seed)
@@ -266,7 +266,7 @@ def test_exponential_by_hand():
             assert as_lists(ExponentialTopology(), n_networks, fusion_round) == rounds[fusion_round % 3]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(n_bits=st.integers(0, 7), start=st.integers(0, 20), seed=st.integers(0, 2**16))
 def test_exponential_rounds_make_a_power_of_two_of_networks_exactly_equal_to_their_mean(n_bits, start, seed):
     # Integers below 2^20 and their means are exact in float64, and none of them is 0.
@@ -277,7 +277,7 @@ def test_exponential_rounds_make_a_power_of_two_of_networks_exactly_equal_to_the
     np.testing.assert_array_equal(weights, np.tile(mean, (2**n_bits, 1)))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(n_networks=st.integers(2, 70), fusion_round=st.integers(0, 30))
 def test_exponential_has_every_network_in_one_pair_or_with_other_numbers_in_two(n_networks, fusion_round):
     pairs = ExponentialTopology().pairs(n_networks, fusion_round)
@@ -324,7 +324,7 @@ def test_graphs_without_edges_fuse_nothing():
         np.testing.assert_array_equal(GraphTopology(graph).mixing_matrix(3, 0.5), np.eye(3))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(n_networks=st.integers(1, 12), seed=st.integers(0, 2**16), rate=st.floats(0, 1), rule=st.sampled_from(RULES))
 def test_a_random_graph_fuses_as_its_edges_do(n_networks, seed, rate, rule):
     graph = nx.gnp_random_graph(n_networks, 0.5, seed=seed)
@@ -433,7 +433,7 @@ def test_a_round_is_sequential_unless_asked():
 # Mixing matrices
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     topology=st.sampled_from(list(TOPOLOGIES.values())),
     n_networks=st.integers(1, 17),
@@ -451,7 +451,7 @@ def test_mixing_matrix_has_rows_of_sum_one_and_does_what_a_round_does(topology, 
     np.testing.assert_allclose(weights, expected, rtol=1e-13)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(topology=st.sampled_from(list(TOPOLOGIES.values())), n_networks=st.integers(1, 17), rate=st.floats(0, 1))
 def test_simultaneous_rounds_preserve_the_consensus(topology, n_networks, rate):
     matrix = topology.mixing_matrix(n_networks, rate, "simultaneous", random_state=0)

@@ -76,7 +76,7 @@ classifying = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(problems, parameters, steps, drifts, classifying)
 def test_sites_train_what_fit_does(problem, parameters, steps, drift, classifying):
     shares = np.random.default_rng(problem["mixing"]).dirichlet(np.full(problem["sites"], 3.0))

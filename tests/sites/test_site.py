@@ -166,7 +166,7 @@ def leaves(content, prefix=""):
             yield from leaves(value, f"{prefix}{name}.")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.data())
 def test_a_site_survives_requests_of_any_content(data):
     kind = data.draw(st.sampled_from(sorted(REQUESTS)))
