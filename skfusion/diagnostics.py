@@ -20,6 +20,8 @@ _N_DRAWS = 1000
 _LONGEST_CYCLE = 64
 # 2 to this power is never: a disagreement that shrinks so slowly is one of networks that nothing joins.
 _MOST_DOUBLINGS = 40
+# A disagreement that has grown so much never shrinks again; more doublings would overflow.
+_GROWN = 1e50
 
 
 @dataclass(frozen=True, repr=False)
@@ -218,7 +220,7 @@ def _rounds_until(share, steps):
     """Count the rounds, each a step of the cycle, until the norm of their product is at most ``share``."""
     powers = [_product(steps)]
     while _norm(powers[-1]) > share:
-        if len(powers) > _MOST_DOUBLINGS:
+        if len(powers) > _MOST_DOUBLINGS or _norm(powers[-1]) > _GROWN:
             return inf
         powers.append(powers[-1] @ powers[-1])
     product, n_rounds = np.eye(len(powers[0])), 0

@@ -56,6 +56,14 @@ def test_contraction_of_eight_networks_has_the_known_value(topology, rule, expec
     assert diagnose(topology, 8, 0.55, rule).contraction == pytest.approx(expected, abs=5e-5)
 
 
+@pytest.mark.parametrize(("rate", "growth"), [(0.8, 1.1333), (0.9, 1.4), (1, 1.6667)])
+def test_networks_that_fusion_drives_apart_never_agree(rate, growth):
+    # The shares' smallest eigenvalue is -1/3, so that of a round is 1 - 2F - 2F / 3.
+    result = diagnose(RingTopology(mixing="metropolis"), 8, rate)
+    assert (result.rounds, result.spectral_gap) == (inf, pytest.approx(0, abs=1e-12))
+    assert result.contraction == pytest.approx(growth, abs=5e-5)
+
+
 @pytest.mark.parametrize(("rule", "expected"), [("sequential", 0.70087), ("simultaneous", 0.65900)])
 def test_contraction_of_random_matchings_of_eight_networks_is_exact(rule, expected):
     for seed in range(3):
