@@ -248,7 +248,8 @@ def fuse_round(weights, fusion_round, fusion_rate, rule):
     """Run a PairRound or a MatrixRound on checked weights, in place, and return them."""
     fusion_rate = check_real("fusion_rate", fusion_rate, 0, 1)
     check_choice("rule", rule, RULES)
-    rows = weights if weights.strides[1] == weights.itemsize else np.ascontiguousarray(weights)
+    in_place = weights.flags.aligned and weights.strides[1] == weights.itemsize
+    rows = weights if in_place else np.array(weights, order="C")
     fusion_round.fuse(rows, fusion_rate, rule)
     if rows is not weights:
         weights[...] = rows

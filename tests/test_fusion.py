@@ -217,6 +217,18 @@ def test_arrays_of_any_strides_are_changed_in_place_and_returned(view, rule):
     np.testing.assert_array_equal(array, expected)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_weights_that_lie_between_other_bytes_are_changed_in_place(dtype):
+    records = np.zeros(4, [("flag", np.int8), ("weights", dtype, 5)])
+    array = records["weights"]
+    array[...] = weights_with_zeros(4, dtype, seed=4, n_parameters=5)
+    expected = fuse(array.copy(), [(0, 1), (2, 1)], 0.55)
+    assert not array.flags.aligned
+    fuse(array, [(0, 1), (2, 1)], 0.55)
+    np.testing.assert_array_equal(records["weights"], expected)
+    assert not records["flag"].any()
+
+
 def test_a_view_leaves_the_rest_of_its_array_alone():
     array = weights_with_zeros(4, np.float32, seed=4)
     before = array.copy()
