@@ -14,6 +14,7 @@ from sklearn.preprocessing import scale
 from skfusion import FusedMLPClassifier, FusedMLPRegressor
 from skfusion._training import outcome
 from skfusion._training.problem import Data
+from skfusion.topology import RingTopology
 
 WINE, CANCER, IRIS = (load(return_X_y=True) for load in (load_wine, load_breast_cancer, load_iris))
 AREA = np.delete(CANCER[0], 3, axis=1), CANCER[0][:, 3]
@@ -143,6 +144,19 @@ def test_a_sample_of_many_rows_is_enough(monkeypatch):
     X, y = WINE
     assert len(said(FusedMLPClassifier(random_state=0), X, y)) == 1
     assert said(FusedMLPClassifier(random_state=0, tol=1e-3), scale(X), y) == []
+
+
+def test_fusion_that_drives_the_peers_apart_is_warned_of_until_it_is_refused():
+    X, y = scale(IRIS[0]), IRIS[1]
+    apart = FusedMLPClassifier((4,), topology=RingTopology(mixing="metropolis"), fusion_rate=1, random_state=0)
+    [text] = said(apart.set_params(tol=1e-2), X, y)  # the consensus stays where it is, so the loss tells nothing
+    last = apart.history_[-1]
+    before, after = last["disagreement_before_fusion"], last["disagreement_after_fusion"]
+    assert text.startswith("Training has driven the peers apart")
+    assert f"from {before:.3g} to {after:.3g}: set fusion_rate lower than 1" in text
+    assert said(apart.set_params(fusion_rate=0.7), X, y) == []
+    with pytest.raises(ValueError, match=r"diverged|stopped being finite.*; fusion increases the peers' disagreement"):
+        apart.set_params(fusion_rate=1, fusion_unit="step", n_iter_no_change=np.inf).fit(X, y)
 
 
 # When
