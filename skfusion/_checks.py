@@ -69,11 +69,15 @@ def check_real(name, value, minimum=0.0, maximum=np.inf, *, open_minimum=False, 
     interval = f"{'(' if open_minimum else '['}{minimum:g}, {maximum:g}{')' if open_maximum else ']'}"
     if not isinstance(value, Real) or isinstance(value, bool | np.bool_):
         raise TypeError(f"{name} must be a number in {interval}, got {shown(value)}")
-    above = value > minimum if open_minimum else value >= minimum
-    below = value < maximum if open_maximum else value <= maximum
+    try:
+        number = float(value)
+    except OverflowError:  # of an int or a Fraction that no float can hold
+        number = np.inf if value > 0 else -np.inf
+    above = number > minimum if open_minimum else number >= minimum
+    below = number < maximum if open_maximum else number <= maximum
     if not (above and below):
         raise ValueError(f"{name} must be in {interval}, got {shown(value)}")
-    return float(value)
+    return number
 
 
 def check_choice(name, value, choices):
