@@ -111,10 +111,10 @@ def check_groups(groups, n_samples):
     right = "groups must be labels that can be sorted, such as numbers or strings, and none may be missing; got"
     try:
         labels = np.unique(array)
-    except TypeError:
+        missing = labels[np.not_equal(labels, labels)]  # NaN and NaT
+    except (TypeError, ValueError):  # the latter where NumPy's strings have a null
         types = sorted({type(label).__name__ for label in array})
         raise ValueError(f"{right} labels of type {', '.join(types)}") from None
-    missing = labels[np.not_equal(labels, labels)]  # NaN and NaT
     if len(missing):
         raise ValueError(f"{right} {missing[0]}")
     return array

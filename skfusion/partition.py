@@ -2,7 +2,7 @@
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -53,6 +53,8 @@ def check_partition(parts, n_samples, n_networks=None, *, complete=True):
 
     With ``complete`` no peer may be left without rows.
     """
+    if not isinstance(parts, Iterable):
+        raise TypeError(f"a partition must be a list with an array of row indices for each peer, got {shown(parts)}")
     parts = [np.asarray(part) for part in parts]
     if n_networks is not None and len(parts) != n_networks:
         right = f"set n_networks={len(parts)} or None" if complete else "a peer without rows needs an empty part"

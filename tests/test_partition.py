@@ -374,6 +374,8 @@ def test_groups_of_wrong_length_are_refused(partitioner, n_groups):
         ([1.0, np.nan, 2.0, np.nan], "nan"),
         (np.array([1.0, np.nan, 2.0, 1.0], dtype=object), "nan"),
         (pd.to_datetime(pd.Series(["2020-01-01", None, "2020-01-02", None])), "NaT"),
+        (np.array([("a",), ("b",), ("a",), ("b",)], dtype=[("site", "U1")]), "labels of type void"),
+        (np.array(["a", None, "b", "a"], dtype=np.dtypes.StringDType(na_object=None)), "labels of type NoneType, str"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -552,6 +554,11 @@ def test_anything_with_the_method_will_do():
 def test_a_third_partys_partition_that_is_none_is_refused(parts, match):
     with pytest.raises(ValueError, match=match):
         FusedMLPClassifier(n_networks=None, partitioner=GivenParts(parts)).fit(X, Y)
+
+
+def test_a_third_partys_partition_that_is_not_returned_is_refused():
+    with pytest.raises(TypeError, match="a partition must be a list with an array of row indices for each peer, got None"):
+        FusedMLPClassifier(n_networks=None, partitioner=GivenParts(None)).fit(X, Y)
 
 
 def test_a_third_partys_partition_of_another_number_is_refused():
