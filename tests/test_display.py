@@ -237,6 +237,11 @@ def test_a_class_that_a_peer_lacks_has_no_bar_there():
     assert bar.vertices[:4].tolist() == [[-0.4, 1], [0.4, 1], [0.4, 2], [-0.4, 2]]
 
 
+def test_a_peer_without_rows_has_no_bar_at_all():
+    display = PartitionDisplay.from_partition([[0, 1], []], ["b", "a"])
+    assert [len(bars.get_paths()) for bars in display.bars_] == [1, 1]
+
+
 def test_classes_are_named_and_grow_lighter():
     display = PartitionDisplay.from_partition([[0, 1], [2, 3]], ["b", "c", "a", "b"])
     assert legend_texts(display.ax_) == ["c", "b", "a"]  # as they lie

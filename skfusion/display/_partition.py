@@ -217,7 +217,9 @@ class PartitionDisplay:
 def _check_part(part, peer, n_samples):
     """Return a peer's row indices as an array, or raise ValueError."""
     part = np.asarray(part)
-    if part.ndim != 1 or part.dtype.kind not in "iu" or (part.size and not 0 <= part.min() <= part.max() < n_samples):
+    if part.ndim == 1 and not part.size:  # the type of [] is float
+        return part.astype(np.intp)
+    if part.ndim != 1 or part.dtype.kind not in "iu" or not 0 <= part.min() <= part.max() < n_samples:
         raise ValueError(
             f"partition must consist of 1-D arrays of indices of the {n_samples} rows of y; "
             f"that of peer {peer} is {shown(part)}"
