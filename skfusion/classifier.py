@@ -323,6 +323,9 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
         rows sit the call out: they do not train, but fuse with the others.  A single row is enough, even in the first
         call if ``n_networks`` is a number.
 
+        Weights are relative to their mean over the rows of the call, so ``sample_weight`` and ``class_weight`` change
+        nothing where these all have the same weight, such as in a portion of a single row or class.
+
         Parameters
         ----------
         X : {array-like, sparse} of shape (n_samples, n_features)

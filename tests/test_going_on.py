@@ -195,6 +195,11 @@ def test_a_dict_of_class_weights_does_for_partial_fit():
     assert not np.allclose(weighted.weights_, model().partial_fit(X, Y, classes=[0, 1, 2]).weights_)
 
 
+def test_weights_in_a_portion_are_relative_to_their_mean_there():
+    one = model(class_weight={0: 5.0}).partial_fit(X[:1], Y[:1], classes=[0, 1, 2], sample_weight=[3.0])
+    np.testing.assert_array_equal(one.weights_, model().partial_fit(X[:1], Y[:1], classes=[0, 1, 2]).weights_)
+
+
 def test_fit_starts_anew_unless_warm():
     fitted = model().fit(X, Y)
     first = copy.deepcopy(fitted)
