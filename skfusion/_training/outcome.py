@@ -14,6 +14,8 @@ _LEAST_RISE = 0.1
 _DIVERGED = 1e6
 # Peers whose loss on rows of their own is below this share of the constant's have learned.
 _LEARNED = 0.5
+# By what factor a round must increase the disagreement for that to be no rounding.
+_GROWTH = 1.01
 
 
 def divergence(what, ensemble):
@@ -30,7 +32,7 @@ def divergence(what, ensemble):
 def _driven_apart(ensemble):
     """Whether fusion, which is to bring peers together, has taken them further from the consensus than that is long."""
     last = _last_fused(ensemble)
-    if last is None or last["disagreement_after_fusion"] <= last["disagreement_before_fusion"]:
+    if last is None or last["disagreement_after_fusion"] <= _GROWTH * last["disagreement_before_fusion"]:
         return False
     with np.errstate(over="ignore", invalid="ignore"):
         length = np.linalg.norm(ensemble.weights.astype(np.float64).mean(axis=0))
@@ -48,8 +50,9 @@ def _how_to_fuse(ensemble):
 
 
 def _last_fused(ensemble):
-    """Return the record of the last epoch in which the peers fused, or None."""
-    return next((record for record in reversed(ensemble.history) if record["fusion_rounds"]), None)
+    """Return the record of the last epoch in which the peers fused and their disagreement was finite, or None."""
+    fused = (record for record in reversed(ensemble.history) if record["fusion_rounds"])
+    return next((record for record in fused if np.isfinite(record["disagreement_after_fusion"])), None)
 
 
 def check_answers(who, answers, ensemble):
