@@ -16,7 +16,7 @@ from skfusion import _scores as scores
 from skfusion._moments import Moments, merged, moments_of_rows
 from skfusion._scores import AccuracySums, R2Sums
 
-numbers = st.floats(-100, 100).map(lambda number: round(number, 6))  # whose squares are not too small for their ratio
+numbers = st.floats(-100, 100).map(lambda number: round(number, 6))  # or squares of theirs underflow
 matrices = arrays(np.float64, st.tuples(st.integers(2, 30), st.integers(1, 3)), elements=numbers)
 
 
