@@ -374,10 +374,8 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
 
         Raises
         ------
-        NotFittedError
-            If there are no weights yet.
-        TypeError, ValueError
-            If ``X`` is not as in ``fit``, or ``prediction`` names a peer that does not exist.
+        NotFittedError, TypeError, ValueError
+            As in ``predict``.
         """
         return self._answers(X)
 
@@ -397,7 +395,7 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
         Raises
         ------
         NotFittedError, TypeError, ValueError
-            As in ``predict_proba``.
+            As in ``predict``.
         """
         return np.log(self.predict_proba(X))
 

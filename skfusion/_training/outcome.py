@@ -20,28 +20,26 @@ _GROWTH = 1.01
 
 def divergence(what, ensemble):
     """Return the error that says what diverged, and why most likely."""
-    if _driven_apart(ensemble):
-        return ValueError(f"{what}; {_how_to_fuse(ensemble)}")
     unscaled = "X or y" if ensemble.network.output == "identity" else "the input"
-    return ValueError(
-        f"{what}; most likely learning_rate_init={ensemble.settings.learning_rate_init:g} or alpha is too high, or "
+    cause = _how_to_fuse(ensemble) or (
+        f"most likely learning_rate_init={ensemble.settings.learning_rate_init:g} or alpha is too high, or "
         f"{unscaled} is not scaled"
     )
-
-
-def _driven_apart(ensemble):
-    """Whether fusion, which is to bring peers together, has taken them further from the consensus than that is long."""
-    last = _last_fused(ensemble)
-    if last is None or last["disagreement_after_fusion"] <= _GROWTH * last["disagreement_before_fusion"]:
-        return False
-    with np.errstate(over="ignore", invalid="ignore"):
-        length = np.linalg.norm(ensemble.weights.astype(np.float64).mean(axis=0))
-    return not last["disagreement_after_fusion"] <= length  # which is NaN where weights have overflown
+    return ValueError(f"{what}; {cause}")
 
 
 def _how_to_fuse(ensemble):
+    """Return what to change if fusion has taken peers further from the consensus than that is long, or None."""
     last = _last_fused(ensemble)
+    if last is None:
+        return None
     before, after = last["disagreement_before_fusion"], last["disagreement_after_fusion"]
+    if after <= _GROWTH * before:
+        return None
+    with np.errstate(over="ignore", invalid="ignore"):
+        length = np.linalg.norm(ensemble.weights.astype(np.float64).mean(axis=0))
+    if after <= length:  # which is NaN where weights have overflown
+        return None
     return (
         f"fusion increases the peers' disagreement, in the last round from {before:.3g} to {after:.3g}: set "
         f"fusion_rate lower than {ensemble.settings.fusion_rate:g}, to what skfusion.diagnostics.diagnose finds good "
@@ -135,15 +133,15 @@ class Yardstick:
             wrong = f"is hardly better than a constant answer, if at all, {losses}"
         elif loss > self.start + _LEAST_RISE * self.constant:
             wrong = f"has raised the loss, from {self.start:.4g} to {loss:.4g}"
-        elif _driven_apart(ensemble):
+        elif _how_to_fuse(ensemble):
             wrong = "has driven the peers apart"
         else:
             return None
         return f"{wrong}; {self._remedies(own_loss, ensemble)}"
 
     def _remedies(self, own_loss, ensemble):
-        if _driven_apart(ensemble):
-            return _how_to_fuse(ensemble)
+        if advice := _how_to_fuse(ensemble):
+            return advice
         rate = f"set learning_rate_init lower than {ensemble.settings.learning_rate_init:g}"
         scale = "scale X" + (" and y" if ensemble.network.output == "identity" else "") + ", as StandardScaler does"
         if len(ensemble.weights) == 1 or own_loss > _LEARNED * self.constant:
