@@ -70,7 +70,6 @@ class FolderTransport(BaseTransport):
         self.path = _existing(path)
         self._max_bytes = _check_max_bytes(max_bytes)
         self._claim = Claim(self.path / _COORDINATOR, "a coordinator", "use another folder")
-        self._requests: dict[str, _MessageFile] = {}
         self._answers: dict[str, _MessageFile] = {}
         self._sent: dict[str, bytes] = {}  # by site the digest of its last message
         self._answered: dict[str, bytes] = {}  # and of the last that it has answered
@@ -108,13 +107,11 @@ class FolderTransport(BaseTransport):
         """
         _existing(self.path)  # or a new one would be made in place of a drive that is away
         self._claim.renew()
-        digest, folder = _digest(message), _folder_of(self.path, site)
+        folder = _folder_of(self.path, site)
+        digest = self._sent[site] = _MessageFile(folder / "request").write(message)
         if self._answered.get(site) in (None, digest):  # a site does not repeat an answer, which was read maybe
-            self._requests[site] = _MessageFile(folder / "request")
             self._answers[site] = _MessageFile(folder / "answer")
             self._answered.pop(site, None)
-        self._requests[site].write(message)
-        self._sent[site] = digest
 
     def receive(self, timeout: float) -> tuple[str, bytes] | None:
         """Wait for an answer of any site that was sent a message.
@@ -155,7 +152,7 @@ class FolderTransport(BaseTransport):
         """Remove the requests that have been answered, and leave the folder to another coordinator."""
         for site, digest in self._sent.items():
             if digest == self._answered.get(site):
-                self._requests[site].remove()
+                _MessageFile(_folder_of(self.path, site) / "request").remove()
         self._claim.release()
 
 
@@ -253,11 +250,12 @@ class _MessageFile:
         self._path, self._seen = path, None
 
     def write(self, message):
-        """Put a message in place of the one before; returns True."""
+        """Put a message in place of the one before, and return its digest."""
+        digest = _digest(message)
         self._path.parent.mkdir(exist_ok=True)
         with replacing(self._path, follow_links=False) as file:
-            file.write(_digest(message) + message)
-        return True
+            file.write(digest + message)
+        return digest
 
     def read_new(self, max_bytes):
         """Return the message if it is there whole, and another than was read last; else None."""
