@@ -112,7 +112,7 @@ def draw_intervals(axes, last, intervals):
     axes.axhline(everyone, **LINES["all"] | {"label": NAMES["all"]})
     axes.set_xticks(range(len(intervals)), labels=intervals)
     axes.set(xlabel="steps between fusion rounds", title="Worst peer after the last epoch")
-    axes.legend(fontsize=8, loc="upper left")
+    axes.legend(fontsize=8, loc="lower right", bbox_to_anchor=(1, 0.1))
 
 
 def _steps(interval):
