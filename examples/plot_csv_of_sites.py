@@ -9,7 +9,7 @@ if they fused?  This reads the file and ends in a table of each site's error on 
 # %%
 # A file
 # ------
-# Bring your own.  Here four hospitals send their tumours, each mostly of a certain size.
+# Bring your own.  Here the rows are tumours from four hospitals, each of which mostly sees those of a certain size.
 
 import tempfile
 import warnings
