@@ -5,6 +5,7 @@ from numbers import Integral, Real
 from reprlib import Repr
 
 import numpy as np
+from sklearn.utils import check_random_state
 
 _MOST_CHARACTERS = 160
 _MOST_ITEMS = 10
@@ -94,12 +95,17 @@ def check_flag(name, value):
     return bool(value)
 
 
-def check_seed(name, value):
-    """Return ``value`` if scikit-learn takes it for a source of randomness, or raise TypeError or ValueError."""
-    if value is None or value is np.random or isinstance(value, np.random.RandomState):
-        return value
-    if not is_integer(value):
-        raise TypeError(f"{name} must be None, an integer or a numpy RandomState, got {shown(value)}")
-    if not 0 <= value < 2**32:
-        raise ValueError(f"{name} must be from 0 to {2**32 - 1}, got {shown(value)}")
-    return value
+def check_seed(random_state):
+    """Return ``random_state`` if scikit-learn takes it for a source of randomness, or raise TypeError or ValueError."""
+    if random_state is None or random_state is np.random or isinstance(random_state, np.random.RandomState):
+        return random_state
+    if not is_integer(random_state):
+        raise TypeError(f"random_state must be None, an integer or a numpy RandomState, got {shown(random_state)}")
+    if not 0 <= random_state < 2**32:
+        raise ValueError(f"random_state must be from 0 to {2**32 - 1}, got {shown(random_state)}")
+    return random_state
+
+
+def check_rng(random_state):
+    """Return the RandomState that ``random_state`` stands for, or raise TypeError or ValueError."""
+    return check_random_state(check_seed(random_state))

@@ -91,12 +91,18 @@ def check_numbers(y, dtype):
     try:
         with np.errstate(over="ignore"):
             values = y.astype(dtype)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:  # the last of integers that no float can hold
         raise ValueError(f"y must hold numbers, got an array of {y.dtype}: {cut(str(error))}") from error
     if not np.isfinite(values).all():
         wrong = y[~np.isfinite(values)].flat[0]
         raise ValueError(f"y must hold finite numbers within the range of {values.dtype}, X's dtype; got {wrong}")
     return values
+
+
+def holds_objects(values):
+    """Whether an array-like holds Python objects, of which scikit-learn's checks ask what not all can answer."""
+    array = np.asarray(values)
+    return array.ndim > 0 and array.dtype == object
 
 
 def check_groups(groups, n_samples):
@@ -108,12 +114,18 @@ def check_groups(groups, n_samples):
     if array.shape != (n_samples,):
         got = len(array) if array.ndim == 1 else f"shape {array.shape}" if array.ndim else shown(groups)
         raise ValueError(f"groups must have one label for each of the {n_samples} rows, got {got}")
-    right = "groups must be labels that can be sorted, such as numbers or strings, and none may be missing; got"
+    return check_labels("groups", array)
+
+
+def check_labels(name, labels):
+    """Return labels as an array, or raise ValueError unless they can be sorted and none is missing."""
+    array = np.asarray(labels)
+    right = f"{name} must be labels that can be sorted, such as numbers or strings, and none may be missing; got"
     try:
-        labels = np.unique(array)
-        missing = labels[np.not_equal(labels, labels)]  # NaN and NaT
+        unique = np.unique(array)
+        missing = unique[np.not_equal(unique, unique)]  # NaN and NaT
     except (TypeError, ValueError):  # the latter where NumPy's strings have a null
-        types = sorted({type(label).__name__ for label in array})
+        types = sorted({type(label).__name__ for label in array.flat})
         raise ValueError(f"{right} labels of type {', '.join(types)}") from None
     if len(missing):
         raise ValueError(f"{right} {missing[0]}")

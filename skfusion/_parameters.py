@@ -40,7 +40,7 @@ def check_parameters(estimator):
         partitioner=estimator.partitioner,
         topology=check_topology(estimator.topology),
         warm_start=check_flag("warm_start", estimator.warm_start),
-        random_state=check_seed("random_state", estimator.random_state),
+        random_state=check_seed(estimator.random_state),
     )
 
 

@@ -5,9 +5,8 @@ from functools import reduce
 from math import inf
 
 import numpy as np
-from sklearn.utils import check_random_state
 
-from skfusion._checks import check_choice, check_integer, check_real, shown
+from skfusion._checks import check_choice, check_integer, check_real, check_rng, shown
 from skfusion._typing import FusionRule, RandomState, TopologyName
 from skfusion.fusion import RULES
 from skfusion.topology import BaseTopology, RandomTopology, check_topology, round_of
@@ -138,7 +137,7 @@ def diagnose(
     check_choice("rule", rule, RULES)
     share = check_real("share", share, 0, 1, open_minimum=True, open_maximum=True)
     n_parameters = check_integer("n_parameters", n_parameters, 1)
-    draws, rng = _draws(topology, n_networks), check_random_state(random_state)
+    draws, rng = _draws(topology, n_networks), check_rng(random_state)
     rounds = _drawn(topology, n_networks, rng) if draws else _cycle(topology, n_networks)
     mixing = (fusion_round.mixing_matrix(fusion_rate, rule) for fusion_round in rounds)
     contraction, late, steps = _of_draws(mixing, type(topology) is RandomTopology) if draws else _of_cycle(mixing)

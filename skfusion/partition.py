@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, clone
-from sklearn.utils import check_consistent_length, check_random_state, column_or_1d
+from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils.metadata_routing import get_routing_for_object
 
-from skfusion._checks import check_choice, check_column, check_integer, check_real, shown
-from skfusion._inputs import check_groups
+from skfusion._checks import check_choice, check_column, check_integer, check_real, check_rng, shown
+from skfusion._inputs import check_groups, check_labels
 from skfusion._ownership import Ownership, Peers, apportion, nothing_owned, peer_of_row, with_entries, with_labels
 from skfusion._typing import IntArray, MatrixLike, RandomState
 
@@ -158,18 +158,27 @@ class _AssigningPartitioner(BasePartitioner):
 
     def _divide(self, X, y, groups, peers, random_state):
         """Return the rows of each of the Peers, and their Ownership, None where rows go by no labels."""
-        targets = column_or_1d(y) if self._by_class else np.asarray(y)
+        targets = self._check_targets(y)
         if X is not None:
             check_consistent_length(X, targets)
         labels = check_groups(groups, len(targets))
         check_n_networks(peers, len(targets))
         if labels is not None and not self._by_group:
             raise ValueError(_unused_groups(self))
-        assigned, n_networks, ownership = self._assign(targets, labels, peers, check_random_state(random_state))
+        assigned, n_networks, ownership = self._assign(targets, labels, peers, check_rng(random_state))
         order = np.argsort(assigned, kind="stable")
         ends = np.cumsum(np.bincount(assigned, minlength=n_networks))
         parts = check_partition(np.split(order, ends[:-1]), len(targets), n_networks, complete=peers.complete)
         return parts, ownership
+
+    def _check_targets(self, y):
+        check_column("y", y)
+        targets = check_labels("y", column_or_1d(y)) if self._by_class else np.asarray(y)
+        if not targets.size:
+            raise ValueError(f"y must have at least one row, got {shown(y)}")
+        if not targets.ndim:
+            raise ValueError(f"y must be an array with an entry for each row, got {shown(y)}")
+        return targets
 
     def _require_number(self, n_networks):
         if n_networks is None:

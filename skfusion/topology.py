@@ -6,9 +6,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, clone
-from sklearn.utils import check_random_state
 
-from skfusion._checks import check_choice, check_flag, check_integer, check_real, is_integer, shown
+from skfusion._checks import check_choice, check_flag, check_integer, check_real, check_rng, is_integer, shown
 from skfusion._typing import FusionRule, Graph, IntArray, RandomState, TopologyName, Weights
 from skfusion.fusion import (
     RULES,
@@ -309,7 +308,7 @@ class RandomTopology(BaseTopology):
 
     def pairs(self, n_networks: int, fusion_round: int = 0, random_state: RandomState = None) -> IntArray:  # noqa: D102
         n_networks = check_integer("n_networks", n_networks, 1)
-        rng = check_random_state(random_state)
+        rng = check_rng(random_state)
         n_pairs = (n_networks + 1) // 2 if n_networks > 1 else 0
         if check_flag("replacement", self.replacement):
             return rng.randint(n_networks, size=(n_pairs, 2)).astype(np.intp)

@@ -48,6 +48,27 @@ def test_labels_that_are_missing_or_continuous_are_refused():
         model().fit(X, np.eye(3)[Y])
 
 
+@pytest.mark.parametrize(
+    ("labels", "got"),
+    [
+        (np.array(["a", None, "b"], object), "NoneType, str"),
+        (np.array(["a", np.nan, "b"], object), "float, str"),
+        (np.array(["a", 1, "b"], object), "int, str"),
+        (pd.Series(["a", pd.NA, "b"], dtype="string"), "NAType, str"),
+    ],
+    ids=str,
+)
+def test_labels_that_are_missing_or_cannot_be_sorted_are_refused_by_name(labels, got):
+    column = labels[np.resize([0, 1, 2], len(Y))]
+    match = f"must be labels that can be sorted.* none may be missing; got labels of type {got}"
+    with pytest.raises(ValueError, match=f"^y {match}"):
+        model().fit(X, column)
+    with pytest.raises(ValueError, match=f"^y {match}"):
+        model().partial_fit(X, column, classes=["a", "b"])
+    with pytest.raises(ValueError, match=f"^classes {match}"):
+        model().partial_fit(X, Y, classes=labels)
+
+
 @pytest.mark.parametrize("width", [3, 5])
 def test_input_of_another_width_is_refused(width):
     fitted = model().fit(X, Y)

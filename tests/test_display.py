@@ -276,10 +276,13 @@ def test_rows_that_no_peer_was_shown_are_not_counted():
         ([[0.0], [1]], ["a", "b"], "^partition must .* that of peer 0 is array"),
         ([0, 1], ["a", "b"], "^partition must .* that of peer 0 is array"),
         ([], ["a", "b"], "^partition must have at least one peer, got none$"),
+        (None, ["a", "b"], "^partition must be a list with row indices for each peer, got None$"),
+        ([[0], [1]], "class", "^y must be an array with an entry for each row, got 'class'"),
+        ([[0], [1]], np.array(["a", None], object), "^y must be labels .* got labels of type NoneType, str$"),
     ],
 )
 def test_partitions_that_are_none_are_refused(partition, y, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         PartitionDisplay.from_partition(partition, y)
 
 
@@ -339,6 +342,23 @@ def test_axes_that_cannot_be_drawn_on_are_refused(fitted, display):
         FROM_ESTIMATOR[display](fitted, ax="here")
     with pytest.raises(ValueError, match=r"^ax must be two Axes or one that is part of a grid of subplots"):
         FROM_ESTIMATOR[display](fitted, ax=figure.add_axes((0, 0, 1, 1)))
+
+
+@pytest.mark.parametrize(
+    ("display", "name"),
+    [
+        (FusionCurveDisplay, "peer_kw"),
+        (FusionCurveDisplay, "line_kw"),
+        (TopologyDisplay, "arrow_kw"),
+        (TopologyDisplay, "im_kw"),
+        (PartitionDisplay, "bar_kw"),
+    ],
+)
+def test_keyword_arguments_that_are_none_are_refused_before_a_figure_is_made(fitted, display, name):
+    before = plt.get_fignums()
+    with pytest.raises(TypeError, match=rf"^{name} must be None or a dict of keyword arguments, got 'red'$"):
+        FROM_ESTIMATOR[display](fitted, **{name: "red"})
+    assert plt.get_fignums() == before
 
 
 @each_display

@@ -387,6 +387,35 @@ def test_groups_that_are_missing_or_cannot_be_sorted_are_refused(groups, got):
         FusedMLPClassifier(n_networks=None).fit(np.ones((4, 1)), [0, 1, 0, 1], groups=groups)
 
 
+@pytest.mark.parametrize(
+    ("y", "got"),
+    [
+        ([1.0, np.nan, 2.0, np.nan], "nan"),
+        (np.array(["2020-01-01", "NaT", "2020-01-02", "NaT"], dtype="M8[D]"), "NaT"),
+        (np.array(["a", None, "b", "a"], dtype=object), "labels of type NoneType, str"),
+        (pd.Series(["a", pd.NA, "b", "a"], dtype="string"), "labels of type NAType, str"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+@pytest.mark.parametrize("partitioner", [StratifiedPartitioner(), ClassPartitioner(), DirichletPartitioner()], ids=repr)
+def test_classes_that_are_missing_or_cannot_be_sorted_are_refused(partitioner, y, got):
+    with pytest.raises(ValueError, match=f"^y must be labels that can be sorted.* none may be missing; got {got}"):
+        partitioner.partition(None, y, n_networks=2)
+
+
+@pytest.mark.parametrize("partitioner", EVERY, ids=repr)
+def test_targets_that_are_no_rows_and_seeds_that_are_none_are_refused(partitioner):
+    for y in (None, 1):
+        with pytest.raises(ValueError, match=r"^y (must be an array with an entry for each row|should be a 1d array)"):
+            partitioner.partition(None, y, n_networks=2)
+    with pytest.raises(ValueError, match=r"^y must be an array with an entry for each row, got 'target'"):
+        partitioner.partition(None, "target", n_networks=2)
+    with pytest.raises(ValueError, match=r"^y must have at least one row, got \[\]"):
+        partitioner.partition(None, [])
+    with pytest.raises(TypeError, match=r"^random_state must be None, an integer or .*, got Generator"):
+        partitioner.partition(None, [0, 1, 0, 1], n_networks=2, random_state=np.random.default_rng(0))
+
+
 @pytest.mark.parametrize("partitioner", EVERY, ids=repr)
 @pytest.mark.parametrize("n_networks", [5, 10**15])
 def test_more_peers_than_rows_are_refused_before_anything_is_done_for_each(partitioner, n_networks):

@@ -37,6 +37,13 @@ def check_estimator(estimator, *attributes):
             )
 
 
+def check_keywords(name, kw):
+    """Return keyword arguments as a dict, empty for None, or raise TypeError."""
+    if not (kw is None or isinstance(kw, dict)):
+        raise TypeError(f"{name} must be None or a dict of keyword arguments, got {shown(kw)}")
+    return kw or {}
+
+
 def styled(defaults, kw, artist):
     """Let keyword arguments, under any of their names, override the defaults."""
     from matplotlib.cbook import normalize_kwargs

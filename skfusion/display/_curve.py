@@ -10,7 +10,7 @@ import numpy as np
 from skfusion._base import BaseFusedMLP
 from skfusion._checks import shown
 from skfusion._typing import FloatArray, IntArray, Records
-from skfusion.display._common import check_estimator, count_in_integers, pyplot, styled, two_axes
+from skfusion.display._common import check_estimator, check_keywords, count_in_integers, pyplot, styled, two_axes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -233,10 +233,11 @@ class FusionCurveDisplay:
         ------
         ImportError
             If there is no matplotlib.
-        ValueError
-            If ``ax`` is not as described.
+        TypeError, ValueError
+            If an argument is not as described.
         """
         plt = pyplot("FusionCurveDisplay.plot")
+        peer_kw, line_kw = check_keywords("peer_kw", peer_kw), check_keywords("line_kw", line_kw)
         self.axes_ = two_axes(plt, ax, (6.4, 5.6), nrows=2, ncols=1, height_ratios=[5, 3], sharex=True)
         self.figure_ = self.axes_[0].figure
         self._plot_scores(self.axes_[0], plt.Line2D, peer_kw, line_kw)

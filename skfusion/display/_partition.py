@@ -2,7 +2,7 @@
 
 from __future__ import annotations  # the names of matplotlib's classes are there for type checkers alone
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -10,10 +10,11 @@ from numpy.typing import ArrayLike
 from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import type_of_target
 
-from skfusion._checks import shown
+from skfusion._checks import check_column, shown
+from skfusion._inputs import check_labels, holds_objects
 from skfusion._typing import IntArray
 from skfusion.classifier import FusedMLPClassifier
-from skfusion.display._common import check_estimator, count_in_integers, one_axes, pyplot, styled
+from skfusion.display._common import check_estimator, check_keywords, count_in_integers, one_axes, pyplot, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -147,9 +148,15 @@ class PartitionDisplay:
 
         Raises
         ------
-        ValueError
-            If y holds numbers to predict instead of class labels, or ``partition`` holds no indices of its rows.
+        TypeError, ValueError
+            If an argument is not as described, y holds numbers to predict instead of class labels, or ``partition``
+            holds no indices of its rows.
         """
+        check_column("y", y)
+        if not isinstance(partition, Iterable):
+            raise TypeError(f"partition must be a list with row indices for each peer, got {shown(partition)}")
+        if holds_objects(y):
+            check_labels("y", y)
         kind = type_of_target(y, input_name="y")
         if kind not in ("binary", "multiclass"):
             raise ValueError(f"y must be class labels, for PartitionDisplay to count, got a target of type {kind!r}")
@@ -181,8 +188,11 @@ class PartitionDisplay:
         ------
         ImportError
             If there is no matplotlib.
+        TypeError
+            If ``ax`` or ``bar_kw`` is not as described.
         """
         plt = pyplot("PartitionDisplay.plot")
+        bar_kw = check_keywords("bar_kw", bar_kw)
         from matplotlib.collections import PolyCollection
 
         ax = one_axes(plt, ax)

@@ -5,11 +5,11 @@ from __future__ import annotations  # the names of matplotlib's classes are ther
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
-from sklearn.utils import check_random_state
 
 from skfusion._base import BaseFusedMLP
+from skfusion._checks import check_rng
 from skfusion._typing import FloatArray, FusionRule, IntArray, RandomState, TopologyName
-from skfusion.display._common import check_estimator, count_in_integers, pyplot, two_axes
+from skfusion.display._common import check_estimator, check_keywords, count_in_integers, pyplot, two_axes
 from skfusion.fusion import MatrixRound
 from skfusion.topology import BaseTopology, check_topology, round_of
 
@@ -178,7 +178,7 @@ class TopologyDisplay:
         """
         topology = check_topology(topology)
         # The graph and the matrix are to show the same draw.
-        seed = check_random_state(random_state).randint(np.iinfo(np.int32).max)
+        seed = check_rng(random_state).randint(np.iinfo(np.int32).max)
         matrix = topology.mixing_matrix(n_networks, fusion_rate, rule, fusion_round, seed)
         drawn = round_of(topology, n_networks, fusion_round, seed)
         at_once = isinstance(drawn, MatrixRound)
@@ -206,10 +206,11 @@ class TopologyDisplay:
         ------
         ImportError
             If there is no matplotlib.
-        ValueError
-            If ``ax`` is not as described.
+        TypeError, ValueError
+            If an argument is not as described.
         """
         plt = pyplot("TopologyDisplay.plot")
+        arrow_kw, im_kw = check_keywords("arrow_kw", arrow_kw), check_keywords("im_kw", im_kw)
         self.axes_ = two_axes(plt, ax, (9.6, 4.4), nrows=1, ncols=2)
         self.figure_ = self.axes_[0].figure
         self._plot_graph(self.axes_[0], plt, arrow_kw)
@@ -222,7 +223,7 @@ class TopologyDisplay:
         places = np.column_stack([np.cos(angles), np.sin(angles)])
         tails, shafts = _shafts(places, self.pairs)
         many = self.at_once or len(self.pairs) > _MOST_NUMBERED_PAIRS
-        self.arrows_ = self._plot_arrows(ax, plt, tails, shafts, {"width": 0.01 if many else 0.015} | (arrow_kw or {}))
+        self.arrows_ = self._plot_arrows(ax, plt, tails, shafts, {"width": 0.01 if many else 0.015} | arrow_kw)
         ax.scatter(*places.T, s=np.clip(500 / n_networks, 1, 60), color="0.2", linewidth=0, zorder=3)
         for peer in range(0, n_networks, -(-n_networks // _MOST_NUMBERED_PEERS)):
             ax.text(*places[peer] * 1.16, peer, ha="center", va="center", weight="bold")
@@ -244,7 +245,7 @@ class TopologyDisplay:
 
     def _plot_matrix(self, ax, im_kw):
         matrix = self.mixing_matrix
-        im_kw = {"cmap": "Blues"} | (im_kw or {})
+        im_kw = {"cmap": "Blues"} | im_kw
         self.im_ = ax.imshow(matrix, **im_kw if "norm" in im_kw else {"vmin": 0} | im_kw)
         self.colorbar_ = self.figure_.colorbar(self.im_, ax=ax, label="share")
         if len(matrix) <= _MOST_PRINTED_SHARES:

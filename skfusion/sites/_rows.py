@@ -9,7 +9,7 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import validate_data
 
 from skfusion._checks import check_column
-from skfusion._inputs import check_groups, check_numbers, check_sample_weight, encode
+from skfusion._inputs import check_groups, check_labels, check_numbers, check_sample_weight, encode, holds_objects
 from skfusion._moments import moments_of_rows
 from skfusion._row_weights import WeightTotals
 from skfusion.sites.agreement import Description, PeerDescription, unpack_labels
@@ -20,6 +20,10 @@ _LABEL_KINDS = "biufU"
 
 class RefusalError(ValueError):
     """Why a site does not do what it is asked, in words that show no row, since they leave it."""
+
+
+class Site(BaseEstimator):
+    """What scikit-learn's checks write the features' names to, and name in their messages."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,11 @@ class Rows:
         if issparse(y):
             raise TypeError(f"y must be a dense array, got a {type(y).__name__}; pass y.toarray()")
         check_column("y", y)
-        table = BaseEstimator()  # which takes down the features' names
+        if y is None:
+            raise ValueError("y must be an array with an entry for each row, got None")
+        if holds_objects(y):
+            check_labels("y", y)
+        table = Site()
         options = dict(accept_sparse="csr", dtype=(np.float64, np.float32), order="C", multi_output=True)
         X, y = validate_data(table, X, y, **options)
         if y.ndim == 2 and y.shape[1] == 1:
@@ -79,7 +87,7 @@ class Rows:
             labels=classes if question.classes is None else None,
             weighted=self.sample_weight is not None,
             peers=[PeerDescription(name, self._totals(rows, codes, n_sums)) for name, rows in self.parts.items()],
-            moments=moments_of_rows(self.X) if question.moments else None,
+            moments=self._moments() if question.moments else None,
         )
 
     def labels(self):
@@ -87,6 +95,8 @@ class Rows:
         labels = self.y
         if labels.dtype.kind not in _LABEL_KINDS and all(isinstance(label, str) for label in labels):
             labels = labels.astype(str)
+        if labels.dtype.kind == "f" and labels.dtype.itemsize not in (4, 8):  # which no message carries
+            labels = labels.astype(np.float64)
         if labels.dtype.kind not in _LABEL_KINDS:
             raise RefusalError(
                 "y must hold one label for each row, all numbers or all strings, and none may be missing; y has dtype "
@@ -120,6 +130,13 @@ class Rows:
         classes = unpack_labels(question.classes)
         self.encoded(classes)
         return classes
+
+    def _moments(self):
+        with np.errstate(over="ignore", invalid="ignore"):
+            moments = moments_of_rows(self.X)
+        if not np.isfinite(moments.squared_deviations).all():
+            raise RefusalError("X must hold numbers so small that the scaler can square them in float64")
+        return moments
 
     def _totals(self, rows, codes, n_classes):
         weight = None if self.sample_weight is None else self.sample_weight[rows]

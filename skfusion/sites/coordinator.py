@@ -18,7 +18,7 @@ from sklearn.utils.multiclass import unique_labels
 
 from skfusion._base import BaseFusedMLP, check_unchanged, network_of
 from skfusion._checks import check_choice, check_flag, check_integer, check_real, shown
-from skfusion._inputs import check_classes
+from skfusion._inputs import check_classes, check_labels
 from skfusion._ownership import Ownership
 from skfusion._parameters import check_prediction
 from skfusion._training.ensemble import Ensemble
@@ -321,7 +321,7 @@ def _check_classes_given(classes, model):
         return None
     if not is_classifier(model):
         raise ValueError(f"classes must be None for a regressor, got {shown(classes)}")
-    return check_classes("classes", unique_labels(classes))
+    return check_classes("classes", unique_labels(check_labels("classes", classes)))
 
 
 def _class_weight(model):

@@ -583,6 +583,12 @@ def test_without_a_site_there_is_nothing_to_fit():
         (FusedMLPRegressor(), PLAIN, np.array(["a", "b", "c"])[LABELS], "y must hold finite numbers"),
         (
             make_pipeline(StandardScaler(), classifier()),
+            PLAIN * 1e200,
+            LABELS,
+            "site 'Bath' refuses to take part: X must hold numbers so small that the scaler can square them",
+        ),
+        (
+            make_pipeline(StandardScaler(), classifier()),
             csr_array(PLAIN),
             LABELS,
             "must have with_mean=False",

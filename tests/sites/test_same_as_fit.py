@@ -190,6 +190,14 @@ def test_classes_known_beforehand_may_be_more_than_occur():
     assert apart.predict_proba(PLAIN).shape == (N, 4)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "longdouble"])
+def test_labels_may_be_floats_that_no_message_carries(dtype):
+    labels = LABELS.astype(dtype)
+    apart = at_sites(classifier(), sites_of(PLAIN, labels, NAMES_OF_ROWS))
+    assert apart.classes_.tolist() == [0, 1, 2]
+    assert_same(apart, classifier().fit(PLAIN, labels, groups=NAMES_OF_ROWS))
+
+
 def test_a_site_may_lack_a_class():
     y = np.where((NAMES_OF_ROWS == "Bath") & (LABELS == 2), 1, LABELS)
     model = classifier(class_weight="balanced")

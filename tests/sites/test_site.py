@@ -203,6 +203,13 @@ def test_wrong_arguments_are_named():
         Site(PLAIN, LABELS, name="../Bath")
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         Site(PLAIN, LABELS[:3], name="Bath")
+    with pytest.raises(ValueError, match="y must be an array with an entry for each row, got None"):
+        Site(PLAIN, None, name="Bath")
+    labels = np.array(["a", "b", None], dtype=object)[LABELS]
+    with pytest.raises(ValueError, match=r"y must be labels .* got labels of type NoneType, str"):
+        Site(PLAIN, labels, name="Bath")
+    with pytest.raises(ValueError, match="Site does not accept missing values"):
+        Site(np.full_like(PLAIN, np.nan), LABELS, name="Bath")
 
 
 def test_messages_are_json_and_arrays():
