@@ -184,6 +184,19 @@ def test_graph_and_matrix_are_of_the_same_draw():
     assert sorted(map(sorted, display.pairs.tolist())) == joined
 
 
+class PairsAlone:
+    def pairs(self, n_networks, fusion_round=0, random_state=None):
+        return [(0, 2)]
+
+
+def test_a_topology_of_any_class_that_fit_takes_is_drawn():
+    display = TopologyDisplay.from_topology(PairsAlone(), 3, 0.5, rule="simultaneous")
+    assert display.pairs.tolist() == [[0, 2]]
+    np.testing.assert_array_equal(display.mixing_matrix, [[0.5, 0, 0.5], [0, 1, 0], [0.5, 0, 0.5]])
+    estimator = FusedMLPClassifier((4,), topology=PairsAlone(), **PARAMS).fit(X, Y)
+    assert TopologyDisplay.from_estimator(estimator).pairs.tolist() == [[0, 2]]
+
+
 def test_the_topology_of_an_estimator_is_drawn_with_the_rate_and_rule_of_its_fit():
     params = {"topology": "ring", "fusion_rate": 0.2, "fusion_rule": "simultaneous"}
     estimator = FusedMLPClassifier((4,), **PARAMS, **params).fit(X, Y)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from skfusion._base import BaseFusedMLP
-from skfusion._checks import check_rng
+from skfusion._checks import check_choice, check_integer, check_real, check_rng
 from skfusion._typing import FloatArray, FusionRule, IntArray, RandomState, TopologyName
 from skfusion.display._common import check_estimator, check_keywords, count_in_integers, pyplot, two_axes
-from skfusion.fusion import MatrixRound
+from skfusion.fusion import RULES, MatrixRound
 from skfusion.topology import BaseTopology, check_topology, round_of
 
 if TYPE_CHECKING:
@@ -177,10 +177,10 @@ class TopologyDisplay:
             If an argument is not as described.
         """
         topology = check_topology(topology)
-        # The graph and the matrix are to show the same draw.
-        seed = check_rng(random_state).randint(np.iinfo(np.int32).max)
-        matrix = topology.mixing_matrix(n_networks, fusion_rate, rule, fusion_round, seed)
-        drawn = round_of(topology, n_networks, fusion_round, seed)
+        n_networks = check_integer("n_networks", n_networks, 1)
+        rate, rule = check_real("fusion_rate", fusion_rate, 0, 1), check_choice("rule", rule, RULES)
+        drawn = round_of(topology, n_networks, fusion_round, check_rng(random_state))
+        matrix = drawn.mixing_matrix(rate, rule)
         at_once = isinstance(drawn, MatrixRound)
         display = cls(pairs=drawn.edges() if at_once else drawn.pairs, mixing_matrix=matrix, at_once=at_once)
         return display.plot(ax, arrow_kw=arrow_kw, im_kw=im_kw)
