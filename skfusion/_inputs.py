@@ -6,6 +6,7 @@ from numbers import Number
 import numpy as np
 from scipy.sparse import csr_array, issparse
 from sklearn.utils import check_array
+from sklearn.utils.multiclass import unique_labels
 
 from skfusion._checks import check_column, check_real, cut, shown
 from skfusion._typing import FloatArray
@@ -71,6 +72,14 @@ def check_classes(name, classes):
         got = f"1 class: {shown(classes.tolist()[0])}" if len(classes) else "none"
         raise ValueError(f"{name} must have at least 2 classes, got {got}")
     return classes
+
+
+def check_all_classes(classes):
+    """Return sorted classes of which a caller passes all, or raise ValueError."""
+    labels = check_labels("classes", classes)
+    if labels.ndim != 1:
+        raise ValueError(f"classes must be a list of all class labels, got {shown(classes)}")
+    return check_classes("classes", unique_labels(labels))
 
 
 def encode(y, classes):

@@ -13,7 +13,15 @@ from sklearn.utils.multiclass import check_classification_targets, unique_labels
 
 from skfusion._base import BaseFusedMLP
 from skfusion._checks import check_choice, shown
-from skfusion._inputs import Targets, check_class_weight, check_classes, check_labels, encode, holds_objects
+from skfusion._inputs import (
+    Targets,
+    check_all_classes,
+    check_class_weight,
+    check_classes,
+    check_labels,
+    encode,
+    holds_objects,
+)
 from skfusion._row_weights import relative_weight
 from skfusion._typing import (
     FloatArray,
@@ -411,12 +419,12 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
             raise ValueError("classes must be passed to the first call of partial_fit, got None")
         if classes is None:
             return self.classes_
-        classes = unique_labels(check_labels("classes", classes))
+        classes = check_all_classes(classes)
         if fitted and not np.array_equal(classes, self.classes_):
             raise ValueError(
                 f"classes must stay {shown(self.classes_.tolist())}, those of the first call; got {shown(classes)}"
             )
-        return check_classes("classes", classes)
+        return classes
 
     def _validate(self, X, y, old):
         if holds_objects(y):

@@ -67,6 +67,8 @@ def test_labels_that_are_missing_or_cannot_be_sorted_are_refused_by_name(labels,
         model().partial_fit(X, column, classes=["a", "b"])
     with pytest.raises(ValueError, match=f"^classes {match}"):
         model().partial_fit(X, Y, classes=labels)
+    with pytest.raises(ValueError, match=r"^classes must be a list of all class labels, got 'target'"):
+        model().partial_fit(X, Y, classes="target")
 
 
 @pytest.mark.parametrize("width", [3, 5])

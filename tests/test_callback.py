@@ -68,7 +68,7 @@ def test_peer_scores_need_rows_and_targets(X, y, name):
 
 
 def test_peer_scores_need_a_column_and_not_its_name():
-    with pytest.raises(ValueError, match="^y must be an array with an entry for each row, got 'target'"):
+    with pytest.raises(ValueError, match=r"^y must be an array with an entry for each row, got 'target'"):
         PeerScores(X, "target")
 
 

@@ -12,10 +12,8 @@ from skfusion._checks import check_column
 from skfusion._inputs import check_groups, check_labels, check_numbers, check_sample_weight, encode, holds_objects
 from skfusion._moments import moments_of_rows
 from skfusion._row_weights import WeightTotals
-from skfusion.sites.agreement import Description, PeerDescription, unpack_labels
+from skfusion.sites.agreement import LABEL_KINDS, Description, PeerDescription, unpack_labels
 from skfusion.sites.message import check_name
-
-_LABEL_KINDS = "biufU"
 
 
 class RefusalError(ValueError):
@@ -93,11 +91,9 @@ class Rows:
     def labels(self):
         """Return y as class labels, or raise RefusalError."""
         labels = self.y
-        if labels.dtype.kind not in _LABEL_KINDS and all(isinstance(label, str) for label in labels):
+        if labels.dtype.kind not in LABEL_KINDS and all(isinstance(label, str) for label in labels):
             labels = labels.astype(str)
-        if labels.dtype.kind == "f" and labels.dtype.itemsize not in (4, 8):  # which no message carries
-            labels = labels.astype(np.float64)
-        if labels.dtype.kind not in _LABEL_KINDS:
+        if labels.dtype.kind not in LABEL_KINDS:
             raise RefusalError(
                 "y must hold one label for each row, all numbers or all strings, and none may be missing; y has dtype "
                 f"{labels.dtype}"

@@ -1,6 +1,7 @@
 """A run of training: new, or taken up again from its checkpoint."""
 
 import errno
+import os
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
@@ -45,6 +46,8 @@ class Run:
         """Begin a run, or take it up where it was saved."""
         if path is None:
             return cls(uuid4().hex, None, None)
+        if not isinstance(path, str | os.PathLike):
+            raise TypeError(f"checkpoint must be a path or None, got {shown(path)}")
         path = Path(path)
         if not path.parent.is_dir():
             raise FileNotFoundError(errno.ENOENT, "checkpoint must be in a folder that exists", str(path))

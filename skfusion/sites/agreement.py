@@ -20,6 +20,7 @@ from skfusion._row_weights import WeightTotals
 from skfusion.sites.message import Message, MessageError, check_name
 
 DTYPES = ("float32", "float64")
+LABEL_KINDS = "biufU"  # of dtypes
 _NUMBERS = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32", "float64")
 _MOST_CHARACTERS = 2**22  # of all labels, were each as long as the longest
 _MAX_FEATURES = _MOST_ROWS = 2**31 - 1
@@ -247,7 +248,9 @@ def agree(descriptions: Sequence[Description], question: Question) -> Agreement:
 
 
 def pack_labels(labels: np.ndarray) -> dict[str, Any]:
-    """Return labels, which are numbers or strings, as JSON."""
+    """Return labels, which are numbers or strings, as JSON; floats that are neither single nor double become double."""
+    if labels.dtype.kind == "f" and labels.dtype.name not in _NUMBERS:
+        labels = labels.astype(np.float64)
     return {"dtype": "str" if labels.dtype.kind == "U" else labels.dtype.name, "values": labels.tolist()}
 
 

@@ -14,11 +14,10 @@ from sklearn.base import BaseEstimator, is_classifier
 from sklearn.callback import with_callbacks
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils.multiclass import unique_labels
 
 from skfusion._base import BaseFusedMLP, check_unchanged, network_of
 from skfusion._checks import check_choice, check_flag, check_integer, check_real, shown
-from skfusion._inputs import check_classes, check_labels
+from skfusion._inputs import check_all_classes, check_classes
 from skfusion._ownership import Ownership
 from skfusion._parameters import check_prediction
 from skfusion._training.ensemble import Ensemble
@@ -32,7 +31,7 @@ from skfusion.sites._exchange import AbsentError, Exchange, gather
 from skfusion.sites._preparation import Division, ask_for_agreement, meeting_on, plans_for
 from skfusion.sites._run import Run, identity_of
 from skfusion.sites._scaling import fit_scaler
-from skfusion.sites.agreement import Question, pack_labels
+from skfusion.sites.agreement import LABEL_KINDS, Question, pack_labels
 from skfusion.sites.message import check_name
 from skfusion.sites.transport import BaseTransport
 from skfusion.topology import check_suits, with_edges_alone
@@ -321,7 +320,10 @@ def _check_classes_given(classes, model):
         return None
     if not is_classifier(model):
         raise ValueError(f"classes must be None for a regressor, got {shown(classes)}")
-    return check_classes("classes", unique_labels(check_labels("classes", classes)))
+    classes = check_all_classes(classes)
+    if classes.dtype.kind not in LABEL_KINDS:
+        raise ValueError(f"classes must be numbers or strings, which messages can carry, got dtype {classes.dtype}")
+    return classes
 
 
 def _class_weight(model):

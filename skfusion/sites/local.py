@@ -60,6 +60,7 @@ class LocalTransport(BaseTransport):
             if count > 1:
                 raise ValueError(f"sites must have different names, got {count} named {name!r}")
         self._sites = {str(site.name): site for site in sites}
+        self._closed = False
         self._answers: queue.SimpleQueue[tuple[str, Future[bytes]]] = queue.SimpleQueue()
         self._threads = ThreadPoolExecutor(min(max(len(sites), 1), joblib.cpu_count()), "site")
 
@@ -82,7 +83,14 @@ class LocalTransport(BaseTransport):
             Its name.
         message : bytes
             What to answer.
+
+        Raises
+        ------
+        RuntimeError
+            If the transport is closed.
         """
+        if self._closed:
+            raise RuntimeError("the transport is closed; make another LocalTransport of the same sites")
         answer = self._threads.submit(self._sites[site].answer, message)
         answer.add_done_callback(lambda answer: self._answers.put((site, answer)))
 
@@ -107,4 +115,5 @@ class LocalTransport(BaseTransport):
 
     def close(self) -> None:
         """End the threads once they have answered what they are at."""
+        self._closed = True
         self._threads.shutdown(cancel_futures=True)

@@ -540,6 +540,13 @@ def test_a_round_sends_each_network_there_and_back(dtype, params, n_arrays):
             TimeoutError,
             "waited 0.2 s in vain for site 'Hull'",
         ),
+        (classifier(), {"classes": 3}, ValueError, "classes must be a list of all class labels, got 3"),
+        (
+            classifier(),
+            {"classes": np.array([0, 1], "M8[D]")},
+            ValueError,
+            "classes must be numbers or strings.*M8|date",
+        ),
         (classifier(), {"classes": [1]}, ValueError, "classes must have at least 2 classes, got 1 class: 1"),
         (
             classifier(),
@@ -548,12 +555,20 @@ def test_a_round_sends_each_network_there_and_back(dtype, params, n_arrays):
             "refuses to take part: y must have only labels among the",
         ),
         (FusedMLPRegressor(), {"classes": [0, 1]}, ValueError, "classes must be None for a regressor"),
+        (classifier(), {"checkpoint": 3}, TypeError, "checkpoint must be a path or None, got 3"),
         (classifier(), {"checkpoint": "/nowhere/run.npz"}, FileNotFoundError, "/nowhere/run.npz"),
     ],
 )
 def test_wrong_arguments_are_named(estimator, options, error, match):
     with LocalTransport(sites_of(PLAIN, LABELS, NAMES_OF_ROWS)) as transport, pytest.raises(error, match=match):
         fit_sites(estimator, transport, **options)
+
+
+def test_a_closed_transport_is_named():
+    with LocalTransport(sites_of(PLAIN, LABELS, NAMES_OF_ROWS)) as transport:
+        pass
+    with pytest.raises(RuntimeError, match="the transport is closed; make another LocalTransport"):
+        fit_sites(classifier(), transport)
 
 
 @pytest.mark.parametrize("fuse_at", ["coordinator", "sites"])

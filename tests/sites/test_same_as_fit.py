@@ -193,8 +193,10 @@ def test_classes_known_beforehand_may_be_more_than_occur():
 @pytest.mark.parametrize("dtype", ["float16", "longdouble"])
 def test_labels_may_be_floats_that_no_message_carries(dtype):
     labels = LABELS.astype(dtype)
-    apart = at_sites(classifier(), sites_of(PLAIN, labels, NAMES_OF_ROWS))
+    sites = sites_of(PLAIN, labels, NAMES_OF_ROWS)
+    apart = at_sites(classifier(), sites)
     assert apart.classes_.tolist() == [0, 1, 2]
+    assert_same(apart, at_sites(classifier(), sites, classes=np.arange(3, dtype=dtype)))
     assert_same(apart, classifier().fit(PLAIN, labels, groups=NAMES_OF_ROWS))
 
 
