@@ -348,6 +348,8 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         ------
         NotFittedError
             If there are no weights yet.
+        TypeError
+            If ``path`` is not a path.
         OSError
             If the file cannot be written.
         ValueError

@@ -1,5 +1,6 @@
 """Checks of arguments, with messages that name the parameter, the value and what would be right."""
 
+import os
 import re
 from numbers import Integral, Real
 from reprlib import Repr
@@ -93,6 +94,13 @@ def check_flag(name, value):
     if not isinstance(value, bool | np.bool_):
         raise TypeError(f"{name} must be True or False, got {shown(value)}")
     return bool(value)
+
+
+def check_path(name, path):
+    """Return ``path`` as a string, or raise TypeError."""
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"{name} must be a string or another path, got {shown(path)}")
+    return os.fspath(path)
 
 
 def check_seed(random_state):

@@ -1,13 +1,12 @@
 """Entries of a stranger's .npz file, whose headers are known before any of it is unpacked."""
 
 import math
-import os
 import zipfile
 from contextlib import contextmanager
 
 import numpy as np
 
-from skfusion._checks import cut, shown
+from skfusion._checks import check_path, cut, shown
 from skfusion._replacing import regular_status
 
 # What an entry may unpack to: so many times the size of the file, but at least so many bytes.
@@ -31,7 +30,7 @@ def open_entries(path):
     ValueError
         If it is no whole .npz file.
     """
-    path = os.fspath(path)  # as open takes integers too, for descriptors of open files
+    path = check_path("path", path)
     size = regular_status(path).st_size
     with open(path, "rb") as file:
         try:

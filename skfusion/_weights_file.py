@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skfusion._checks import check_choice, shown
+from skfusion._checks import check_choice, check_path, shown
 from skfusion._npz import open_entries
 from skfusion._replacing import replacing
 from skfusion._training.network import ACTIVATIONS, OUTPUTS, Network
@@ -47,6 +47,8 @@ def write(path, contents):
 
     Raises
     ------
+    TypeError
+        If ``path`` is no path.
     OSError
         If the file cannot be written.
     ValueError
@@ -55,7 +57,7 @@ def write(path, contents):
     entries = {name: value for name, value in contents.layout().items() if value is not None}
     if contents.classes is not None and entries["classes"].dtype.kind not in "biufU":
         raise ValueError(f"classes_ must be numbers or strings to be saved, got {shown(contents.classes.tolist())}")
-    with replacing(path) as file:
+    with replacing(check_path("path", path)) as file:
         np.savez(file, format_version=FORMAT_VERSION, weights=contents.weights, **entries)
 
 

@@ -124,6 +124,7 @@ def test_one_epoch_is_a_point():
     ("history", "error", "message"),
     [
         (None, TypeError, "^history must be a list, the history_ of a FusedMLPClassifier; got None$"),
+        ([1], TypeError, "^history must be a list of dicts, the history_ of a FusedMLPClassifier; got \\[1\\]$"),
         ([], ValueError, "^history must hold at least one epoch"),
         ([{"epoch": 1}], ValueError, "^history must be the history_ of a FusedMLPClassifier; this one lacks 'losses'$"),
     ],

@@ -612,10 +612,10 @@ def test_parameters_of_one_that_is_not_fitted_must_be_those_of_the_file(params, 
         here.predict(X)
 
 
-@pytest.mark.parametrize("path", [None, 5])
+@pytest.mark.parametrize("path", [None, 5, b"weights.npz"])
 def test_what_is_no_path_is_refused(path, fitted):
     for method in (fitted.save_weights, model().load_weights):
-        with pytest.raises(TypeError, match="PathLike"):
+        with pytest.raises(TypeError, match=f"^path must be a string or another path, got {path}"):
             method(path)
 
 

@@ -295,6 +295,8 @@ def _by_epoch(name, records, keys, origin):
         raise TypeError(f"{name} must be a list, {origin}; got {shown(records)}")
     if not records:
         raise ValueError(f"{name} must hold at least one epoch, like {origin} once fitted; got []")
+    if not all(isinstance(record, dict) for record in records):
+        raise TypeError(f"{name} must be a list of dicts, {origin}; got {shown(records)}")
     for key in ("epoch", *keys):
         if not all(key in record for record in records):
             raise ValueError(f"{name} must be {origin}; this one lacks {key!r}")

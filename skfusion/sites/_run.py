@@ -1,7 +1,6 @@
 """A run of training: new, or taken up again from its checkpoint."""
 
 import errno
-import os
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
@@ -12,7 +11,7 @@ from uuid import uuid4
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from skfusion._checks import is_integer, shown
+from skfusion._checks import check_path, is_integer, shown
 from skfusion._training.ensemble import Progress
 from skfusion.sites._checkpoint import Checkpoint, pack_progress, unpack_progress
 from skfusion.sites._engine import Done
@@ -46,9 +45,7 @@ class Run:
         """Begin a run, or take it up where it was saved."""
         if path is None:
             return cls(uuid4().hex, None, None)
-        if not isinstance(path, str | os.PathLike):
-            raise TypeError(f"checkpoint must be a path or None, got {shown(path)}")
-        path = Path(path)
+        path = Path(check_path("checkpoint", path))
         if not path.parent.is_dir():
             raise FileNotFoundError(errno.ENOENT, "checkpoint must be in a folder that exists", str(path))
         saved = Checkpoint.read(path)

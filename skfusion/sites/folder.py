@@ -19,7 +19,7 @@ from hashlib import blake2b
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-from skfusion._checks import check_integer, shown
+from skfusion._checks import check_integer, check_path, shown
 from skfusion._replacing import replacing
 from skfusion.sites._claim import Claim
 from skfusion.sites.local import Answering
@@ -304,7 +304,7 @@ def _check_max_bytes(max_bytes):
 
 
 def _existing(path):
-    path = Path(path)
+    path = Path(check_path("path", path))
     if not path.is_dir():
         raise NotADirectoryError(f"the folder must exist, got {str(path)!r}")
     return path

@@ -555,7 +555,7 @@ def test_a_round_sends_each_network_there_and_back(dtype, params, n_arrays):
             "refuses to take part: y must have only labels among the",
         ),
         (FusedMLPRegressor(), {"classes": [0, 1]}, ValueError, "classes must be None for a regressor"),
-        (classifier(), {"checkpoint": 3}, TypeError, "checkpoint must be a path or None, got 3"),
+        (classifier(), {"checkpoint": 3}, TypeError, "checkpoint must be a string or another path, got 3"),
         (classifier(), {"checkpoint": "/nowhere/run.npz"}, FileNotFoundError, "/nowhere/run.npz"),
     ],
 )

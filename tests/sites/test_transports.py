@@ -421,6 +421,8 @@ def test_a_site_is_not_named_as_the_coordinators_file_is(tmp_path, name):
 
 
 def test_missing_folders_are_named(tmp_path):
+    with pytest.raises(TypeError, match=r"^path must be a string or another path, got None"):
+        FolderTransport(None)
     with pytest.raises(NotADirectoryError, match=r"the folder must exist, got '.*nowhere'"):
         FolderTransport(tmp_path / "nowhere")
 
