@@ -189,6 +189,13 @@ def test_parameters_at_the_edge_of_what_is_right_are_accepted(params):
     assert fitted.predict(X).shape == (150,)
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_a_learning_rate_that_falls_below_all_numbers_is_zero():
+    once = model(learning_rate="invscaling", power_t=1e3, max_iter=1).fit(X, Y)
+    for_long = model(learning_rate="invscaling", power_t=1e3, max_iter=5).fit(X, Y)
+    np.testing.assert_allclose(for_long.weights_, once.weights_, rtol=1e-12)
+
+
 def test_unknown_parameters_are_refused():
     with pytest.raises(TypeError, match="topolgy"):
         FusedMLPClassifier(topolgy="ring")

@@ -184,4 +184,5 @@ class Bundle:
         state.samples_seen[peers] += self._n_rows
         if self.settings.learning_rate == "invscaling" and self.settings.solver == "sgd":
             seen = state.samples_seen[peers] + 1.0
-            state.learning_rates[peers] = self.settings.learning_rate_init / seen**self.settings.power_t
+            with np.errstate(over="ignore"):  # by which the rate is 0
+                state.learning_rates[peers] = self.settings.learning_rate_init / seen**self.settings.power_t
