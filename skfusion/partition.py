@@ -1,5 +1,6 @@
 """Partitioners: which rows each peer sees."""
 
+import copy
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
@@ -447,7 +448,8 @@ class SplitterPartitioner(BasePartitioner):
 
     Notes
     -----
-    The natural number of networks is the splitter's number of folds.  A further portion for ``partial_fit`` that is too
+    The natural number of networks is the splitter's number of folds.  A splitter that shuffles without a
+    ``random_state`` of its own draws from that of the estimator.  A further portion for ``partial_fit`` that is too
     short for one of scikit-learn's splitters is dealt to the peers as by :class:`RandomPartitioner`, or where there are
     groups as by :class:`GroupPartitioner`.
     """
@@ -462,7 +464,7 @@ class SplitterPartitioner(BasePartitioner):
         """Return the rows of each of the Peers, and their Ownership, None where rows go by no labels."""
         self._check_groups(groups)
         try:
-            folds = [test for _, test in self.splitter.split(X, y, groups)]
+            folds = [test for _, test in self._seeded(random_state).split(X, y, groups)]
         except ValueError:
             if peers.complete or not self._may_lack_rows(y, groups, peers.n_networks):
                 raise
@@ -470,6 +472,14 @@ class SplitterPartitioner(BasePartitioner):
             return stand_in._divide(X, y, groups, peers, random_state)
         parts = check_partition(folds, len(y), peers.n_networks, complete=peers.complete)
         return parts, _ownership_of(self.splitter, parts, groups)
+
+    def _seeded(self, random_state):
+        """Return the splitter, or a copy that draws from ``random_state`` if it shuffles without a source of its own."""
+        if not getattr(self.splitter, "shuffle", False) or getattr(self.splitter, "random_state", 0) is not None:
+            return self.splitter
+        seeded = copy.copy(self.splitter)
+        seeded.random_state = check_rng(random_state)
+        return seeded
 
     def _check_groups(self, groups):
         """Raise ValueError if scikit-learn's splitter lacks groups or ignores them; others check for themselves."""

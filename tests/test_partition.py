@@ -507,6 +507,20 @@ def test_the_test_folds_of_a_splitter_are_the_partition(splitter, groups):
 
 
 @pytest.mark.parametrize(
+    ("splitter", "groups"), [(KFold(3, shuffle=True), None), (GroupKFold(3, shuffle=True), np.arange(150))], ids=str
+)
+def test_a_splitter_that_shuffles_follows_the_random_state_unless_it_has_its_own(splitter, groups):
+    def partition(splitter, seed):
+        return [set(part) for part in fitted(splitter, groups, random_state=seed).partition_]
+
+    assert partition(splitter, 0) == partition(splitter, 0) != partition(splitter, 1)
+    own = clone(splitter, safe=False)
+    own.random_state = 5
+    assert partition(own, 0) == partition(own, 1)
+    assert splitter.random_state is None
+
+
+@pytest.mark.parametrize(
     ("splitter", "what"),
     [
         (ShuffleSplit(4, test_size=0.5, random_state=0), "given to more than one peer"),
