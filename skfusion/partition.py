@@ -58,7 +58,9 @@ def check_partition(parts, n_samples, n_networks=None, *, complete=True):
         raise TypeError(f"a partition must be a list with an array of row indices for each peer, got {shown(parts)}")
     parts = [np.asarray(part) for part in parts]
     if n_networks is not None and len(parts) != n_networks:
-        right = f"set n_networks={len(parts)} or None" if complete else "a peer without rows needs an empty part"
+        right = (
+            f"set n_networks={len(parts)} or None" if complete and parts else "a peer without rows needs an empty part"
+        )
         raise ValueError(f"the partitioner made {len(parts)} parts but n_networks={n_networks}; {right}")
     for peer, part in enumerate(parts):
         if part.size == 0 and not complete:
@@ -474,7 +476,7 @@ class SplitterPartitioner(BasePartitioner):
         return parts, _ownership_of(self.splitter, parts, groups)
 
     def _seeded(self, random_state):
-        """Return the splitter, or a copy that draws from ``random_state`` if it shuffles without a source of its own."""
+        """Return the splitter, or if it shuffles without a source of its own, a copy that draws from ``random_state``."""
         if not getattr(self.splitter, "shuffle", False) or getattr(self.splitter, "random_state", 0) is not None:
             return self.splitter
         seeded = copy.copy(self.splitter)
