@@ -476,7 +476,7 @@ class SplitterPartitioner(BasePartitioner):
         return parts, _ownership_of(self.splitter, parts, groups)
 
     def _seeded(self, random_state):
-        """Return the splitter, or if it shuffles without a source of its own, a copy that draws from ``random_state``."""
+        """Return the splitter, or a copy that draws from ``random_state`` if it shuffles without its own."""
         if not getattr(self.splitter, "shuffle", False) or getattr(self.splitter, "random_state", 0) is not None:
             return self.splitter
         seeded = copy.copy(self.splitter)
