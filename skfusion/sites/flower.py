@@ -19,6 +19,7 @@ from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid, ServerApp
 from sklearn.base import BaseEstimator
 
+from skfusion._checks import check_path
 from skfusion._replacing import replacing
 from skfusion.sites.coordinator import fit_sites
 from skfusion.sites.local import Answering
@@ -87,13 +88,18 @@ def server_app(estimator: BaseEstimator, output: str | os.PathLike[str], **optio
     ServerApp
         Its run ends with the training.
 
+    Raises
+    ------
+    TypeError
+        If ``output`` is not a path.
+
     Examples
     --------
     >>> from skfusion import FusedMLPClassifier
     >>> from skfusion.sites.flower import server_app
     >>> app = server_app(FusedMLPClassifier(), "model.joblib", sites=["Bath", "Leeds", "York"])
     """
-    app = ServerApp()
+    app, output = ServerApp(), check_path("output", output)
 
     @app.main()
     def main(grid: Grid, context: Context) -> None:

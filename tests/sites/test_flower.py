@@ -111,6 +111,8 @@ def test_a_model_that_could_not_be_written_is_not_trained(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"output must be in a folder that exists: .*nowhere"):
         app(net, None)
     assert not net.sent
+    with pytest.raises(TypeError, match="output must be a string or another path, got None"):
+        server_app(FusedMLPClassifier(), None)
 
 
 @pytest.mark.slow
