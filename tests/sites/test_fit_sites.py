@@ -14,7 +14,6 @@ from rows_at_sites import (
     NAMES_OF_ROWS,
     NUMBERS,
     PLAIN,
-    RNG,
     WEIGHT,
     Deadly,
     Killed,
@@ -259,12 +258,12 @@ def test_an_interrupt_leaves_a_model_and_the_checkpoint(tmp_path):
 
 
 def test_answers_that_come_twice_or_late_change_nothing():
-    earlier = []
+    earlier, rng = [], np.random.default_rng(0)
 
     class Repeating(LocalTransport):
         def receive(self, timeout):
-            if earlier and RNG.random() < 0.5:
-                return earlier[RNG.integers(len(earlier))]
+            if earlier and rng.random() < 0.5:
+                return earlier[rng.integers(len(earlier))]
             answer = super().receive(timeout)
             if answer is not None:
                 earlier.append(answer)
@@ -279,11 +278,13 @@ def test_answers_that_come_twice_or_late_change_nothing():
 
 
 def test_a_lost_message_is_sent_again():
+    rng = np.random.default_rng(0)
+
     class Losing(LocalTransport):
         resend_after, n_lost = 0.05, 0
 
         def send(self, site, message):
-            if RNG.random() < 0.3:
+            if rng.random() < 0.3:
                 self.n_lost += 1
             else:
                 super().send(site, message)

@@ -12,7 +12,6 @@ from rows_at_sites import (
     NAMES_OF_ROWS,
     NUMBERS,
     PLAIN,
-    RNG,
     WEIGHT,
     N,
     assert_same,
@@ -122,7 +121,7 @@ def test_sites_agree_on_the_background_that_fit_takes(X, sparse):
 
 @pytest.mark.parametrize("early_stopping", [False, True])
 def test_a_site_may_hold_several_peers(early_stopping):
-    wards = RNG.choice(["a", "b", "c"], size=N)
+    wards = np.random.default_rng(1).choice(["a", "b", "c"], size=N)
     model = classifier(early_stopping=early_stopping, class_weight="balanced", topology="ring", batch_size=5)
     sites = sites_of(PLAIN, LABELS, NAMES_OF_ROWS, WEIGHT, wards)
     peers = np.array([f"{name}/{ward}" for name, ward in zip(NAMES_OF_ROWS, wards, strict=True)])
@@ -168,7 +167,7 @@ def test_fit_and_fit_sites_may_take_turns():
 
 
 def test_rows_of_weight_0_might_as_well_be_elsewhere():
-    weight = WEIGHT * (RNG.random(N) < 0.7)
+    weight = WEIGHT * (np.random.default_rng(1).random(N) < 0.7)
     whole = classifier().fit(PLAIN, LABELS, sample_weight=weight, groups=NAMES_OF_ROWS)
     assert_same(at_sites(classifier(), sites_of(PLAIN, LABELS, NAMES_OF_ROWS, weight)), whole)
 
