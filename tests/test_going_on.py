@@ -107,7 +107,7 @@ def test_a_constant_learning_rate_may_change_between_partial_fits():
     slow.partial_fit(X, Y)
     fast.set_params(learning_rate_init=1e-9).partial_fit(X, Y)
     assert np.abs(slow.weights_ - start).max() > 1e-3
-    np.testing.assert_allclose(fast.weights_, fast.weights_.mean(axis=0, keepdims=True).repeat(4, axis=0), atol=1e-6)
+    np.testing.assert_allclose(fast.weights_, start, atol=1e-6)  # which were equal, so that fusion moves none
 
 
 @pytest.mark.parametrize("topology", ["random", "exponential"])

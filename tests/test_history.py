@@ -115,4 +115,4 @@ def test_verbose_prints_a_line_per_epoch(verbose, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == (3 if verbose else 0)
     if verbose:
-        assert f"{fitted.loss_:.4f}"[:-1] in lines[-1]
+        assert lines[-1] == f"Epoch 3, loss = {fitted.loss_:.8f}"
