@@ -13,11 +13,11 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from models import model
+from models import NAMES, X, Y, model
+from models import pandas_frame as framed
 from sklearn.base import clone
 from sklearn.datasets import load_iris
 from sklearn.exceptions import NotFittedError
@@ -35,18 +35,12 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning"),
 ]
 
-RAW, Y = load_iris(return_X_y=True)
-X = StandardScaler().fit_transform(RAW)
-NAMES = ["sepal length", "sepal width", "petal length", "petal width"]
+RAW = load_iris().data
 SPECIES = np.array(["setosa", "versicolor", "virginica"])
 LABELS = {"three classes": Y, "two classes": Y > 0, "strings": SPECIES[Y], "objects": SPECIES.astype(object)[Y]}
 
 
 model = partial(model, n_networks=3, max_iter=4, fusion_frequency=3)
-
-
-def framed(rows):
-    return pd.DataFrame(rows, columns=NAMES)
 
 
 # The consensus as an MLPClassifier
@@ -436,9 +430,13 @@ def test_what_is_no_regular_file_is_neither_written_nor_read(linked, fitted, tmp
 
 
 def test_a_device_stays_a_device(fitted):
-    with pytest.raises(OSError, match=r"Not a regular file.*/dev/null"):
-        fitted.save_weights(os.devnull)
-    assert stat.S_ISCHR(os.stat(os.devnull).st_mode)
+    ends = os.openpty()  # and not /dev/null, which others need
+    path = os.ttyname(ends[1])
+    with pytest.raises(OSError, match=f"Not a regular file.*{path}"):
+        fitted.save_weights(path)
+    assert stat.S_ISCHR(os.stat(path).st_mode)
+    for end in ends:
+        os.close(end)
 
 
 def test_what_a_killed_process_leaves_behind_is_cleared_by_the_next_that_saves(fitted, file):
@@ -451,9 +449,12 @@ def test_what_a_killed_process_leaves_behind_is_cleared_by_the_next_that_saves(f
             handle.flush()
             os.kill(os.getpid(), signal.SIGKILL)
 
-        np.savez = killed
-        fitted.save_weights(file)
-    os.waitpid(pid, 0)
+        try:
+            np.savez = killed
+            fitted.save_weights(file)
+        finally:
+            os._exit(1)  # or the child would go on with the tests
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
     assert file.read_bytes() == before
     assert len(os.listdir(file.parent)) == 2
     fitted.save_weights(file.with_name("another.npz"))
