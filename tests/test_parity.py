@@ -1,13 +1,11 @@
 """One peer is scikit-learn's MLPClassifier: same weights after the same steps, same losses, same stops."""
 
-import pickle
 from functools import cache
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.sparse import csc_array, csr_array, csr_matrix
-from sklearn.base import clone
 from sklearn.datasets import load_digits, load_iris
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.preprocessing import scale
@@ -275,79 +273,7 @@ def test_early_stopping_follows_the_same_rule_and_restores_the_best_weights(seed
     assert_array_equal(fused.weights_, until_best.weights_)
 
 
-# Prediction and peers
-
-
-@pytest.fixture(scope="module", params=["log_loss", "squared_error"])
-def loss(request):
-    return request.param
-
-
-@pytest.fixture(scope="module", params=[2, 3])
-def data(request):
-    return make_data(request.param)
-
-
-@pytest.fixture(scope="module")
-def fused(data, loss):
-    """Three peers, each of which has seen rows of its own, and that fused last in the epoch before the last."""
-    params = {"hidden_layer_sizes": (6,), "shuffle": False, "tol": 0, "random_state": 0, "loss": loss}
-    return FusedMLPClassifier(n_networks=3, max_iter=5, fusion_frequency=4, **params).fit(*data)
-
-
-def as_prediction(fused, prediction):
-    """The same fitted classifier, predicting otherwise."""
-    return pickle.loads(pickle.dumps(fused)).set_params(prediction=prediction)
-
-
-def test_peers_predict_as_we_do_by_that_peer(fused, data):
-    X, _ = data
-    assert len(fused.peers_) == 3
-    for number, peer in enumerate(fused.peers_):
-        assert type(peer) is MLPClassifier
-        ours = as_prediction(fused, number)
-        assert_array_equal(peer.classes_, fused.classes_)
-        assert_array_equal(peer.predict(X), ours.predict(X))
-        if fused.loss == "log_loss":
-            assert_allclose(peer.predict_proba(X), ours.predict_proba(X), rtol=0, atol=1e-15)
-    assert np.ptp([flat(peer) for peer in fused.peers_], axis=0).max() > 1e-3
-
-
-def test_peers_hold_the_rows_of_the_weights(fused):
-    assert fused.weights_.shape == (3, len(flat(fused)))
-    assert_array_equal([flat(peer) for peer in fused.peers_], fused.weights_)
-    assert_allclose(flat(fused), fused.weights_.mean(axis=0), rtol=0, atol=1e-15)
-
-
-def test_the_consensus_is_an_mlp_of_the_mean_weights(fused, data):
-    X, _ = data
-    mlp = fused.peers_[0]
-    mlp.coefs_, mlp.intercepts_ = fused.coefs_, fused.intercepts_
-    assert_array_equal(fused.predict(X), mlp.predict(X))
-    if fused.loss == "log_loss":
-        assert_allclose(fused.predict_proba(X), mlp.predict_proba(X), rtol=0, atol=1e-15)
-
-
-def test_a_vote_is_the_mean_of_the_peers_probabilities(fused, data):
-    X, _ = data
-    mean = np.mean([as_prediction(fused, peer).predict_proba(X) for peer in range(3)], axis=0)
-    assert_allclose(as_prediction(fused, "vote").predict_proba(X), mean, rtol=0, atol=1e-15)
-
-
-def test_peers_are_copies(fused, data):
-    before = fused.weights_.copy()
-    peer = fused.peers_[1]
-    peer.coefs_[0][:] = 0
-    assert_array_equal(fused.weights_, before)
-    assert_array_equal(flat(fused.peers_[1]), before[1])
-
-
-def test_peers_can_be_cloned_and_pickled(fused, data):
-    X, y = data
-    peer = fused.peers_[2]
-    assert clone(peer).get_params() == peer.get_params()
-    assert clone(peer).set_params(max_iter=5).fit(X, y).predict(X).shape == y.shape
-    assert_array_equal(pickle.loads(pickle.dumps(peer)).predict_proba(X), peer.predict_proba(X))
+# Peers
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])

@@ -47,6 +47,14 @@ def test_predictions_are_by_the_consensus_the_vote_or_one_peer():
     assert not np.allclose(found["consensus"], found["vote"], atol=1e-3)
 
 
+def test_a_vote_of_tanh_outputs_is_the_mean_of_the_peers_probabilities():
+    fitted = model(loss="squared_error", init="independent", fusion_rate=0.1).fit(X, Y)
+    of_peers = [fitted.set_params(prediction=peer).predict_proba(X) for peer in range(4)]
+    vote = fitted.set_params(prediction="vote").predict_proba(X)
+    np.testing.assert_allclose(vote, np.mean(of_peers, axis=0), rtol=0, atol=1e-15)
+    assert np.ptp(of_peers, axis=0).max() > 0.1
+
+
 @pytest.mark.parametrize("prediction", [-1, 4, "mean", None, 1.0, True, np.arange(3)])
 def test_predictions_by_whom_there_is_not_are_refused(prediction):
     with pytest.raises((TypeError, ValueError), match="prediction must be"):
