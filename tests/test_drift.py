@@ -13,7 +13,6 @@ from sklearn.datasets import load_iris, make_regression
 from sklearn.preprocessing import StandardScaler
 
 from skfusion import FusedMLPClassifier, FusedMLPRegressor, _kernels
-from skfusion._training import engine
 from skfusion._training.drift import Drift
 from skfusion._training.peers import Bundle, aligned
 from skfusion._training.problem import Data, Problem
@@ -232,21 +231,19 @@ def assert_same(one, other):
         np.testing.assert_array_equal(getattr(one._ensemble.drift, name), getattr(other._ensemble.drift, name))
 
 
+@pytest.mark.usefixtures("parallel_always")
 @pytest.mark.parametrize("params", CORRECTED, ids=str)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_threads_and_processes_change_no_bit(params, dtype, monkeypatch):
-    monkeypatch.setattr(engine, "_PARALLEL_ROUND", 0)
-    monkeypatch.setattr(engine, "_PARALLEL_FIT", 0)
+def test_threads_and_processes_change_no_bit(params, dtype):
     alone = small(topology="random", **params).fit(X.astype(dtype), Y)
     for backend in ("threading", "loky"):
         with joblib.parallel_config(backend, n_jobs=2):
             assert_same(small(topology="random", **params).fit(X.astype(dtype), Y), alone)
 
 
+@pytest.mark.usefixtures("parallel_always")
 @pytest.mark.parametrize("backend", ["threading", "loky"])
-def test_peers_that_go_round_their_rows_again_may_do_so_anywhere(backend, monkeypatch):
-    monkeypatch.setattr(engine, "_PARALLEL_ROUND", 0)
-    monkeypatch.setattr(engine, "_PARALLEL_FIT", 0)
+def test_peers_that_go_round_their_rows_again_may_do_so_anywhere(backend):
     few = PredefinedPartitioner(np.minimum(np.arange(len(Y)), 12) // 12)  # 12 rows of one peer, the rest of the other
     params = dict(partitioner=few, n_networks=2, fusion_unit="step", fusion_frequency=5)
     alone = small(**params).fit(X, Y).weights_
