@@ -1,3 +1,5 @@
+"""PeerScores: the scores that it keeps, and what stops it before any training."""
+
 import json
 from functools import partial
 

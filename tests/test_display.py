@@ -1,3 +1,5 @@
+"""Displays show the numbers they are made of, on whatever axes, and refuse what cannot be drawn."""
+
 import builtins
 import subprocess
 import sys
