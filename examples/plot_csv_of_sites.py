@@ -25,7 +25,8 @@ from sklearn.preprocessing import StandardScaler
 
 from skfusion import FusedMLPClassifier
 
-path = Path(tempfile.mkdtemp()) / "tumours.csv"
+folder = tempfile.TemporaryDirectory()
+path = Path(folder.name) / "tumours.csv"
 cancer = load_breast_cancer(as_frame=True)
 size = cancer.data["mean radius"] + np.random.default_rng(0).normal(size=len(cancer.data))
 table = cancer.data.assign(
