@@ -12,8 +12,7 @@ from sklearn.base import clone
 from sklearn.datasets import load_iris
 from test_fusion import rounding, weights_with_zeros
 
-from skfusion import FusedMLPClassifier
-from skfusion._training import engine
+from skfusion import FusedMLPClassifier, _kernels
 from skfusion.diagnostics import diagnose
 from skfusion.display import TopologyDisplay
 from skfusion.topology import (
@@ -25,6 +24,7 @@ from skfusion.topology import (
     RingTopology,
     StarTopology,
     TorusTopology,
+    round_of,
 )
 
 X, Y = load_iris(return_X_y=True)
@@ -153,9 +153,6 @@ def test_the_rule_has_no_say(rule):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("share_of_zeros", [0, 0.2])
 def test_parts_and_measuring_change_no_bit(topology, dtype, share_of_zeros):
-    from skfusion import _kernels
-    from skfusion.topology import round_of
-
     weights = weights_with_zeros(5, dtype, seed=3, n_parameters=30_000, share=share_of_zeros)
     whole, parted, measured = weights.copy(), weights.copy(), weights.copy()
     fusion_round = round_of(topology, 5)
@@ -204,6 +201,7 @@ def test_metropolis_shares_by_hand():
     np.testing.assert_allclose(RingTopology("metropolis").matrix(6)[0], [third, third, 0, 0, 0, third])
     np.testing.assert_allclose(RingTopology("metropolis").matrix(2), 0.5)  # one edge, though two pairs
     np.testing.assert_allclose(CompleteTopology("metropolis").matrix(5), 0.2)
+    np.testing.assert_allclose(GraphTopology([(0, 1), (1, 1)], "metropolis").matrix(2), 0.5)  # a loop is no neighbour
 
 
 @each_topology
@@ -223,6 +221,7 @@ def test_topologies_of_pairs_have_no_matrix():
     ("shares", "match"),
     [
         (np.ones((3, 3)), r"must sum to 1, got a sum of 3 in row 0"),
+        (np.full((3, 3), 1 / 3 + 1e-5), r"must sum to 1, got a sum of 1.00003 in row 0"),
         (np.eye(2), r"shape \(3, 3\).*got shape \(2, 2\)"),
         (np.full((3, 3), np.nan), "must sum to 1, got a sum of nan"),
         (np.full((3, 3), "a"), "dtype"),
@@ -290,14 +289,13 @@ def small(**params):
     return FusedMLPClassifier((6,), **defaults | params)
 
 
+@pytest.mark.usefixtures("parallel_always")
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize(
     "topology", ["average", RingTopology("metropolis"), DrawnShares()], ids=lambda topology: type(topology).__name__
 )
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_threads_and_processes_change_no_bit(topology, dtype, monkeypatch):
-    monkeypatch.setattr(engine, "_PARALLEL_ROUND", 0)
-    monkeypatch.setattr(engine, "_PARALLEL_FIT", 0)
+def test_threads_and_processes_change_no_bit(topology, dtype):
     params = {"topology": topology, "fusion_unit": "step", "fusion_frequency": 5, "fusion_rate": 0.4}
     alone = small(**params).fit(X.astype(dtype), Y)
     for backend in ("threading", "loky"):
