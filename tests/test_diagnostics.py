@@ -24,6 +24,13 @@ class NeighboursTopology(BaseTopology):
         return [(i, i + 1) for i in range(fusion_round % 2, n_networks - 1, 2)]
 
 
+class NeighboursAtOnce(BaseTopology):
+    """The same in shares."""
+
+    def matrix(self, n_networks, fusion_round=0, random_state=None):
+        return NeighboursTopology().mixing_matrix(n_networks, 0.5, "simultaneous", fusion_round)
+
+
 class OnePairTopology(BaseTopology):
     """A third party's: two random networks fuse."""
 
@@ -91,10 +98,11 @@ def test_contraction_of_one_random_pair_is_what_boyd_et_al_find():
     assert result.sent_max == 1
 
 
-def test_spectral_gap_of_rounds_of_neighbours_is_known():
+@pytest.mark.parametrize("topology", [NeighboursTopology(), NeighboursAtOnce()], ids=["pairs", "shares"])
+def test_spectral_gap_of_rounds_of_neighbours_is_known(topology):
     # A path of N = 4 by turns, at one half: the two averaging steps of paths meet at the angle arccos sqrt(1/2), so a
     # cycle shrinks by 1/2 at last, and a round by sqrt(1/2).
-    result = diagnose(NeighboursTopology(), 4, 0.5, "simultaneous")
+    result = diagnose(topology, 4, 0.5, "simultaneous")
     assert result.spectral_gap == pytest.approx(1 - np.sqrt(1 / 2))
 
 
