@@ -30,8 +30,8 @@ def rows(n_rows):
     return X, rng.integers(10, size=n_rows)
 
 
-def seconds_per_round(X, y, n_rounds, hidden):
-    """Median time of a round, of which there is one in each epoch, but for the first, which sends the rows."""
+def train(X, y, n_rounds, hidden):
+    """Return a round's median seconds, without the first, which sends the rows, and the weights it all comes to."""
     model = FusedMLPClassifier(
         hidden, n_networks=N_PEERS, max_iter=n_rounds + 1, n_iter_no_change=np.inf, random_state=0
     )
@@ -42,9 +42,9 @@ def seconds_per_round(X, y, n_rounds, hidden):
 def measure(n_rows, hidden, n_rounds):
     """Rounds of one size, here and on the cluster."""
     X, y = rows(n_rows)
-    here, weights = seconds_per_round(X, y, n_rounds, hidden)
+    here, weights = train(X, y, n_rounds, hidden)
     with joblib.parallel_config(backend="dask"):
-        there, remote_weights = seconds_per_round(X, y, n_rounds, hidden)
+        there, remote_weights = train(X, y, n_rounds, hidden)
     np.testing.assert_array_equal(weights, remote_weights)
     row = {
         "rows": n_rows,
