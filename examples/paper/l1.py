@@ -79,12 +79,12 @@ def run(data, shares, setting, rule, zeros, alpha, seed, epochs):
         params |= dict(n_networks=int(split.y_train.max()) + 1, learning_rate_init=CLASS_RATE)
     model = classifier(data, epochs, seed, **params)
     fusion = Fusion(TOPOLOGIES[setting], rule, zeros, np.random.RandomState(seed))
-    for _ in pieces(model, split, shares, epochs, seed):
+    for _ in train_between_rounds(model, split, shares, epochs, seed):
         fusion.fuse(model)
     return [errors(model, split) | {"share_of_zeros": share_of_zeros(model)} | fusion.summary()]
 
 
-def pieces(model, split, shares, epochs, seed):
+def train_between_rounds(model, split, shares, epochs, seed):
     """Train, and pause for each fusion round."""
     if shares == "class":
         yield from train_on_a_class_each(model, split, epochs, INTERVAL, np.random.default_rng(seed))

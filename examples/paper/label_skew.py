@@ -72,7 +72,7 @@ GOALS = {
     ("mnist_784", "one class", "random", 800): 3.7,
     ("mnist_784", "one class", "ring, metropolis", 800): 4.0,
 }
-MNIST = ("mnist_784", "digits")
+OF_TEN_DIGITS = ("mnist_784", "digits")
 
 
 def make_cells(options):
@@ -80,8 +80,8 @@ def make_cells(options):
     seeds = options.seed or ([0] if options.quick else range(3))
     cells = []
     for data in options.data or ["mnist_784", *SMALL]:
-        settings = [*_corrected(data, "one class"), *(_paper(data) if data in MNIST else ())]
-        for partition in list(PARTITIONS)[1:] if data in MNIST else ():
+        settings = [*_corrected(data, "one class"), *(_paper(data) if data in OF_TEN_DIGITS else ())]
+        for partition in list(PARTITIONS)[1:] if data in OF_TEN_DIGITS else ():
             settings += [s for s in _corrected(data, partition) if s["topology"] in ("average", "random")]
         for setting in settings[:: 4 if options.quick else 1]:
             rounds = setting["rounds"] // (40 if options.quick else 1)
@@ -119,8 +119,8 @@ def _paper(data):
 
 def run(data, partition, topology, correction, interval, batch_size, rate, rounds, seed):
     """Errors after some of the rounds, and what has been sent until then."""
-    split = load_split(data, seed, background_zero=data in MNIST)
-    if data in MNIST and partition == "one class":
+    split = load_split(data, seed, background_zero=data in OF_TEN_DIGITS)
+    if data in OF_TEN_DIGITS and partition == "one class":
         split = split.first_of_each_class(ROWS)
     partitioner, n_networks = PARTITIONS[partition]
     shape = dict(n_networks=n_networks, partitioner=partitioner, topology=TOPOLOGIES[topology])
