@@ -191,6 +191,15 @@ def test_proportions_of_a_class_follow_the_dirichlet_law(alpha):
     assert np.var(share) == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=0.12)
 
 
+def test_a_peer_has_any_row_of_a_class_as_often_as_any_other():
+    rng = np.random.RandomState(0)
+    n_seen = np.zeros(10)
+    for _ in range(1000):
+        rows, _ = DirichletPartitioner(1e3).partition(None, np.zeros(10), n_networks=2, random_state=rng)
+        n_seen[rows] += 1
+    assert np.abs(n_seen / 1000 - 0.5).max() < 4 * np.sqrt(0.25 / 1000)
+
+
 @pytest.mark.parametrize("alpha", [1e-3, 1e-5, 1e-300])
 def test_as_alpha_goes_to_zero_each_class_goes_to_one_peer_whichever(alpha):
     y = np.repeat(np.arange(300), 3)
