@@ -1,6 +1,7 @@
 """Moments and scores of shares of the rows merge to those of all rows."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -33,17 +34,19 @@ def weights_of(data, n_rows):
 @given(matrices, st.data())
 def test_moments_merge(values, data):
     weight = weights_of(data, len(values))
-    shares = [
-        Moments.of(values[rows], None if weight is None else weight[rows])
-        for rows in split(data, len(values))
-        if len(values[rows])
-    ]
+    shares = [Moments.of(values[rows], None if weight is None else weight[rows]) for rows in split(data, len(values))]
     got = merged(shares)
     mean = np.average(values, axis=0, weights=weight)
     assert got.weight == pytest.approx(len(values) if weight is None else weight.sum())
     np.testing.assert_allclose(got.mean, mean, rtol=1e-12, atol=1e-12)
     expected = np.average((values - mean) ** 2, axis=0, weights=weight) * got.weight
     np.testing.assert_allclose(got.squared_deviations, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_moments_of_no_rows_change_nothing():
+    nothing, some = Moments.of(np.empty((0, 1))), Moments.of(np.array([[1.0], [3]]))
+    got = merged([nothing, nothing, some, nothing])
+    assert (got.weight, got.mean, got.squared_deviations) == (2, 2, 2)
 
 
 def test_columns_of_one_value_do_not_deviate_from_it():
@@ -70,7 +73,6 @@ def test_r2_merges(target, data):
     shares = [
         R2Sums.of(target[rows], answers[rows], None if weight is None else weight[rows])
         for rows in split(data, len(target))
-        if len(target[rows])
     ]
     if (target.var(axis=0) < 1e-6).any():  # where scikit-learn's own sums are rounding errors
         assert math.isfinite(scores.merged(shares).score())
@@ -100,6 +102,14 @@ def test_accuracy_merges(n_rows, data):
     ]
     expected = accuracy_score(target, answers.argmax(axis=1), sample_weight=weight)
     assert scores.merged(shares).score() == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("sums", [AccuracySums(2.0, 1.0), R2Sums(2, Moments.of(np.eye(2)), np.ones(2))], ids=type)
+def test_answers_of_several_shares_are_finite_where_those_of_each_are(sums):
+    other = replace(sums, finite=False)
+    assert sums.merge(sums).finite
+    assert not sums.merge(other).finite
+    assert not other.merge(sums).finite
 
 
 def test_accuracy_of_rows_without_weight_is_not_a_number():
