@@ -38,6 +38,13 @@ class OnePairTopology(BaseTopology):
         return [random_state.permutation(n_networks)[:2]]
 
 
+class StarByTurnsTopology(BaseTopology):
+    """A third party's: the hub fuses with all others, then with one."""
+
+    def pairs(self, n_networks, fusion_round=0, random_state=None):
+        return [(0, other) for other in range(1, 2 if fusion_round % 2 else n_networks)]
+
+
 class StrayingTopology(BaseTopology):
     """One that never begins anew."""
 
@@ -199,6 +206,7 @@ def test_a_sequential_round_along_a_line_can_add_to_the_disagreement():
         ("random", 8, 1, 1),
         ("random", 9, 10 / 9, 2),
         (NeighboursTopology(), 5, 4 / 5, 1),
+        (StarByTurnsTopology(), 4, (6 / 4 + 2 / 4) / 2, (3 + 1) / 2),
         (GraphTopology([(0, 1), (2, 2), (1, 0)]), 4, 1, 2),
     ],
 )

@@ -283,6 +283,12 @@ def test_a_correction_that_is_switched_off_is_gone_and_on_begins_with_none():
     assert plain._ensemble.state.drift is None
 
 
+def test_steps_count_at_the_rate_that_they_were_taken_at():
+    model = small(drift_correction="tracking", learning_rate="invscaling", fusion_frequency=10**6, max_iter=1)
+    drift = model.fit(X, Y)._ensemble.drift
+    np.testing.assert_allclose(drift.rates, 10 * 0.05)  # those of the next epoch are lower
+
+
 def test_weights_that_are_replaced_count_as_no_step():
     model = small(drift_correction="tracking", fusion_frequency=7).fit(X, Y)
     model.weights_ = model.weights_ + 1

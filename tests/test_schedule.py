@@ -116,6 +116,11 @@ def test_parameters_of_topology_and_partitioner_can_be_searched():
     assert search.best_estimator_.partitioner_.alpha == search.best_params_["partitioner__alpha"]
 
 
+def disagreement(weights):
+    weights = weights.astype(float)
+    return np.sqrt(((weights - weights.mean(axis=0)) ** 2).sum(axis=1).mean())
+
+
 @pytest.mark.parametrize(
     ("topology", "rule", "factor"),
     [
@@ -128,10 +133,6 @@ def test_parameters_of_topology_and_partitioner_can_be_searched():
 )
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_disagreement_shrinks_as_the_topology_promises(topology, rule, factor, dtype):
-    def disagreement(weights):
-        weights = weights.astype(float)
-        return np.sqrt(((weights - weights.mean(axis=0)) ** 2).sum(axis=1).mean())
-
     params = {"n_networks": 8, "init": "independent", "learning_rate_init": NO_STEP, "max_iter": 5, "alpha": 0}
     weights = model(**params, fusion_rate=0).fit(X.astype(dtype), Y).weights_.copy()
     fitted = model(**params, topology=topology, fusion_rule=rule, fusion_rate=0.55).fit(X.astype(dtype), Y)
@@ -143,6 +144,14 @@ def test_disagreement_shrinks_as_the_topology_promises(topology, rule, factor, d
         assert record["disagreement_after_fusion"] == pytest.approx(disagreement(weights), rel=rtol)
         assert record["disagreement_after_fusion"] <= (factor + 5e-5) * record["disagreement_before_fusion"]
     np.testing.assert_array_equal(fitted.weights_, weights)
+
+
+def test_disagreement_is_that_around_the_last_round_of_an_epoch():
+    params = {"topology": "ring", "fusion_unit": "step", "fusion_frequency": 19}  # half the steps of an epoch
+    fitted = model(**params).fit(X, Y)
+    last = fitted.history_[-1]
+    assert last["fusion_rounds"] == 2
+    assert last["disagreement_after_fusion"] == pytest.approx(disagreement(fitted.weights_), rel=1e-10)
 
 
 @pytest.mark.parametrize("params", [{"fusion_rate": 0}, {"fusion_frequency": 2, "max_iter": 1}], ids=str)
