@@ -144,6 +144,9 @@ def test_a_sample_of_many_rows_is_enough(monkeypatch):
     X, y = WINE
     assert len(said(FusedMLPClassifier(random_state=0), X, y)) == 1
     assert said(FusedMLPClassifier(random_state=0, tol=1e-3), scale(X), y) == []
+    monkeypatch.setattr(outcome, "_MOST_ROWS", 2)  # which are the first and the last that have a weight
+    weights = FusedMLPClassifier((5,), n_networks=1, random_state=0, tol=1e-2, class_weight={0: 0, 2: 0})
+    assert said(weights, scale(IRIS[0]), IRIS[1]) == []
 
 
 def test_fusion_that_drives_the_peers_apart_is_warned_of_until_it_is_refused():
@@ -211,6 +214,13 @@ def test_a_regression_that_diverges_in_partial_fit_is_refused_and_changes_nothin
     assert pickle.dumps(model.weights_) == before
 
 
+def test_a_loss_that_is_all_penalty_is_not_taken_for_divergence():
+    model = FusedMLPClassifier(**SUDDEN, alpha=1e9, l1_ratio=0.5, random_state=0)
+    [text] = said(model, *WINE)
+    assert "hardly better than a constant answer" in text
+    assert model.loss_ > 1e8
+
+
 def test_high_losses_that_fall_are_not_taken_for_divergence():
     X, y = scale(load_diabetes().data), 1e9 + scale(load_diabetes().target)  # the loss begins at 1e18 of the constant's
     model = FusedMLPRegressor((), max_iter=1, activation="identity", learning_rate_init=1e-4, random_state=0)
@@ -246,19 +256,44 @@ def test_training_that_diverges_in_its_last_epoch_is_refused(monkeypatch, rate, 
     assert not np.isfinite(unchecked.predict(ROWS)).all()
 
 
+def fitted_to_iris(**params):
+    """A fitted model, and a yardstick for it."""
+    X, y = scale(IRIS[0]), IRIS[1]
+    model = FusedMLPClassifier(n_networks=3, random_state=0, **params).fit(X, y)
+    data = Data(X, y.astype(np.int32), None, model.partition_)
+    return model, outcome.Yardstick(copy.copy(model._ensemble), data)
+
+
 @pytest.mark.parametrize("activation", ["identity", "relu"])
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
 def test_each_peer_is_checked_at_the_end(value, activation):
-    X, y = scale(IRIS[0]), IRIS[1]
-    model = FusedMLPClassifier((4, 4), n_networks=3, activation=activation, prediction=0, tol=1, random_state=0)
-    model.fit(X, y)
+    model, yardstick = fitted_to_iris(hidden_layer_sizes=(4, 4), activation=activation, prediction=0, tol=1)
     ensemble = model._ensemble
-    yardstick = outcome.Yardstick(copy.copy(ensemble), Data(X, y.astype(np.int32), None, model.partition_))
     yardstick.judge(ensemble, model.n_iter_)
     weights = model.weights_.copy()
     weights[2] *= np.where(weights[2] == 0, 1, value)
     with pytest.raises(ValueError, match=r"peer 2 stopped being finite"):
         yardstick.judge(ensemble.with_weights(weights), model.n_iter_)
+
+
+def test_a_loss_that_came_down_again_is_no_divergence():
+    model, yardstick = fitted_to_iris(hidden_layer_sizes=(4,))
+    model.history_[0]["loss"] = 1e30
+    assert yardstick.judge(model._ensemble, model.n_iter_) is None
+    spoilt = model._ensemble.with_weights(np.zeros_like(model.weights_))
+    with pytest.raises(ValueError, match=r"the loss diverged: it rose from .* to 1e\+30"):
+        yardstick.judge(spoilt, model.n_iter_)
+
+
+@pytest.mark.parametrize(("before", "after", "blamed"), [(2, 2.01, False), (2, 2.1, True), (0.2, 0.9, False)])
+def test_fusion_is_blamed_for_what_it_increases_beyond_rounding_and_the_consensus(before, after, blamed):
+    model, yardstick = fitted_to_iris(hidden_layer_sizes=(4,))
+    length = np.linalg.norm(model.weights_.mean(axis=0))
+    around_round = {"disagreement_before_fusion": before * length, "disagreement_after_fusion": after * length}
+    model.history_[-1] |= around_round
+    complaint = yardstick.judge(model._ensemble, model.n_iter_)
+    assert (complaint is not None) == blamed
+    assert not blamed or complaint.startswith("has driven the peers apart; fusion increases")
 
 
 @pytest.mark.filterwarnings("ignore:overflow encountered")
