@@ -246,6 +246,8 @@ def test_a_warm_start_leaves_read_only_weights_alone():
         ({"n_networks": 3}, "n_networks must stay 4"),
         ({"hidden_layer_sizes": (7,)}, "hidden_layer_sizes must stay as it was"),
         ({"hidden_layer_sizes": (6, 2)}, "hidden_layer_sizes must stay as it was"),
+        ({"activation": "relu"}, "activation must stay as it was.*'tanh' into 'relu'"),
+        ({"loss": "squared_error"}, "loss must stay as it was.*'softmax' into 'tanh'"),
     ],
     ids=str,
 )

@@ -9,6 +9,7 @@ import signal
 import stat
 import tracemalloc
 import zipfile
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -758,6 +759,16 @@ def test_weights_whose_network_would_answer_nan_are_refused(case, dtype, tmp_pat
     with pytest.raises(ValueError, match="weights_ must be so small that no sum of them overflows, got up to"):
         here.weights_ = large
     assert here.weights_ is before
+
+
+@pytest.mark.parametrize(
+    ("activation", "saturates"), [("tanh", True), ("logistic", True), ("relu", False), ("identity", False)]
+)
+def test_weights_may_be_large_before_units_that_saturate(activation, saturates):
+    here = model(activation=activation).fit(X.astype(np.float32), Y)
+    large = np.tile(np.where(np.arange(51) < 30, 1e34, 1e3), (3, 1))  # in the first layer, and in the last
+    with nullcontext() if saturates else pytest.raises(ValueError, match="so small that no sum of them overflows"):
+        here.weights_ = large
 
 
 @settings(max_examples=100)
