@@ -273,6 +273,10 @@ def changed(content=(), **arrays):
         (changed({"sums": [[[6, 0], [22, 1], [50, 1]]]}), "sums of weights must be ratios of integers"),
         (changed({"sums": [[[6, 1], [22, 1], [61, 1]]]}), "must lie between the largest weight and"),
         (changed({"sums": [[[2, 1], [22, 1], [50, 1]]]}), "must lie between the largest weight and"),
+        (
+            changed({"sums": [[[0, 1], [22, 1], [50, 1]]]}, maxima=np.array([[0.0, 7, 12]])),
+            "must lie between the largest weight and",
+        ),
         (changed(maxima=np.array([[3.0, -7, 12]])), "must lie between the largest weight and"),
         (changed(maxima=np.array([[3.0, np.nan, 12]])), "'maxima' must be finite"),
         (changed(weight=np.array(0.0)), "moments must be of at least one row"),

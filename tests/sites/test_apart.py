@@ -193,8 +193,10 @@ def test_the_file_of_weights_has_the_columns_names_unless_they_were_scaled(tmp_p
 
 def test_a_site_that_gives_no_weights_refuses_to_send_them(tmp_path):
     for options in ({"fuse_at": "coordinator"}, {}):
+        sites = keepers(tmp_path, gives_weights=False)
         with pytest.raises(RefusedError, match=r"its weights stay there, which takes .*collect=False"):
-            fitted(classifier(), keepers(tmp_path, gives_weights=False), **options)
+            fitted(classifier(), sites, **options)
+        assert not any(b'"plan"' in request for site in sites for request in site.requests)  # before any training
     site = keepers(tmp_path, gives_weights=False)[0]
     fitted(classifier(), [site], collect=False)
     kept = next(Message.decode(request) for request in site.requests if b'"write"' in request)
@@ -221,6 +223,15 @@ def test_whoever_calls_a_site_gets_no_weights(tmp_path):
     answer = Message.decode(keeper.answer(Message("fuse kept", "run", 2, site.name, content).encode()))
     assert (answer.kind, dict(answer.arrays)) == ("refused", {})
     assert "site 'server' cannot be reached" in answer.content["reason"]
+
+
+def test_weights_of_earlier_rounds_are_forgotten():
+    board = Board(lambda *what: None, patience=0.01)
+    board.take("Bath", "run 1 0", b"early")
+    board.take("Bath", "run 2 0", b"due")
+    assert board.swap("Bath", "run 2 0", b"own") == b"due"
+    with pytest.raises(TimeoutError, match=r"waited 0.01 s in vain to swap weights with 'Bath'"):
+        board.swap("Bath", "run 1 0", b"own")
 
 
 class Dies:
@@ -356,6 +367,7 @@ def test_what_cannot_be_done_is_refused_before_training(tmp_path):
     for model, options, match in [
         (classifier(early_stopping=True), {}, "early_stopping must be False"),
         (classifier(drift_correction="tracking"), {}, "drift_correction must be None"),
+        (classifier(fusion_momentum=0.5), {}, "fusion_momentum 0 with fuse_at='sites'"),
         (classifier(), {"absent": "skip", "patience": 1}, "absent must be 'raise'"),
         (classifier(topology="average"), {}, "topology must fuse in pairs"),
     ]:
@@ -363,6 +375,8 @@ def test_what_cannot_be_done_is_refused_before_training(tmp_path):
         with pytest.raises(ValueError, match=match):
             fitted(model, sites, **options)
         assert not any(b'"train kept"' in request for site in sites for request in site.requests)
+    with pytest.raises(ValueError, match="fuse_at='sites' allows one peer at each site; groups make several"):
+        fitted(classifier(), keepers(tmp_path, wards=np.resize(["a", "b"], N)))
 
 
 @pytest.mark.parametrize(
@@ -372,14 +386,30 @@ def test_what_cannot_be_done_is_refused_before_training(tmp_path):
         ({"fusion_rate": 0.5, "fusion_rule": "none", "pairs": []}, "fusion rate"),
         ({"fusion_rate": 0.5, "fusion_rule": "sequential", "pairs": [[0, "York", "York"]]}, "a pair must have"),
         ({"fusion_rate": 0.5, "fusion_rule": "sequential", "pairs": [7]}, "a pair must have"),
-        ({"fusion_rate": 0.5, "fusion_rule": "sequential", "pairs": [[0, "York", "Bath"]]}, "must have 16 bytes"),
     ],
 )
 def test_a_site_refuses_to_fuse_as_it_should_not(content, match, tmp_path):
-    site = Keeper(sites_of(PLAIN, LABELS, NAMES)[0], tmp_path, lambda *what: b"no weights")
-    name = site.name
-    content = {**content, "pairs": [[n if n != "York" else name for n in p] if p != 7 else p for p in content["pairs"]]}
-    site.answer(Message("keep", "run", 1, name, {}, {"weights": np.zeros((1, 2))}).encode())
-    answer = Message.decode(site.answer(Message("fuse kept", "run", 2, name, content).encode()))
+    assert match in refusal(content, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("swapped", "match"),
+    [
+        (bytes(8), "the weights of 'Bath' must have 16 bytes, got 8"),
+        (bytes(24), "the weights of 'Bath' must have 16 bytes, got 24"),
+        (np.array([0, np.inf]).tobytes(), "the weights of 'Bath' must be finite"),
+    ],
+)
+def test_a_site_refuses_weights_that_a_partner_cannot_have(swapped, match, tmp_path):
+    content = {"fusion_rate": 0.5, "fusion_rule": "sequential", "pairs": [[0, "York", "Bath"]]}
+    assert match in refusal(content, tmp_path, swapped)
+
+
+def refusal(content, folder, swapped=b""):
+    """Why York, with two weights, does not fuse as it is told, where its partner gives it these bytes."""
+    (york,) = (site for site in sites_of(PLAIN, LABELS, NAMES) if site.name == "York")
+    keeper = Keeper(york, folder, lambda *what: swapped)
+    keeper.answer(Message("keep", "run", 1, "York", {}, {"weights": np.zeros((1, 2))}).encode())
+    answer = Message.decode(keeper.answer(Message("fuse kept", "run", 2, "York", content).encode()))
     assert answer.kind == "refused"
-    assert match in answer.content["reason"]
+    return answer.content["reason"]

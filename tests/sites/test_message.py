@@ -134,6 +134,7 @@ def assert_refused_or_read(data):
         (with_header(header_of([["x", "<f8", [1, 1, 1]]]), bytes(8)), "'x' must have at most 2 dimensions"),
         (with_header(header_of([["x", "|u1", [1]]] * 2), bytes(2)), "'x' must be there completely, and only once"),
         (with_header(b"{"), "must be JSON"),
+        (with_header(header_of([], content={"loss": float("nan")})), "must be JSON: NaN is not a number in JSON"),
         (with_header(header_of([], run="\ud800")), "must be JSON: 'utf-8' codec can't encode"),
     ],
 )

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rows_at_sites import IMAGES, LABELS, NAMES_OF_ROWS, NUMBERS, PLAIN, WEIGHT, at_sites, classifier, sites_of, spied
+from scipy.sparse import csr_array
 
 from skfusion import FusedMLPRegressor
 from skfusion.sites import Site
@@ -70,6 +71,9 @@ def test_a_message_is_answered_with_its_run_and_round():
 
 
 TRAIN, N_PARAMETERS = REQUESTS["train"], REQUESTS["train"].arrays["weights"].shape[1]
+(N_ROWS,) = TRAIN.content["plan"]["lengths"]
+NONE_HELD_OUT = np.packbits(np.zeros(N_ROWS - 1, bool))
+ONE_ROW_LESS = changed(TRAIN, {"plan.lengths": [N_ROWS - 1]}, {"held_out_0": NONE_HELD_OUT})
 
 
 @pytest.mark.parametrize(
@@ -85,6 +89,7 @@ TRAIN, N_PARAMETERS = REQUESTS["train"], REQUESTS["train"].arrays["weights"].sha
         (changed(TRAIN, {"plan.peers": ["York", "York"]}), "peers must be named once each"),
         (changed(TRAIN, {"plan.peers": []}), "peers must be named once each"),
         (changed(TRAIN, {"plan.lengths": [3]}), "'held_out_0' must be uint8 of shape"),
+        (ONE_ROW_LESS, f"must have {N_ROWS - 1} rows, as it had .*; it has {N_ROWS}"),
         (changed(TRAIN, {"plan.lengths": []}), "peers must be named once each"),
         (changed(TRAIN, {"plan.n_networks": 0}), "n_networks must be at least 1, got 0"),
         (changed(TRAIN, {"plan.dtype": "float32"}), "'background' must be float32"),
@@ -98,6 +103,8 @@ TRAIN, N_PARAMETERS = REQUESTS["train"], REQUESTS["train"].arrays["weights"].sha
         (changed(TRAIN, {"plan.activation": "cube"}), "activation must be one of"),
         (changed(TRAIN, {"plan.settings.batch_size": 0}), "batch_size must be at least 1, got 0"),
         (changed(TRAIN, {"plan.settings.momentum": 2}), r"momentum must be in \[0, 1\], got 2"),
+        (changed(TRAIN, {"plan.settings.l1": -1}), r"l1 must be in \[0, inf\), got -1"),
+        (changed(TRAIN, {"plan.settings.l2": None}), r"l2 must be a number in \[0, inf\), got None"),
         (changed(TRAIN, {"plan.settings.solver": "lbfgs"}), "solver must be one of"),
         (changed(TRAIN, {"plan.settings.solver": "adam"}), "'second_moments' must be"),
         (changed(TRAIN, {"plan.classes": {"dtype": "int64", "values": [0, 1]}}), "'maxima' must be float64 of shape"),
@@ -110,6 +117,7 @@ TRAIN, N_PARAMETERS = REQUESTS["train"], REQUESTS["train"].arrays["weights"].sha
         (changed(TRAIN, arrays={"scale": np.zeros(12)}), "'scale' must be positive"),
         (changed(TRAIN, arrays={"scale": np.full(12, 1e-320)}), "X must stay finite when the scaler is applied"),
         (changed(TRAIN, arrays={"maxima": np.zeros(3)}), "the largest weights in the plan do not match"),
+        (changed(TRAIN, arrays={"relative_maxima": -np.ones(3)}), "the largest weights in the plan do not match"),
         (changed(TRAIN, arrays={"background": np.full(12, np.inf)}), "'background' must be finite"),
         (changed(TRAIN, arrays={"held_out_0": np.full(5, 255, np.uint8)}), "peer 'York' must have rows to train on"),
         (changed(REQUESTS["validate"], arrays={"networks": np.ones((1, 3))}), "'networks' must be float64 of shape"),
@@ -136,6 +144,8 @@ def test_what_a_site_cannot_do_is_refused(message, reason):
     ("content", "reason"),
     [
         ({"plan.layer_sizes": [5, 6, 3]}, r"a network with 3 outputs \(identity\) does not match y"),
+        ({"plan.layer_sizes": [4, 6, 2]}, "X must be float64 with 4 features, as it was .* it is float64 with 5"),
+        ({"plan.dtype": "float32"}, "X must be float32 with 5 features, as it was .* it is float64 with 5"),
         ({"plan.output": "softmax"}, r"a network with 2 outputs \(softmax\) does not match y"),
         ({"plan.classes": {"dtype": "int64", "values": [0, 1]}}, "y must hold class labels"),
     ],
@@ -144,6 +154,20 @@ def test_networks_that_do_not_suit_numbers_are_refused(content, reason):
     got = answer(changed(OF_REGRESSION["train"], content), REGRESSION_SITE)
     assert got.kind == "refused"
     assert re.search(reason, got.content["reason"])
+
+
+def test_sparse_rows_are_no_deviations_from_a_background():
+    site, requests = requests_of(classifier(), csr_array(PLAIN), LABELS)
+    got = answer(changed(requests["train"], arrays={"background": np.ones(5)}), site)
+    assert got.kind == "refused"
+    assert "X must be dense, as it was when the run began" in got.content["reason"]
+
+
+def test_a_plan_with_other_arrays_is_another_plan():
+    other = changed(TRAIN, arrays={"relative_maxima": 2 * TRAIN.arrays["relative_maxima"]})
+    fresh = sites_of(IMAGES, LABELS, NAMES_OF_ROWS, WEIGHT)[0].answer(other.encode())
+    assert SITE.answer(TRAIN.encode()) != fresh
+    assert SITE.answer(other.encode()) == fresh
 
 
 def test_bytes_that_are_no_message_are_refused(caplog):
