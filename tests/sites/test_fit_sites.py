@@ -335,6 +335,8 @@ LIES = [
     ("validate", with_array("correct", first_is(1e9)), "the number of correct rows must be from 0 to that of all rows"),
     ("validate", with_array("weight", first_is(np.nan)), "'weight' must be finite"),
     ("count", lambda m: replace(m, content={}), "'n_deviations' must be int or NoneType"),
+    ("count", lambda m: replace(m, content={**m.content, "n_deviations": -1}), "values that deviate must be from 0"),
+    ("count", lambda m: replace(m, content={**m.content, "n_deviations": 10**6}), "values that deviate must be from 0"),
     ("describe", lambda m: replace(m, content={**m.content, "n_features": -1}), "'n_features' must be from 1"),
 ]
 
@@ -348,6 +350,16 @@ def test_an_answer_that_cannot_be_is_refused_by_name(kind, alter, match):
     ):
         fit_sites(model, transport)
     assert not hasattr(model, "weights_")
+
+
+@pytest.mark.parametrize("name", ["n_rows", "weight", "squared_deviations", "squared_errors"])
+def test_sums_that_cannot_be_are_refused_by_name(name):
+    model = FusedMLPRegressor((6,), early_stopping=True, max_iter=2, random_state=0)
+    with (
+        changing(altered(of_kind("validate"), with_array(name, first_is(-1)))) as transport,
+        pytest.raises(MessageError, match="the answer of site 'York' is refused: sums of squares must not be negative"),
+    ):
+        fit_sites(model, transport)
 
 
 @pytest.mark.parametrize(
@@ -365,6 +377,18 @@ def test_bytes_that_are_no_message_are_refused_by_name(data):
         pytest.raises(MessageError, match="the answer of site 'Leeds' is refused: the "),
     ):
         fit_sites(classifier(), transport)
+
+
+def test_a_site_that_cannot_read_a_message_is_named():
+    class Garbling(LocalTransport):
+        def send(self, site, message):
+            super().send(site, message[: -1 if site == "York" else None])
+
+    with (
+        Garbling(sites_of(PLAIN, LABELS, NAMES_OF_ROWS)) as transport,
+        pytest.raises(RuntimeError, match="site 'York' refuses to take part: the header must be"),
+    ):
+        fit_sites(classifier(), transport, patience=60)
 
 
 def test_what_fails_at_a_site_stays_there(caplog):
@@ -443,6 +467,8 @@ def test_going_on_without_a_site_is_training_of_the_others(topology):
     with changing(altered_after(3, never)) as transport:
         apart = fit_sites(classifier(**params), transport, patience=100, absent="skip")
     assert [record["absent"] for record in apart.history_] == [["York"]] * 3
+    *others, of_york = apart.history_[0]["losses"]  # which is not known
+    assert of_york == pytest.approx(np.mean(others))
     assert np.isnan([record["validation_scores"][2] for record in apart.history_]).all()
     assert np.isfinite(apart.validation_scores_).all()
     still = classifier(**params, learning_rate_init=1e-300, fusion_rate=0).fit(PLAIN, LABELS, groups=NAMES_OF_ROWS)
@@ -451,6 +477,26 @@ def test_going_on_without_a_site_is_training_of_the_others(topology):
     assert (apart.weights_[:2] != never_trained).any(axis=1).all()
     if topology != "random":  # the two others have fused with one another
         assert min(apart.history_[-1]["numbers_sent"][:2]) > 0
+
+
+def test_a_site_that_is_heard_of_again_is_waited_for_anew(monkeypatch):
+    late = Message("train answered", "run", 1, "York").encode()  # to the question before
+    due = Message("train answered", "run", 2, "York").encode()
+    times, received = zip((60, ("York", late)), (110, None), (150, ("York", due)), strict=True)
+    clock = iter(times)
+    now = [0]
+
+    def receive(timeout):
+        now[0] = next(clock)
+        return received[times.index(now[0])]
+
+    transport = SimpleNamespace(send=lambda site, message: None, receive=receive, resend_after=np.inf)
+    monkeypatch.setattr(_exchange, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    exchange = _exchange.Exchange(transport, "run", patience=100)
+    exchange.absent = {"York"}
+    questions = dict.fromkeys(["Bath", "York"], ({}, {}))
+    assert exchange.ask(2, "train", questions, lambda site, answer: now[0], needed=False) == {"York": 150}
+    assert exchange.absent == {"Bath"}
 
 
 def test_someone_must_answer():

@@ -26,8 +26,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skfusion import FusedMLPClassifier, FusedMLPRegressor
+from skfusion._moments import moments_of_rows
 from skfusion.callback import PeerScores
 from skfusion.sites import LocalTransport, Site, fit_sites
+from skfusion.sites._scaling import fit_scaler
 from skfusion.sites.message import Message
 
 pytestmark = [
@@ -144,6 +146,13 @@ def test_a_scaler_common_to_all_sites(rows):
     whole = clone(pipeline[1]).fit(scaler.transform(rows), LABELS, groups=NAMES_OF_ROWS)
     assert_same(pipeline[1], whole)
     np.testing.assert_array_equal(pipeline.predict(rows), whole.predict(scaler.transform(rows)))
+
+
+def test_a_column_whose_variance_may_be_rounding_alone_is_not_scaled():
+    rows = np.column_stack([PLAIN[:, 0], 1e15 + np.arange(N) % 2])
+    scaler = fit_scaler(StandardScaler(), moments_of_rows(rows), None)
+    np.testing.assert_allclose(scaler.scale_, StandardScaler().fit(rows).scale_, rtol=1e-12)
+    assert scaler.scale_[1] == 1
 
 
 def test_a_warm_start_goes_on_as_that_of_fit():
