@@ -145,7 +145,7 @@ def test_the_consensus_is_read_only_after_a_copy_too(copied):
 
 @pytest.mark.parametrize(
     ("random_state", "error"),
-    [(np.random.default_rng(0), TypeError), ("0", TypeError), (-1, ValueError), (True, TypeError)],
+    [(np.random.default_rng(0), TypeError), ("0", TypeError), (-1, ValueError), (2**32, ValueError), (True, TypeError)],
 )
 def test_a_random_state_that_is_none_is_refused_before_all_else(random_state, error):
     fitted = model().fit(X, Y)
@@ -270,8 +270,9 @@ def test_a_network_of_as_many_weights_but_another_shape_is_not_taken_for_the_sam
 
 
 def test_a_warm_start_refuses_other_classes_and_widths():
-    fitted = model(warm_start=True).fit(X, Y)
-    with pytest.raises(ValueError, match=r"y must have only labels in .*, got .*5"):
-        fitted.fit(X, np.where(Y == 0, 5, Y))
+    fitted = model(warm_start=True).fit(X, 2 * Y)
+    for label in (1, 5):  # between classes and above all
+        with pytest.raises(ValueError, match=rf"y must have only labels in .*, got .*{label}"):
+            fitted.fit(X, np.where(Y == 0, label, 2 * Y))
     with pytest.raises(ValueError, match="2 features"):
-        fitted.fit(X[:, :2], Y)
+        fitted.fit(X[:, :2], 2 * Y)
