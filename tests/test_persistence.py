@@ -404,6 +404,14 @@ def test_a_file_that_is_replaced_keeps_its_mode(mode, fitted, file):
     assert stat.S_IMODE(file.stat().st_mode) == mode
 
 
+def test_nobody_else_can_read_what_replaces_a_private_file_before_it_has_its_mode(fitted, file, monkeypatch):
+    file.chmod(0o600)
+    modes = []
+    monkeypatch.setattr(os, "fchown", lambda fd, *_: modes.append(stat.S_IMODE(os.fstat(fd).st_mode)))
+    fitted.save_weights(file)
+    assert modes == [0o600]
+
+
 def test_a_new_file_has_the_mode_of_any_other(fitted, tmp_path):
     (tmp_path / "other").touch()
     fitted.save_weights(tmp_path / "weights.npz")
