@@ -598,8 +598,6 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
     def _publish(self, training, attributes):
         """Set the fitted attributes."""
         training.ensemble.update_consensus()
-        for name in ("validation_scores_", "best_validation_score_"):
-            vars(self).pop(name, None)
         self._set(_trained_attributes(training, training.ensemble) | attributes)
 
     def _set(self, attributes):
