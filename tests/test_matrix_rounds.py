@@ -253,6 +253,7 @@ def test_a_topology_that_says_nothing_is_refused():
 # What is sent, and how fast
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize(
     ("topology", "mean", "most"),
     [
