@@ -4,6 +4,7 @@ import copy
 import json
 import logging
 import re
+import warnings
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rows_at_sites import IMAGES, LABELS, NAMES_OF_ROWS, NUMBERS, PLAIN, WEIGHT, at_sites, classifier, sites_of, spied
 from scipy.sparse import csr_array
+from sklearn.exceptions import ConvergenceWarning
 
 from skfusion import FusedMLPRegressor
 from skfusion.sites import Site
@@ -25,7 +27,9 @@ pytestmark = [
 def requests_of(model, X, y):
     """A site, and what it was asked in a run, by kind the last message of each."""
     sites = spied(sites_of(X, y, NAMES_OF_ROWS, WEIGHT))
-    at_sites(model, sites)
+    with warnings.catch_warnings():  # as marks do not reach runs that are made when this module is imported
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        at_sites(model, sites)
     return sites[0].site, {Message.decode(data).kind: Message.decode(data) for data in sites[0].requests}
 
 
