@@ -114,6 +114,12 @@ def holds_objects(values):
     return array.ndim > 0 and array.dtype == object
 
 
+def check_object_labels(y):
+    """Raise ValueError unless labels that are Python objects can be sorted and none is missing."""
+    if holds_objects(y):
+        check_labels("y", y)
+
+
 def check_groups(groups, n_samples):
     """Return groups as an array with one label per row, or raise ValueError; None stays None."""
     if groups is None:

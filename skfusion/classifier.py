@@ -18,9 +18,8 @@ from skfusion._inputs import (
     check_all_classes,
     check_class_weight,
     check_classes,
-    check_labels,
+    check_object_labels,
     encode,
-    holds_objects,
 )
 from skfusion._row_weights import relative_weight
 from skfusion._typing import (
@@ -427,8 +426,7 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
         return classes
 
     def _validate(self, X, y, old):
-        if holds_objects(y):
-            check_labels("y", y)
+        check_object_labels(y)
         X, y = self._validate_rows(X, y, old)
         check_classification_targets(y)
         if y.dtype.kind in "mM" and np.isnat(y).any():

@@ -11,7 +11,7 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import type_of_target
 
 from skfusion._checks import check_column, shown
-from skfusion._inputs import check_labels, holds_objects
+from skfusion._inputs import check_object_labels
 from skfusion._typing import IntArray
 from skfusion.classifier import FusedMLPClassifier
 from skfusion.display._common import check_estimator, check_keywords, count_in_integers, one_axes, pyplot, styled
@@ -155,8 +155,7 @@ class PartitionDisplay:
         check_column("y", y)
         if not isinstance(partition, Iterable):
             raise TypeError(f"partition must be a list with row indices for each peer, got {shown(partition)}")
-        if holds_objects(y):
-            check_labels("y", y)
+        check_object_labels(y)
         kind = type_of_target(y, input_name="y")
         if kind not in ("binary", "multiclass"):
             raise ValueError(f"y must be class labels, for PartitionDisplay to count, got a target of type {kind!r}")

@@ -9,7 +9,7 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import validate_data
 
 from skfusion._checks import check_column
-from skfusion._inputs import check_groups, check_labels, check_numbers, check_sample_weight, encode, holds_objects
+from skfusion._inputs import check_groups, check_numbers, check_object_labels, check_sample_weight, encode
 from skfusion._moments import moments_of_rows
 from skfusion._row_weights import WeightTotals
 from skfusion.sites.agreement import LABEL_KINDS, Description, PeerDescription, unpack_labels
@@ -52,8 +52,7 @@ class Rows:
         check_column("y", y)
         if y is None:
             raise ValueError("y must be an array with an entry for each row, got None")
-        if holds_objects(y):
-            check_labels("y", y)
+        check_object_labels(y)
         table = Site()
         options = dict(accept_sparse="csr", dtype=(np.float64, np.float32), order="C", multi_output=True)
         X, y = validate_data(table, X, y, **options)
