@@ -38,7 +38,7 @@ def _how_to_fuse(ensemble):
         return None
     with np.errstate(over="ignore", invalid="ignore"):
         length = np.linalg.norm(ensemble.weights.astype(np.float64).mean(axis=0))
-    if after <= length:  # which is NaN where weights have overflown
+    if after <= length:  # which is NaN where weights have overflowed
         return None
     return (
         f"fusion increases the peers' disagreement, in the last round from {before:.3g} to {after:.3g}: set "
@@ -51,6 +51,11 @@ def _last_fused(ensemble):
     """Return the record of the last epoch in which the peers fused and their disagreement was finite, or None."""
     fused = (record for record in reversed(ensemble.history) if record["fusion_rounds"])
     return next((record for record in fused if np.isfinite(record["disagreement_after_fusion"])), None)
+
+
+def lost_weights(peer, epoch, ensemble):
+    """Return the error that a peer's weights have left the finite numbers in an epoch."""
+    return divergence(f"the weights of peer {peer} stopped being finite in epoch {epoch}", ensemble)
 
 
 def check_answers(who, answers, ensemble):
@@ -127,21 +132,20 @@ class Yardstick:
         return self._complaint(loss, losses[-1], ensemble)
 
     def _complaint(self, loss, own_loss, ensemble):
+        how_to_fuse = _how_to_fuse(ensemble)
         if self.constant and not self._is_better(loss):
             trivial = "the mean of y" if ensemble.network.output == "identity" else "the class frequencies"
             losses = f"with a loss of {loss:.4g} against {self.constant:.4g} for {trivial}"
             wrong = f"is hardly better than a constant answer, if at all, {losses}"
         elif loss > self.start + _LEAST_RISE * self.constant:
             wrong = f"has raised the loss, from {self.start:.4g} to {loss:.4g}"
-        elif _how_to_fuse(ensemble):
+        elif how_to_fuse:
             wrong = "has driven the peers apart"
         else:
             return None
-        return f"{wrong}; {self._remedies(own_loss, ensemble)}"
+        return f"{wrong}; {how_to_fuse or self._how_to_train(own_loss, ensemble)}"
 
-    def _remedies(self, own_loss, ensemble):
-        if advice := _how_to_fuse(ensemble):
-            return advice
+    def _how_to_train(self, own_loss, ensemble):
         rate = f"set learning_rate_init lower than {ensemble.settings.learning_rate_init:g}"
         scale = "scale X" + (" and y" if ensemble.network.output == "identity" else "") + ", as StandardScaler does"
         if len(ensemble.weights) == 1 or own_loss > _LEARNED * self.constant:
@@ -205,8 +209,7 @@ def _check_weights(ensemble):
     """Raise ValueError unless each peer has finite weights."""
     for peer, weights in enumerate(ensemble.weights):
         if not np.isfinite(weights).all():
-            epoch = ensemble.progress.epoch
-            raise divergence(f"the weights of peer {peer} stopped being finite in epoch {epoch}", ensemble)
+            raise lost_weights(peer, ensemble.progress.epoch, ensemble)
 
 
 def _loss_of_equal_chances(ensemble):

@@ -7,7 +7,7 @@ import numpy as np
 
 from skfusion import _kernels
 from skfusion._training.blas import steady_blas
-from skfusion._training.outcome import divergence
+from skfusion._training.outcome import lost_weights
 from skfusion._training.stopping import Stopping
 from skfusion.topology import round_of
 
@@ -179,8 +179,6 @@ class Training:
         drift.after_round(state, mix, settings.fusion_momentum)
 
     def _check_finite(self, losses):
-        if np.isfinite(losses).all():
-            return
-        peer = int(np.flatnonzero(~np.isfinite(losses))[0])
-        epoch = self.ensemble.progress.epoch + 1
-        raise divergence(f"the weights of peer {peer} stopped being finite in epoch {epoch}", self.ensemble)
+        finite = np.isfinite(losses)
+        if not finite.all():
+            raise lost_weights(int(finite.argmin()), self.ensemble.progress.epoch + 1, self.ensemble)
