@@ -19,7 +19,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skfusion import _weights_file
 from skfusion._checks import check_column, shown
-from skfusion._inputs import Rows, check_groups, check_sample_weight, check_weights
+from skfusion._inputs import Rows, check_groups, check_sample_weight, check_size, check_weights
 from skfusion._ownership import Ownership, Peers
 from skfusion._parameters import check_parameters, check_prediction
 from skfusion._training.engine import engine_for
@@ -511,7 +511,9 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         check_column("y", y)
         dtype = (np.float64, np.float32) if old is None else old.weights.dtype
         options = dict(accept_sparse="csr", dtype=dtype, order="C", reset=old is None)
-        return validate_data(self, X, y, **options, **y_options)
+        X, y = validate_data(self, X, y, **options, **y_options)
+        check_size(X)
+        return X, y
 
     def _rows(self, X, y, sample_weight, groups, classes):
         """Check what goes with the rows, and drop those of weight 0."""

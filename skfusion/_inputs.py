@@ -12,6 +12,9 @@ from skfusion._checks import check_column, check_real, cut, shown
 from skfusion._typing import FloatArray
 
 
+_MOST_NUMBERED = np.iinfo(np.int32).max  # rows, and columns, that the compiled core can tell apart
+
+
 @dataclass(frozen=True)
 class Targets:
     """What rows are to be trained towards.
@@ -64,6 +67,12 @@ class Rows:
         trained = np.flatnonzero(sample_weight)
         groups = None if groups is None else groups[trained]
         return cls(X[trained], y[trained], sample_weight[trained], groups, classes, trained)
+
+
+def check_size(X):
+    """Raise ValueError unless the compiled core can number the rows and the columns."""
+    if max(X.shape) > _MOST_NUMBERED:
+        raise ValueError(f"X must have at most {_MOST_NUMBERED} rows and as many columns, got shape {X.shape}")
 
 
 def check_classes(name, classes):

@@ -71,6 +71,12 @@ def test_labels_that_are_missing_or_cannot_be_sorted_are_refused_by_name(labels,
         model().partial_fit(X, Y, classes="target")
 
 
+def test_more_columns_than_the_core_can_number_are_refused():
+    rows = csr_array(([1.0, 1.0], ([0, 1], [0, 2**31 - 1])), shape=(2, 2**31))
+    with pytest.raises(ValueError, match=r"^X must have at most 2147483647 rows .*, got shape \(2, 2147483648\)"):
+        model(n_networks=1).fit(rows, [0, 1])
+
+
 @pytest.mark.parametrize("width", [3, 5])
 def test_input_of_another_width_is_refused(width):
     fitted = model().fit(X, Y)
