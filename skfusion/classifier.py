@@ -413,7 +413,7 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
 
     def _check_classes(self, classes):
         """Return the classes of partial_fit, which are the same in each call."""
-        fitted = self.__sklearn_is_fitted__()
+        fitted = self._known_peers() is not None
         if classes is None and not fitted:
             raise ValueError("classes must be passed to the first call of partial_fit, got None")
         if classes is None:

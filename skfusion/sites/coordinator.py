@@ -104,7 +104,7 @@ def fit_sites(
     RuntimeError
         If a site refuses to take part.
     TimeoutError
-        If a site does not answer, with ``absent="raise"``.
+        If a site does not answer, or with ``absent="skip"`` none does.
     OSError
         If the checkpoint cannot be read or written.
 

@@ -134,6 +134,7 @@ def test_nobody_takes_the_weights_that_training_began_with_for_those_it_came_to(
         lambda: model.predict(PLAIN),
         lambda: model.weights_,
         lambda: model.fit(PLAIN, LABELS, groups=NAMES),  # a warm start
+        lambda: model.partial_fit(PLAIN, LABELS),
         lambda: model.partial_fit(PLAIN, LABELS, classes=[0, 1, 2]),
         lambda: fitted_as_it_is(model, keepers(tmp_path)),
     ):
