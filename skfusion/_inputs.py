@@ -11,7 +11,6 @@ from sklearn.utils.multiclass import unique_labels
 from skfusion._checks import check_column, check_real, cut, shown
 from skfusion._typing import FloatArray
 
-
 _MOST_NUMBERED = np.iinfo(np.int32).max  # rows, and columns, that the compiled core can tell apart
 
 

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 import pandas as pd
 
+from skfusion._replacing import replacing
+
 
 class State:
     """What a run needs to go on, in a folder of its own.
@@ -33,7 +35,7 @@ class State:
 
     def save(self, values):
         """Replace what was saved before."""
-        with _replacing(self._path) as temporary, temporary.open("wb") as file:
+        with replacing(self._path, durable=True) as file:
             pickle.dump(values, file, protocol=pickle.HIGHEST_PROTOCOL)
 
 
@@ -67,8 +69,8 @@ def record(path, run, rows):
     with locked(path.parent):
         here, others = _of_run(path, run)
         if not here.head(len(new)).equals(new):
-            with _replacing(path) as temporary:
-                pd.concat([others, new]).to_csv(temporary, index=False)
+            with replacing(path, durable=True) as file:
+                pd.concat([others, new]).to_csv(file, index=False)
 
 
 def recorded(path, run):
@@ -81,13 +83,3 @@ def _of_run(path, run):
     rows = pd.read_csv(path, dtype=str, keep_default_na=False) if path.exists() else pd.DataFrame(columns=list(run))
     here = (rows[list(run)] == [str(value) for value in run.values()]).all(axis=1)
     return rows[here].reset_index(drop=True), rows[~here]
-
-
-@contextmanager
-def _replacing(path):
-    """Give a temporary path, whose file takes the place of ``path`` in one go, even if the machine stops."""
-    temporary = path.with_suffix(".temporary")
-    yield temporary
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    temporary.replace(path)
