@@ -27,11 +27,7 @@
 #else
 #define PER_ISA
 #endif
-#if defined(__GNUC__)
 #define INLINED static inline __attribute__((always_inline))
-#else
-#define INLINED static inline
-#endif
 
 /* The loop for a greatest number, `top`, that clang cannot vectorise, as a NaN might be among them, and says so. */
 #if defined(__clang__)
@@ -44,9 +40,7 @@ enum { ACT_IDENTITY, ACT_TANH, ACT_LOGISTIC, ACT_RELU };
 
 /* Ask for memory that is needed soon.  Inlined by all means, since gcc drops calls of functions that do no more. */
 INLINED void prefetch(const void *start, Py_ssize_t n_bytes) {
-#if defined(__GNUC__)
     for (Py_ssize_t byte = 0; byte < n_bytes; byte += 64) __builtin_prefetch((const char *)start + byte);
-#endif
 }
 
 /* exp by range reduction, x = n ln 2 + r, and a Taylor polynomial of exp(r).  Adding 1.5 * 2^mantissa-bits rounds
@@ -56,7 +50,7 @@ INLINED float exp_float(float x) {
     x = x < -87.0f ? -87.0f : x;
     const float magic = 12582912.0f;
     float shifted = x * 1.44269504f + magic;
-    int32_t bits;
+    uint32_t bits; /* unsigned, as those of a NaN may wrap around below */
     memcpy(&bits, &shifted, sizeof bits);
     float n = shifted - magic;
     float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
@@ -68,7 +62,7 @@ INLINED float exp_float(float x) {
     p = p * r + 0.5f;
     p = p * r + 1.0f;
     p = p * r + 1.0f;
-    bits = (int32_t)((uint32_t)bits << 23) + 0x3f800000;
+    bits = (bits << 23) + 0x3f800000;
     float power;
     memcpy(&power, &bits, sizeof power);
     return p * power;
@@ -79,7 +73,7 @@ INLINED double exp_double(double x) {
     x = x < -708.0 ? -708.0 : x;
     const double magic = 6755399441055744.0;
     double shifted = x * 1.4426950408889634 + magic;
-    int64_t bits;
+    uint64_t bits;
     memcpy(&bits, &shifted, sizeof bits);
     double n = shifted - magic;
     double r = (x - n * 6.93145751953125e-1) - n * 1.42860682030941723212e-6;
@@ -97,7 +91,7 @@ INLINED double exp_double(double x) {
     p = p * r + 0.5;
     p = p * r + 1.0;
     p = p * r + 1.0;
-    bits = (int64_t)((uint64_t)bits << 52) + 0x3ff0000000000000LL;
+    bits = (bits << 52) + 0x3ff0000000000000;
     double power;
     memcpy(&power, &bits, sizeof power);
     return p * power;
