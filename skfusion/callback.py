@@ -23,8 +23,8 @@ class PeerScores:
     ----------
     X : {array-like, sparse} of shape (n_samples, n_features)
         Rows to score on, as they reach the estimator.  In a pipeline, transform them by its earlier steps first.
-    y : array-like of shape (n_samples,)
-        Their targets.
+    y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        Their class labels, or numbers in regression.
 
     Attributes
     ----------

@@ -19,7 +19,7 @@ from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid, ServerApp
 from sklearn.base import BaseEstimator
 
-from skfusion._checks import check_path
+from skfusion._checks import check_path, shown
 from skfusion._replacing import replacing
 from skfusion.sites.coordinator import fit_sites
 from skfusion.sites.local import Answering
@@ -52,6 +52,11 @@ def client_app(load: Callable[[], Answering]) -> ClientApp:
     ClientApp
         It answers queries.
 
+    Raises
+    ------
+    TypeError
+        If ``load`` is not callable.
+
     Examples
     --------
     >>> from sklearn.datasets import load_iris
@@ -61,6 +66,8 @@ def client_app(load: Callable[[], Answering]) -> ClientApp:
     ...     return Site(*load_iris(return_X_y=True), name="Bath")
     >>> app = client_app(load)
     """
+    if not callable(load):
+        raise TypeError(f"load must be a function that returns a Site, got {shown(load)}")
     app = ClientApp()
 
     @app.query()
@@ -153,6 +160,11 @@ class FlowerTransport(BaseTransport):
         -------
         list of str
             Sorted.
+
+        Raises
+        ------
+        ValueError
+            If a SuperNode has no name, or two have the same.
         """
         return sorted(self._nodes())
 

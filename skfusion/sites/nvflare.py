@@ -18,6 +18,7 @@ from nvflare.collab.runtime.controller import CollabController
 from nvflare.collab.runtime.executor import CollabExecutor
 from nvflare.job_config.api import FedJob
 
+from skfusion._checks import check_integer, shown
 from skfusion.sites._keeper import Board, Keeper
 from skfusion.sites.local import Answering
 from skfusion.sites.transport import BaseTransport
@@ -54,13 +55,20 @@ def make_job(coordinate: str, load: str, *, n_sites: int, name: str = "skfusion"
     FedJob
         To be exported, and submitted by whoever administers the project.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described.
+
     Examples
     --------
     >>> from skfusion.sites.nvflare import make_job
     >>> job = make_job("study:coordinate", "hospital:load", n_sites=3)
     >>> job.export_job("jobs")  # doctest: +SKIP
     """
-    job = FedJob(name=name, min_clients=n_sites)
+    _check_function("coordinate", coordinate)
+    _check_function("load", load)
+    job = FedJob(name=name, min_clients=check_integer("n_sites", n_sites, 1))
     job.set_app_packages(["skfusion"])  # installed where the job runs; the job would bring copies otherwise
     server = job.to_server(Coordinator(coordinate), id="coordinator")
     job.to_server(CollabController(server_obj_id=server), id="controller")
@@ -286,6 +294,12 @@ class Desk:
                 _log.warning("%s: the server cannot be reached, trying again: %s", self._site.name, error)
                 time.sleep(_PAUSE)
         return None
+
+
+def _check_function(parameter, name):
+    """Raise ValueError unless a parameter names a function as ``hospital:load`` does."""
+    if not (isinstance(name, str) and all(name.partition(":")[::2])):
+        raise ValueError(f"{parameter} must name a function of a module, as in 'hospital:load', got {shown(name)}")
 
 
 def _imported(name):

@@ -115,6 +115,11 @@ def test_a_model_that_could_not_be_written_is_not_trained(tmp_path):
         server_app(FusedMLPClassifier(), None)
 
 
+def test_an_app_that_could_not_load_its_rows_is_refused():
+    with pytest.raises(TypeError, match="load must be a function that returns a Site, got 'hospital:load'"):
+        client_app("hospital:load")
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_a_run_over_tls_comes_to_the_bits_of_fit_and_a_key_that_is_not_registered_is_refused(tmp_path):

@@ -21,13 +21,33 @@ pytest.importorskip("nvflare.collab")
 from nvflare.collab import CollabCallError
 from sites_nvflare import Study
 
-from skfusion.sites.nvflare import Desk, NVFlareTransport
+from skfusion.sites.nvflare import Desk, NVFlareTransport, make_job
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 NAMES = ["Bath", "Leeds", "York"]
 X, Y = load_digits(return_X_y=True)
 X = X / 16
 SITES = np.random.default_rng(0).choice(NAMES, len(Y))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "match"),
+    [
+        (("study", "hospital:load", 3), ValueError, "^coordinate must name a function of a module, .* got 'study'"),
+        (
+            ("study:coordinate", "hospital:", 3),
+            ValueError,
+            "^load must name a function of a module, .*'hospital:'",
+        ),
+        (("study:coordinate", len, 3), ValueError, "^load must name a function of a module, .* got <built-in"),
+        (("study:coordinate", "hospital:load", 0), ValueError, "^n_sites must be at least 1, got 0"),
+        (("study:coordinate", "hospital:load", "3"), TypeError, "^n_sites must be an integer of at least 1, got '3'"),
+    ],
+)
+def test_a_job_that_cannot_run_is_refused_before_it_is_submitted(arguments, error, match):
+    coordinate, load, n_sites = arguments
+    with pytest.raises(error, match=match):
+        make_job(coordinate, load, n_sites=n_sites)
 
 
 class Caller:
