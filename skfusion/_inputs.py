@@ -11,7 +11,7 @@ from sklearn.utils.multiclass import unique_labels
 from skfusion._checks import check_column, check_real, cut, shown
 from skfusion._typing import FloatArray
 
-_MOST_NUMBERED = np.iinfo(np.int32).max  # rows, and columns, that the compiled core can tell apart
+MOST_NUMBERED = np.iinfo(np.int32).max  # rows, and columns, that the compiled core can tell apart
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,8 @@ class Rows:
 
 def check_size(X):
     """Raise ValueError unless the compiled core can number the rows and the columns."""
-    if max(X.shape) > _MOST_NUMBERED:
-        raise ValueError(f"X must have at most {_MOST_NUMBERED} rows and as many columns, got shape {X.shape}")
+    if max(X.shape) > MOST_NUMBERED:
+        raise ValueError(f"X must have at most {MOST_NUMBERED} rows and as many columns, got shape {X.shape}")
 
 
 def check_classes(name, classes):

@@ -9,7 +9,7 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import validate_data
 
 from skfusion._checks import check_column
-from skfusion._inputs import check_groups, check_numbers, check_object_labels, check_sample_weight, encode
+from skfusion._inputs import check_groups, check_numbers, check_object_labels, check_sample_weight, check_size, encode
 from skfusion._moments import moments_of_rows
 from skfusion._row_weights import WeightTotals
 from skfusion.sites.agreement import LABEL_KINDS, Description, PeerDescription, unpack_labels
@@ -56,6 +56,7 @@ class Rows:
         table = Site()
         options = dict(accept_sparse="csr", dtype=(np.float64, np.float32), order="C", multi_output=True)
         X, y = validate_data(table, X, y, **options)
+        check_size(X)
         if y.ndim == 2 and y.shape[1] == 1:
             y = y.ravel()
         groups, weight = check_groups(groups, len(y)), check_sample_weight(sample_weight, len(y))

@@ -15,6 +15,7 @@ from typing import Any, Self
 import numpy as np
 
 from skfusion._checks import shown
+from skfusion._inputs import MOST_NUMBERED
 from skfusion._moments import Moments, merged
 from skfusion._row_weights import WeightTotals
 from skfusion.sites.message import Message, MessageError, check_name
@@ -23,7 +24,6 @@ DTYPES = ("float32", "float64")
 LABEL_KINDS = "biufU"  # of dtypes
 _NUMBERS = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32", "float64")
 _MOST_CHARACTERS = 2**22  # of all labels, were each as long as the longest
-_MAX_FEATURES = _MOST_ROWS = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ class Description:
     @classmethod
     def read(cls, message: Message, question: Question) -> Self:
         """Take a site's answer to a question from a message, or raise MessageError."""
-        n_features = _natural(message, "n_features", 1, _MAX_FEATURES)
+        n_features = _natural(message, "n_features", 1, MOST_NUMBERED)
         labels = None
         if question.labelled and question.classes is None:
             labels = unpack_labels(message.entry("labels", dict))
@@ -152,7 +152,7 @@ class Description:
             sparse=message.entry("sparse", bool),
             n_features=n_features,
             feature_names=_feature_names(message, n_features),
-            n_outputs=0 if question.labelled else _natural(message, "n_outputs", 1, _MAX_FEATURES),
+            n_outputs=0 if question.labelled else _natural(message, "n_outputs", 1, MOST_NUMBERED),
             labels=labels,
             weighted=message.entry("weighted", bool),
             peers=_peers(message, _n_sums(question, labels)),
@@ -315,8 +315,8 @@ def _peers(message, n_sums):
     counts = message.array("counts", np.int64, shape)
     if not (names and counts.any(axis=1).all()):
         raise MessageError("each peer must have rows with a weight above 0, got none")
-    if counts.min() < 0 or counts.max() > _MOST_ROWS:
-        raise MessageError(f"counts of rows must be from 0 to {_MOST_ROWS}")
+    if counts.min() < 0 or counts.max() > MOST_NUMBERED:
+        raise MessageError(f"counts of rows must be from 0 to {MOST_NUMBERED}")
     if message.entry("weighted", bool):
         maxima = message.array("maxima", np.float64, shape)
         sums = [_exact(*own) for own in zip(_lists(message, "sums", shape), counts, maxima, strict=True)]

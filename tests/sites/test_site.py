@@ -238,6 +238,8 @@ def test_wrong_arguments_are_named():
         Site(PLAIN, labels, name="Bath")
     with pytest.raises(ValueError, match="Site does not accept missing values"):
         Site(np.full_like(PLAIN, np.nan), LABELS, name="Bath")
+    with pytest.raises(ValueError, match=r"^X must have at most 2147483647 rows .*, got shape \(90, 2147483648\)"):
+        Site(csr_array((len(LABELS), 2**31)), LABELS, name="Bath")
 
 
 def test_messages_are_json_and_arrays():
