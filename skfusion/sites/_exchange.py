@@ -104,7 +104,7 @@ class Exchange:
         requests = {site: Message(kind, self.run, number, site, *own).encode() for site, own in parts.items()}
         for site, request in requests.items():
             self._transport.send(site, request)
-        answers, watch = {}, _Watch(requests, self._patience, self._transport.resend_after)
+        answers, reason, watch = {}, None, _Watch(requests, self._patience, self._transport.resend_after)
         while waiting := requests.keys() - answers.keys() - (set() if needed else self.absent):
             for site in watch.lost(waiting):
                 self._transport.send(site, requests[site])
@@ -119,8 +119,9 @@ class Exchange:
                     raise
                 _log.warning("going on without site %r: %s", error.site, error)
                 self.absent.add(error.site)
+                reason = error
         if not answers:
-            raise AbsentError(self.absent, self._patience)
+            raise AbsentError(self.absent, self._patience) from reason  # they may have refused, or lied
         return answers
 
     def _receive(self, number, kind, watch):

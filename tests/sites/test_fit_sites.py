@@ -32,6 +32,7 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from skfusion import FusedMLPClassifier, FusedMLPRegressor
 from skfusion.sites import LocalTransport, Site, _exchange, fit_sites
+from skfusion.sites._rows import RefusalError
 from skfusion.sites.message import Message, MessageError
 from skfusion.topology import GraphTopology
 
@@ -502,6 +503,17 @@ def test_a_site_that_is_heard_of_again_is_waited_for_anew(monkeypatch):
 def test_someone_must_answer():
     with changing(altered_after(3, lambda site, data: None)) as transport, pytest.raises(TimeoutError, match="in vain"):
         fit_sites(classifier(), transport, patience=100, absent="skip")
+
+
+def test_where_all_refuse_the_error_tells_why():
+    class Refusing(Site):
+        def _train(self, message):
+            raise RefusalError("it has closed")
+
+    sites = [Refusing(PLAIN, LABELS, name=name) for name in ("Bath", "York")]
+    with pytest.raises(TimeoutError) as caught:
+        at_sites(classifier(), sites, patience=60, absent="skip")
+    assert "refuses to take part: it has closed" in str(caught.value.__cause__)
 
 
 # What leaves a site
