@@ -625,7 +625,7 @@ class _Epochs:
         return self._given | {"reconstruction_attributes": self._snapshot}
 
     def _snapshot(self):
-        return _trained_attributes(self._training, self._training.ensemble.snapshot()) | self._attributes
+        return _trained_attributes(self._training, self._training.ended()) | self._attributes
 
 
 def network_of(parameters, n_features, n_outputs, output):

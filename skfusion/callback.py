@@ -17,7 +17,8 @@ __all__ = ["PeerScores"]
 class PeerScores:
     """Callback that scores each peer and the consensus after each epoch.
 
-    Set it with ``estimator.set_callbacks(PeerScores(X, y))``.  It holds the scores of the latest call of ``fit``.
+    Set it with ``estimator.set_callbacks(PeerScores(X, y))``.  It holds the scores of the latest call of ``fit``.  The
+    peers are scored as if training ended there: with ``early_stopping``, by their weights in the best epoch so far.
 
     Parameters
     ----------

@@ -18,13 +18,17 @@ from sklearn.preprocessing import StandardScaler
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 
-def test_a_callback_sees_each_epoch_as_if_training_had_ended_there():
+@pytest.mark.parametrize(
+    "params", [{}, {"early_stopping": True, "learning_rate_init": 0.3, "validation_fraction": 0.3}], ids=str
+)
+def test_a_callback_sees_each_epoch_as_if_training_had_ended_there(params):
+    """With early stopping, that is with the weights of the best epoch so far."""
     recorder = Recorder()
-    model(max_iter=4).set_callbacks(recorder).fit(X, Y)
+    model(max_iter=4, **params).set_callbacks(recorder).fit(X, Y)
     epochs = ["begin epoch", "end epoch"] * 4
     assert recorder.events == ["setup", "begin fit", *epochs, "end fit", "teardown"]
     for k in range(4):
-        until = model(max_iter=k + 1).fit(X, Y)
+        until = model(max_iter=k + 1, **params).fit(X, Y)
         np.testing.assert_array_equal(recorder.weights[k], until.weights_)
         np.testing.assert_array_equal(recorder.predicted[k], until.predict_proba(X))
         # And what it saw then has not changed since.

@@ -137,10 +137,8 @@ class Ensemble:
             self.drift = self.drift.started_from(weights)
 
     def snapshot(self):
-        """Copy it as it is now."""
-        other = self._copy(self.settings, self.state.copy(), copy.deepcopy(self.progress))
-        other.update_consensus()
-        return other
+        """Copy it as it is now, but for the consensus."""
+        return self._copy(self.settings, self.state.copy(), copy.deepcopy(self.progress))
 
     def networks(self, prediction):
         """Return the networks whose mean answer is the prediction.

@@ -70,9 +70,20 @@ class Training:
             if not self.n_epochs:
                 raise
             reason = "interrupted"
-        if self.stopping.best_weights is not None:
-            self.ensemble.return_to(self.stopping.best_weights)
+        self._settle(self.ensemble)
         return reason
+
+    def ended(self):
+        """Return a copy of the ensemble, as it is if training ends here."""
+        ensemble = self.ensemble.snapshot()
+        self._settle(ensemble)
+        ensemble.update_consensus()
+        return ensemble
+
+    def _settle(self, ensemble):
+        """Go back to the weights of the best epoch, where held-out rows tell which that is."""
+        if self.stopping.best_weights is not None:
+            ensemble.return_to(self.stopping.best_weights)
 
     @contextmanager
     def _at_work(self):
