@@ -368,8 +368,8 @@ class GroupPartitioner(_AssigningPartitioner):
     groups than peers.
 
     In further calls of ``partial_fit``, and in a warm start, a known group keeps its peer.  A new one goes to a peer
-    that has no group yet, in sorted order, or else joins the peer that has trained on the fewest rows.  If a call has
-    no rows of a peer's groups, that peer sits it out.
+    that has no group yet, in sorted order, or else joins the peer that has trained on the fewest rows so far, or in a
+    warm start the one with the fewest rows in it.  If a call has no rows of a peer's groups, that peer sits it out.
 
     Examples
     --------

@@ -110,6 +110,14 @@ def test_a_constant_learning_rate_may_change_between_partial_fits():
     np.testing.assert_allclose(fast.weights_, start, atol=1e-6)  # which were equal, so that fusion moves none
 
 
+def test_partial_fit_leaves_an_adaptive_learning_rate_as_it_is():
+    constant, adaptive = (model(learning_rate=name, tol=10, n_iter_no_change=1) for name in ("constant", "adaptive"))
+    for _ in range(4):  # of which none improves by tol
+        for fitted in (constant, adaptive):
+            fitted.partial_fit(X, Y, classes=[0, 1, 2])
+    assert_same_training(adaptive, constant)
+
+
 @pytest.mark.parametrize("topology", ["random", "exponential"])
 def test_short_warm_starts_mix_all_peers(topology):
     """A topology that changes over time goes on from round to round rather than to start anew with each fit."""

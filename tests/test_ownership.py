@@ -108,6 +108,18 @@ def test_a_warm_start_keeps_groups_with_their_peers_and_a_new_one_joins_the_leas
     assert owned(model) == [["a", "c"], ["b"]]
 
 
+def test_in_a_warm_start_a_new_group_joins_who_has_fewest_rows_in_it_and_later_who_has_seen_least():
+    first, then = np.repeat(["a", "b"], [80, 20]), np.repeat(["a", "b", "c"], [2, 10, 4])
+    model = classifier(n_networks=2, warm_start=True).fit(*rows_of(first), groups=first)
+    again = copy.deepcopy(model)
+    with pytest.warns(UserWarning, match="some share a peer"):
+        again.fit(*rows_of(then), groups=then)
+    assert owned(again) == [["a", "c"], ["b"]]
+    with pytest.warns(UserWarning, match="some share a peer"):
+        learn(model, then)
+    assert owned(model) == [["a"], ["b", "c"]]
+
+
 def test_new_groups_get_free_peers_in_their_order_and_then_join_who_has_seen_least():
     model = classifier(n_networks=4)
     learn(model, ["m"] * 30)
