@@ -12,6 +12,8 @@ from skfusion._checks import check_column, check_real, cut, shown
 from skfusion._typing import FloatArray
 
 MOST_NUMBERED = np.iinfo(np.int32).max  # rows, and columns, that the compiled core can tell apart
+# Up to here float64 holds every integer.
+_LARGEST_EXACT = 2**53
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,7 @@ def check_all_classes(classes):
 
 def encode(y, classes):
     """Return the class indices of labels, or raise ValueError if one is no class."""
+    y, classes = comparable(y, classes)
     codes = np.searchsorted(classes, y)
     known = np.append(classes, classes[:1])[codes] == y
     if not known.all():
@@ -153,6 +156,20 @@ def check_labels(name, labels):
     if len(missing):
         raise ValueError(f"{right} {missing[0]}")
     return array
+
+
+def comparable(labels, others):
+    """Return two arrays of labels, as Python objects where NumPy's common dtype would round the integers of one."""
+    arrays = labels, others
+    rounds = {one.dtype.kind for one in arrays} <= {"i", "u", "f"} and np.result_type(*arrays).kind == "f"
+    if rounds and any(one.dtype.kind in "iu" and _exceeds_floats(one) for one in arrays):
+        return labels.astype(object), others.astype(object)
+    return arrays
+
+
+def _exceeds_floats(integers):
+    """Whether float64 does not hold all integers of that size."""
+    return len(integers) > 0 and max(int(integers.max()), -int(integers.min())) > _LARGEST_EXACT
 
 
 def check_sample_weight(sample_weight, n_samples):

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from skfusion._checks import shown
-from skfusion._inputs import check_groups
+from skfusion._inputs import check_groups, comparable
 from skfusion._typing import FloatArray, IntArray
 
 
@@ -103,7 +103,7 @@ def with_entries(ownership, labels, peers, shares=1.0):
     return Ownership(
         ownership.kind,
         ownership.n_networks,
-        np.concatenate([ownership.labels, labels]) if len(ownership.labels) else labels,
+        np.concatenate(comparable(ownership.labels, labels)) if len(ownership.labels) else labels,
         np.append(ownership.peers, peers).astype(np.intp),
         np.append(ownership.shares, np.broadcast_to(shares, len(labels))),
     )

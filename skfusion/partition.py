@@ -12,7 +12,7 @@ from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils.metadata_routing import get_routing_for_object
 
 from skfusion._checks import check_choice, check_column, check_integer, check_real, check_rng, shown
-from skfusion._inputs import check_groups, check_labels
+from skfusion._inputs import check_groups, check_labels, comparable
 from skfusion._ownership import Ownership, Peers, apportion, nothing_owned, peer_of_row, with_entries, with_labels
 from skfusion._typing import IntArray, MatrixLike, RandomState
 
@@ -345,7 +345,7 @@ class DirichletPartitioner(_AssigningPartitioner):
 
 def _draw_proportions(y, owned, alpha, rng):
     """Draw the proportions of classes that an Ownership lacks; returns the peer of each row, and all proportions."""
-    assigned, new = np.empty(len(y), np.intp), ~np.isin(y, owned.labels)
+    assigned, new = np.empty(len(y), np.intp), ~np.isin(*comparable(y, owned.labels))
     assigned[~new] = peer_of_row(owned, y[~new], rng)
     for name in np.unique(y[new]):
         rows = rng.permutation(np.flatnonzero(y == name))

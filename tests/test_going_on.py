@@ -110,6 +110,21 @@ def test_a_constant_learning_rate_may_change_between_partial_fits():
     np.testing.assert_allclose(fast.weights_, start, atol=1e-6)  # which were equal, so that fusion moves none
 
 
+@pytest.mark.parametrize("partitioner", ["random", "class", "dirichlet"])
+@pytest.mark.parametrize("dtype", ["int64", "uint64"])
+def test_large_labels_are_known_by_their_value_whatever_their_dtype(dtype, partitioner):
+    """The common dtype of signed and unsigned integers is float64, in which these classes are equal."""
+    classes = (2**60 + np.arange(3)).astype(dtype)
+    small, large = (
+        model(n_networks=3, partitioner=partitioner).partial_fit(X, labels[Y], classes=labels)
+        for labels in (np.arange(3), classes)
+    )
+    other = classes.astype("uint64" if dtype == "int64" else "int64")[Y]
+    large.partial_fit(X, other)
+    assert_same_training(large, small.partial_fit(X, Y))
+    assert large.score(X, other) == small.score(X, Y)
+
+
 def test_partial_fit_leaves_an_adaptive_learning_rate_as_it_is():
     constant, adaptive = (model(learning_rate=name, tol=10, n_iter_no_change=1) for name in ("constant", "adaptive"))
     for _ in range(4):  # of which none improves by tol

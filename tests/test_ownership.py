@@ -136,6 +136,17 @@ def test_new_groups_get_free_peers_in_their_order_and_then_join_who_has_seen_lea
     assert owned(model) == [["m"], ["k", "c"], ["z", "b"], ["q"]]
 
 
+@pytest.mark.parametrize(
+    "later", [np.array([2**60 + 1, 2**60], "uint64"), np.array([0.5, 2.0])], ids=["unsigned", "float"]
+)
+def test_groups_of_large_integers_are_told_apart_beside_those_of_another_dtype(later):
+    """NumPy's common dtype is float64, in which the first two are equal."""
+    first = np.array([2**60, 2**60 + 1])
+    model = learn(learn(classifier(n_networks=5), first), later)
+    assert owned(model)[:2] == [[2**60], [2**60 + 1]]
+    assert held(learn(model, first), first)[:2] == [{2**60}, {2**60 + 1}]
+
+
 def test_peers_have_what_they_had_after_pickling_copying_and_a_failure():
     model = learn(classifier(n_networks=3), ["b", "a"])
     for other in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
