@@ -11,7 +11,7 @@ from test_topology import TOPOLOGIES
 
 from skfusion import FusedMLPClassifier
 from skfusion.diagnostics import TopologyDiagnostics, diagnose
-from skfusion.topology import BaseTopology, GraphTopology, HypercubeTopology, RingTopology
+from skfusion.topology import BaseTopology, ExponentialTopology, GraphTopology, HypercubeTopology, RingTopology
 
 RULES = ("sequential", "simultaneous")
 FIXED = {name: topology for name, topology in TOPOLOGIES.items() if "random" not in name}
@@ -38,6 +38,14 @@ class OnePairTopology(BaseTopology):
         return [random_state.permutation(n_networks)[:2]]
 
 
+class LossyExponentialTopology(BaseTopology):
+    """A third party's: one that changes from round to round loses a tenth of its pairs."""
+
+    def pairs(self, n_networks, fusion_round=0, random_state=None):
+        pairs = ExponentialTopology().pairs(n_networks, fusion_round)
+        return pairs[random_state.uniform(size=len(pairs)) >= 0.1]
+
+
 class StarByTurnsTopology(BaseTopology):
     """A third party's: the hub fuses with all others, then with one."""
 
@@ -53,6 +61,14 @@ class StrayingTopology(BaseTopology):
 
 
 # Known values
+
+
+def test_rounds_that_draw_and_change_are_those_of_all_numbers():
+    """A pair that is not lost removes what differs along one of three dimensions, and leaves the rest."""
+    found = diagnose(LossyExponentialTopology(), 8, 0.5, "simultaneous", random_state=0)
+    assert found.contraction == pytest.approx(np.sqrt(0.9 * 2 / 3 + 0.1), rel=0.03)
+    assert found.sent_mean == pytest.approx(0.9, rel=0.03)
+    assert found.rounds == np.ceil(np.log(0.01) / np.log(found.contraction))
 
 
 @pytest.mark.parametrize(
