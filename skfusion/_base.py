@@ -19,7 +19,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skfusion import _weights_file
 from skfusion._checks import check_column, shown
-from skfusion._inputs import Rows, check_groups, check_sample_weight, check_size, check_weights
+from skfusion._inputs import Rows, check_groups, check_sample_weight, check_size, check_weights, encode
 from skfusion._ownership import Ownership, Peers
 from skfusion._parameters import check_parameters, check_prediction
 from skfusion._training.engine import engine_for
@@ -520,6 +520,8 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         groups, weight = check_groups(groups, len(y)), check_sample_weight(sample_weight, len(y))
         if classes is None:
             classes = self._classes_of(y, weight)
+        elif weight is not None:
+            encode(y, classes)  # which refuses other labels of rows that are dropped, too
         return Rows.of_weight(X, y, weight, groups, classes)
 
     def _peers(self, parameters, rows, old, complete):

@@ -299,3 +299,10 @@ def test_a_warm_start_refuses_other_classes_and_widths():
             fitted.fit(X, np.where(Y == 0, label, 2 * Y))
     with pytest.raises(ValueError, match="2 features"):
         fitted.fit(X[:, :2], 2 * Y)
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_a_row_without_weight_has_no_other_class_either(method):
+    fitted = model(warm_start=True).fit(X, Y)
+    with pytest.raises(ValueError, match=r"y must have only labels in \[0, 1, 2\], got 7"):
+        getattr(fitted, method)(X, np.append(Y[:-1], 7), sample_weight=np.arange(150)[::-1])
