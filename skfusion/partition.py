@@ -258,33 +258,34 @@ class ClassPartitioner(_AssigningPartitioner):
         self.classes_per_network = classes_per_network
 
     def _assign(self, y, groups, peers, rng):
+        per_network = check_integer("classes_per_network", self.classes_per_network, 1)
         if peers.own("classes"):
             owned = with_labels(peers.ownership, y, peers.seen(peers.n_networks))
             return peer_of_row(owned, y, rng), owned.n_networks, owned
         classes = np.unique(y) if peers.classes is None else peers.classes
         n_networks = len(classes) if peers.n_networks is None else peers.n_networks
         assigned, owned = np.empty(len(y), np.intp), nothing_owned("classes", n_networks)
-        for code, holders in enumerate(self._holders(len(classes), n_networks)):
+        for code, holders in enumerate(_holders(len(classes), n_networks, per_network)):
             rows = rng.permutation(np.flatnonzero(y == classes[code]))
             assigned[rows] = np.resize(holders, len(rows))
             owned = with_entries(owned, np.repeat(classes[[code]], len(holders)), holders, 1 / len(holders))
         return assigned, n_networks, owned
 
-    def _holders(self, n_classes, n_networks):
-        """Return the peers of each class, a list of lists."""
-        per_network = check_integer("classes_per_network", self.classes_per_network, 1)
-        if per_network > n_classes:
-            got = shown(per_network)
-            raise ValueError(f"classes_per_network must be at most {n_classes}, the number of classes, got {got}")
-        if n_networks * per_network < n_classes:
-            raise ValueError(
-                f"n_networks={n_networks} peers with classes_per_network={per_network} leave some of the "
-                f"{n_classes} classes out; their product must be at least {n_classes}"
-            )
-        holders = [[] for _ in range(n_classes)]
-        for slot in range(n_networks * per_network):
-            holders[slot % n_classes].append(slot // per_network)
-        return holders
+
+def _holders(n_classes, n_networks, per_network):
+    """Return the peers of each class, a list of lists."""
+    if per_network > n_classes:
+        got = shown(per_network)
+        raise ValueError(f"classes_per_network must be at most {n_classes}, the number of classes, got {got}")
+    if n_networks * per_network < n_classes:
+        raise ValueError(
+            f"n_networks={n_networks} peers with classes_per_network={per_network} leave some of the "
+            f"{n_classes} classes out; their product must be at least {n_classes}"
+        )
+    holders = [[] for _ in range(n_classes)]
+    for slot in range(n_networks * per_network):
+        holders[slot % n_classes].append(slot // per_network)
+    return holders
 
 
 class DirichletPartitioner(_AssigningPartitioner):

@@ -147,8 +147,8 @@ class FusedMLPRegressor(MultiOutputMixin, RegressorMixin, BaseFusedMLP):
         Which groups each peer has, or which classes if the partitioner goes by classes; ``ownership_.by_peer`` lists
         them (:class:`skfusion.partition.Ownership`).  They stay with their peer in further calls of ``partial_fit`` and
         in a warm start.  A new one goes to a peer that has none yet, or else joins the peer that has trained on the
-        fewest rows so far, or in a warm start the one with the fewest rows in it.  None if the partitioner goes by
-        neither.
+        fewest rows so far, or in a warm start the one with the fewest rows in it.  None as long as the
+        partitioner goes by neither.
     partitioner_, topology_ : object
         The partitioner and the topology in use.
     history_ : list of dict

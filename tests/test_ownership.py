@@ -108,6 +108,14 @@ def test_a_warm_start_keeps_groups_with_their_peers_and_a_new_one_joins_the_leas
     assert owned(model) == [["a", "c"], ["b"]]
 
 
+@pytest.mark.parametrize("name", ["class", "dirichlet"])
+def test_a_partitioner_whose_peers_have_their_classes_already_is_checked_all_the_same(name):
+    wrong = {"class": ClassPartitioner(classes_per_network=0), "dirichlet": DirichletPartitioner(alpha=0)}[name]
+    model = classifier(n_networks=3, partitioner=name, warm_start=True).fit(X, Y)
+    with pytest.raises(ValueError, match=r"classes_per_network must be|alpha must be"):
+        model.set_params(partitioner=wrong).fit(X, Y)
+
+
 def test_in_a_warm_start_a_new_group_joins_who_has_fewest_rows_in_it_and_later_who_has_seen_least():
     first, then = np.repeat(["a", "b"], [80, 20]), np.repeat(["a", "b", "c"], [2, 10, 4])
     model = classifier(n_networks=2, warm_start=True).fit(*rows_of(first), groups=first)
