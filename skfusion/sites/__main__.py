@@ -8,7 +8,7 @@ import sys
 
 from skfusion._checks import shown
 from skfusion.sites._claim import ClaimedError
-from skfusion.sites.folder import serve
+from skfusion.sites.folder import check_max_bytes, serve
 from skfusion.sites.message import MAX_BYTES
 
 _INTERRUPTED = 128 + signal.SIGINT
@@ -33,10 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s  %(message)s", datefmt="%Y-%m-%d %H:%M:%S")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))
     try:
-        site = _load(options.site, parser)
-        serve(site, options.folder, stay=options.stay, max_bytes=options.max_bytes)
-    except (ClaimedError, NotADirectoryError) as error:
-        parser.exit(1, f"{error}\n")
+        _serve(_load(options.site, parser), options, parser)
     except KeyboardInterrupt:
         logging.info("ended from the keyboard")
         return _INTERRUPTED
@@ -53,8 +50,22 @@ def _parser():
         "--site", required=True, metavar="MODULE:FUNCTION", help="a function that returns a Site, as in hospital:load"
     )
     command.add_argument("--stay", action="store_true", help="wait for the next run when one is over")
-    command.add_argument("--max-bytes", type=int, default=MAX_BYTES, help="longer messages are not read")
+    command.add_argument("--max-bytes", type=_n_bytes, default=MAX_BYTES, help="longer messages are not read")
     return parser
+
+
+def _n_bytes(text):
+    try:
+        return check_max_bytes(int(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _serve(site, options, parser):
+    try:
+        serve(site, options.folder, stay=options.stay, max_bytes=options.max_bytes)
+    except (ClaimedError, OSError) as error:
+        parser.exit(1, f"{error}\n")
 
 
 def _load(name, parser):

@@ -111,7 +111,7 @@ class Exchange:
             try:
                 watch.remind(waiting)
                 watch.check_patience(waiting)
-                answer = self._receive(number, kind, watch)
+                answer = self._receive(number, kind, requests, watch)
                 if answer is not None:
                     answers[answer.site] = self._read(answer, read)
             except (AbsentError, MessageError, RefusedError) as error:
@@ -124,20 +124,23 @@ class Exchange:
             raise AbsentError(self.absent, self._patience) from reason  # they may have refused, or lied
         return answers
 
-    def _receive(self, number, kind, watch):
+    def _receive(self, number, kind, asked, watch):
         """Return an answer to the question of that number if one comes; others are not to it."""
         received = self._transport.receive(min(_LISTEN, self._patience))
         if received is None:
             return None
-        site, data = received
-        try:
-            message = Message.decode(data)
-        except MessageError as error:
-            raise MessageError(str(error), site) from None
+        site, data = _site_and_bytes(received)
         if site in self.absent:
             _log.warning("site %r is back", site)
             self.absent.discard(site)
             watch.start(site)
+        if site not in asked:
+            _log.info("site %r has not been asked; its answer is not used", site)
+            return None
+        try:
+            message = Message.decode(data)
+        except MessageError as error:
+            raise MessageError(str(error), site) from None
         if message.kind == "refused" and (message.run, message.round) in ((self.run, number), ("", 0)):
             raise RefusedError(_printable(message.content.get("reason")), site)
         if (message.run, message.round) != (self.run, number):
@@ -153,6 +156,17 @@ class Exchange:
             return read(answer.site, answer)
         except MessageError as error:
             raise MessageError(str(error), answer.site) from None
+
+
+def _site_and_bytes(received):
+    """Return what a transport has received, or raise TypeError if that is not a site's name and bytes."""
+    try:
+        site, data = received
+    except (TypeError, ValueError):
+        site = data = None
+    if not (isinstance(site, str) and isinstance(data, (bytes, bytearray))):
+        raise TypeError(f"receive of a transport must return None, or a site's name and bytes; got {shown(received)}")
+    return site, data
 
 
 def gather(transport, wanted, patience):

@@ -68,3 +68,19 @@ def fit_scaler(scaler: StandardScaler, moments: Moments, feature_names: list[str
     if feature_names is not None:
         fitted.feature_names_in_ = np.array(feature_names, object)
     return fitted
+
+
+def names_out(scaler: StandardScaler) -> list[str] | None:
+    """Return the columns' names in what a fitted scaler hands on, None unless it makes a table of it.
+
+    Parameters
+    ----------
+    scaler : StandardScaler
+
+    Returns
+    -------
+    list of str or None
+    """
+    # Only an answer shows what set_output and scikit-learn's transform_output come to.
+    zeros = clone(scaler).fit_transform(np.zeros((1, scaler.n_features_in_)))
+    return scaler.get_feature_names_out().tolist() if hasattr(zeros, "columns") else None

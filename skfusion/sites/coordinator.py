@@ -27,10 +27,10 @@ from skfusion._training.training import Training
 from skfusion.partition import GroupPartitioner
 from skfusion.sites._apart import ApartEngine, ApartTraining, check_in_pairs
 from skfusion.sites._engine import HeldOutAtSites, JournalledEngine, SiteEngine, SiteTraining
-from skfusion.sites._exchange import AbsentError, Exchange, gather
+from skfusion.sites._exchange import Exchange, gather
 from skfusion.sites._preparation import Division, ask_for_agreement, meeting_on, plans_for
 from skfusion.sites._run import Run, identity_of
-from skfusion.sites._scaling import fit_scaler
+from skfusion.sites._scaling import fit_scaler, names_out
 from skfusion.sites.agreement import LABEL_KINDS, Question, pack_labels
 from skfusion.sites.message import check_name
 from skfusion.sites.transport import BaseTransport
@@ -123,7 +123,7 @@ def fit_sites(
     True
     """
     scaler, model = _steps(estimator)
-    if not callable(getattr(transport, "receive", None)):
+    if not isinstance(transport, BaseTransport):
         raise TypeError(f"transport must be a transport, such as LocalTransport(sites), got {shown(transport)}")
     patience = check_real("patience", patience, open_minimum=True)
     if check_choice("absent", absent, ("raise", "skip")) == "skip" and patience == math.inf:
@@ -177,7 +177,8 @@ def _fit(model, parameters, call):
         check_unchanged(old, problem)
         ensemble = old.restarted(problem.settings, progress)
     training = _training(call, ensemble, problem, meeting, _identity(model, call, agreement, problem, meeting))
-    attributes = _attributes(agreement, problem.topology, scaler)
+    names = agreement.feature_names if scaler is None else names_out(scaler)
+    attributes = _attributes(agreement, problem.topology, names)
     outcome = model._train(training, LossesAlone(), attributes, _ROWS_ELSEWHERE, stacklevel=5)
     if outcome != "interrupted":
         _say_goodbye(call.exchange, meeting)
@@ -244,7 +245,7 @@ def _training(call, ensemble, problem, meeting, identity):
     return training
 
 
-def _attributes(agreement, topology, scaler):
+def _attributes(agreement, topology, feature_names):
     """Return the fitted attributes that tell of the sites, as if their rows came one after another."""
     ends, n_networks = np.cumsum(agreement.lengths), len(agreement.peers)
     owners = np.array(agreement.peers), np.arange(n_networks), np.ones(n_networks)
@@ -255,8 +256,8 @@ def _attributes(agreement, topology, scaler):
         "partitioner_": GroupPartitioner(),
         "topology_": topology,
     }
-    if agreement.feature_names is not None and scaler is None:
-        attributes["feature_names_in_"] = np.array(agreement.feature_names, object)
+    if feature_names is not None:
+        attributes["feature_names_in_"] = np.array(feature_names, object)
     return attributes
 
 
@@ -265,8 +266,8 @@ def _say_goodbye(exchange, meeting):
     farewells = {site: ({}, {}) for site in meeting.peers}
     try:
         exchange.with_patience(_FAREWELL).ask(meeting.number, "end", farewells, lambda site, answer: None, needed=False)
-    except AbsentError:
-        _log.warning("no site has heard that the run is over")
+    except (OSError, KeyboardInterrupt) as error:  # by now nothing but the model matters
+        _log.warning("not all sites may have heard that the run is over: %s", str(error) or "interrupted by the user")
 
 
 # What is given

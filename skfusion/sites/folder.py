@@ -68,14 +68,32 @@ class FolderTransport(BaseTransport):
 
     def __init__(self, path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES):
         self.path = _existing(path)
-        self._max_bytes = _check_max_bytes(max_bytes)
+        self._max_bytes = check_max_bytes(max_bytes)
         self._claim = Claim(self.path / _COORDINATOR, "a coordinator", "use another folder")
         self._answers: dict[str, _MessageFile] = {}
         self._sent: dict[str, bytes] = {}  # by site the digest of its last message
         self._answered: dict[str, bytes] = {}  # and of the last that it has answered
-        for folder in self.path.iterdir():
-            if _site_of(folder) is not None and any((folder / name).exists() for name in ("serving", "answer")):
-                _MessageFile(folder / "request").remove()  # what a coordinator that was killed has left
+        self._closed: set[Path] = set()  # folders that it may not look into
+        try:
+            self._remove_abandoned()
+        except OSError:
+            self._claim.release()
+            raise
+
+    def _remove_abandoned(self):
+        """Remove the requests that a coordinator that was killed has left."""
+        for folder in self._open_folders():
+            if any((folder / name).exists() for name in ("serving", "answer")):
+                _MessageFile(folder / "request").remove()
+
+    def _open_folders(self):
+        """Return the folders that may be sites'; the log names each that this process may not look into once."""
+        folders = [folder for folder in self.path.iterdir() if _site_of(folder) is not None]
+        closed = {folder for folder in folders if not os.access(folder, os.X_OK)}
+        for folder in sorted(closed - self._closed):
+            _log.warning("%s is not taken for a site's folder, since this process may not look into it", folder)
+        self._closed |= closed
+        return [folder for folder in folders if folder not in closed]
 
     def sites(self) -> list[str]:
         """Return the names of the sites whose processes are there, or were when they were killed.
@@ -85,8 +103,7 @@ class FolderTransport(BaseTransport):
         list of str
             Sorted.
         """
-        names = (_site_of(folder) for folder in self.path.iterdir() if (folder / "serving").exists())
-        return sorted(name for name in names if name is not None)
+        return sorted(_site_of(folder) for folder in self._open_folders() if (folder / "serving").exists())
 
     def send(self, site: str, message: bytes) -> None:
         """Put a message into a site's folder, in place of the one before.
@@ -150,10 +167,18 @@ class FolderTransport(BaseTransport):
 
     def close(self) -> None:
         """Remove the requests that have been answered, and leave the folder to another coordinator."""
+        try:
+            try:
+                self._remove_answered()
+            finally:
+                self._claim.release()
+        except OSError as error:  # whatever was to be done there has been done by now
+            _log.warning("the folder cannot be reached, so its files stay: %s", error)
+
+    def _remove_answered(self):
         for site, digest in self._sent.items():
             if digest == self._answered.get(site):
                 _MessageFile(_folder_of(self.path, site) / "request").remove()
-        self._claim.release()
 
 
 def serve(site: Answering, path: str | os.PathLike[str], *, stay: bool = False, max_bytes: int = MAX_BYTES) -> None:
@@ -178,7 +203,7 @@ def serve(site: Answering, path: str | os.PathLike[str], *, stay: bool = False, 
     RuntimeError
         If another process serves as this site.
     """
-    max_bytes = _check_max_bytes(max_bytes)
+    max_bytes = check_max_bytes(max_bytes)
     folder = _folder_of(_existing(path), site.name)
     claim = Claim(folder / "serving", f"a process that serves as {site.name!r}", "give this site another name")
     try:
@@ -297,7 +322,8 @@ def _pause_after(waited):
     return min(max(_SHARE_OF_WAIT * waited, _SHORTEST), _LONGEST)
 
 
-def _check_max_bytes(max_bytes):
+def check_max_bytes(max_bytes):
+    """Return how many bytes a message may have, or raise TypeError or ValueError."""
     if check_integer("max_bytes", max_bytes, 1) > MAX_BYTES:
         raise ValueError(f"max_bytes must be at most {MAX_BYTES}, which no message may exceed; got {shown(max_bytes)}")
     return max_bytes

@@ -153,7 +153,7 @@ class Message:
         Raises
         ------
         TypeError, ValueError
-            If JSON cannot hold the content, or the format an array.
+            If JSON cannot hold the content, the format an array, or a message that much.
         """
         arrays = {name: _little_endian(name, array) for name, array in self.arrays.items()}
         header = {name: getattr(self, name) for name in _ENTRIES}
@@ -161,6 +161,9 @@ class Message:
         text = json.dumps(header, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
         if len(text) > _MAX_HEADER_BYTES:
             raise ValueError(f"a message's header must have at most {_MAX_HEADER_BYTES} bytes, got {len(text)}")
+        n_bytes = _PREFIX.size + len(text) + sum(array.nbytes for array in arrays.values())
+        if n_bytes > MAX_BYTES:
+            raise ValueError(f"a message must have at most {MAX_BYTES} bytes, got {n_bytes}; use a smaller network")
         return b"".join(
             [_PREFIX.pack(MAGIC, VERSION, len(text)), text, *(array.tobytes() for array in arrays.values())]
         )
@@ -185,7 +188,11 @@ class Message:
         ------
         MessageError
             If it is no whole message.
+        TypeError
+            If it is not bytes.
         """
+        if not isinstance(data, (bytes, bytearray)):
+            raise TypeError(f"a message must be bytes, got {shown(data)}")
         if len(data) > max_bytes:
             raise MessageError(f"the message must have at most {max_bytes} bytes, got {len(data)}")
         header, start = _read_header(data)

@@ -210,8 +210,10 @@ class Client:
     def start(self) -> None:
         """Load the site's rows, and begin to answer."""
         site = _imported(self.load)()
-        if site.name != collab.site_name:
-            raise ValueError(f"{self.load} must return a Site named {collab.site_name!r}, got {site.name!r}")
+        name = getattr(site, "name", None)
+        if name != collab.site_name:
+            got = shown(site if name is None else name)
+            raise ValueError(f"{self.load} must return a Site named {collab.site_name!r}, got {got}")
         self._others = {client.name: client for client in collab.clients}
         self._board = Board(self._give)
         keeper = Keeper(site, Path(collab.workspace.get_root_dir()) / "skfusion", self._board.swap)
@@ -235,7 +237,8 @@ class Client:
     @collab.publish
     def take_weights(self, key: str, weights: bytes) -> None:
         """Take the weights of the client that calls."""
-        self._board.take(collab.caller, key, weights)
+        if isinstance(key, str) and isinstance(weights, bytes):
+            self._board.take(collab.caller, key, weights)
 
     @collab.final
     def stop(self) -> None:

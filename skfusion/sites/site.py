@@ -113,7 +113,7 @@ class Site:
 
     def _answer_to(self, message, leaves):
         if message.site != self.name:
-            raise MessageError(f"the message is for site {shown(message.site)}")
+            raise MessageError(f"the message is for site {shown(message.site)}, and has reached site {self.name!r}")
         answers = {
             "describe": self._describe,
             "vote": self._vote,

@@ -17,7 +17,8 @@ class BaseTransport(ABC):
     resend_after : float
         Seconds after which a message without an answer is taken for lost; infinite where none is lost.
     sites_swap : bool
-        Whether sites can reach one another through it, to swap weights.
+        Whether sites can reach one another through it, to swap weights.  A Site answers no such messages; what runs
+        at NVFlare's clients does.
 
     Examples
     --------

@@ -278,6 +278,42 @@ def test_answers_that_come_twice_or_late_change_nothing():
     assert_same(apart, model.fit(PLAIN, LABELS, groups=NAMES_OF_ROWS))
 
 
+@pytest.mark.parametrize("answers", ["well", "with garbage"])
+def test_an_answer_of_a_site_that_was_not_asked_is_not_used(answers):
+    class Busybody(LocalTransport):
+        """Lets Hull answer whatever York does."""
+
+        def __init__(self, sites):
+            super().__init__(sites)
+            self._earlier = None
+
+        def receive(self, timeout):
+            answer, self._earlier = self._earlier or super().receive(timeout), None
+            if answer is not None and answer[0] == "York":
+                message = replace(Message.decode(answer[1]), site="Hull")
+                self._earlier = "Hull", message.encode() if answers == "well" else b"garbage"
+            return answer
+
+    with Busybody(sites_of(PLAIN, LABELS, NAMES_OF_ROWS)) as transport:
+        apart = fit_sites(classifier(), transport)
+    assert_same(apart, classifier().fit(PLAIN, LABELS, groups=NAMES_OF_ROWS))
+
+
+@pytest.mark.parametrize("error", [ConnectionError("gone"), KeyboardInterrupt()], ids=repr)
+def test_what_training_has_come_to_outlasts_the_farewell(error, caplog, tmp_path):
+    class Gone(LocalTransport):
+        def send(self, site, message):
+            if Message.decode(message).kind == "end":
+                raise error
+            super().send(site, message)
+
+    with Gone(sites_of(PLAIN, LABELS, NAMES_OF_ROWS)) as transport:
+        apart = fit_sites(classifier(), transport, checkpoint=tmp_path / "run.npz")
+    assert_same(apart, classifier().fit(PLAIN, LABELS, groups=NAMES_OF_ROWS))
+    assert f"not all sites may have heard that the run is over: {str(error) or 'interrupted by the user'}" in caplog.text
+    assert not (tmp_path / "run.npz").exists()
+
+
 def test_a_lost_message_is_sent_again():
     rng = np.random.default_rng(0)
 
@@ -631,9 +667,27 @@ def test_a_closed_transport_is_named():
 
 
 @pytest.mark.parametrize("fuse_at", ["coordinator", "sites"])
-def test_what_is_no_transport_is_refused(fuse_at):
-    with pytest.raises(TypeError, match=r"transport must be a transport, such as LocalTransport\(sites\), got \[<"):
-        fit_sites(classifier(), sites_of(PLAIN, LABELS, NAMES_OF_ROWS), fuse_at=fuse_at)
+@pytest.mark.parametrize(
+    ("transport", "got"),
+    [(sites_of(PLAIN, LABELS, NAMES_OF_ROWS), r"\[<"), (LocalTransport, "<class 'skf")],
+    ids=["sites", "class"],
+)
+def test_what_is_no_transport_is_refused(transport, got, fuse_at):
+    with pytest.raises(TypeError, match=rf"transport must be a transport, such as LocalTransport\(sites\), got {got}"):
+        fit_sites(classifier(), transport, fuse_at=fuse_at)
+
+
+@pytest.mark.parametrize("received", [b"an answer", ("Bath", "an answer"), ("Bath", None), (b"Bath", b""), ("Bath",), 7])
+def test_what_a_transport_receives_is_checked(received):
+    class Wrong(LocalTransport):
+        def receive(self, timeout):
+            return received
+
+    with (
+        Wrong(sites_of(PLAIN, LABELS, NAMES_OF_ROWS)) as transport,
+        pytest.raises(TypeError, match="receive of a transport must return None, or a site's name and bytes; got "),
+    ):
+        fit_sites(classifier(), transport)
 
 
 def test_some_of_the_sites_may_be_named():

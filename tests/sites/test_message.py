@@ -11,6 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
+from skfusion.sites import message as message_module
 from skfusion.sites.message import DTYPES, MAGIC, VERSION, Message, MessageError, check_name
 
 texts = st.text(st.characters(codec="utf-8"), max_size=8)
@@ -54,6 +55,21 @@ def test_message_comes_back_bit_for_bit(message):
         assert (again.arrays[name].dtype, again.arrays[name].shape) == (array.dtype.newbyteorder("="), array.shape)
         assert again.arrays[name].tobytes() == array.tobytes()
     assert again.encode() == data
+
+
+def test_a_message_that_nobody_would_read_is_not_written(monkeypatch):
+    n_bytes = len(WEIGHTS.encode())
+    monkeypatch.setattr(message_module, "MAX_BYTES", n_bytes)
+    assert len(WEIGHTS.encode()) == n_bytes
+    monkeypatch.setattr(message_module, "MAX_BYTES", n_bytes - 1)
+    with pytest.raises(ValueError, match=f"at most {n_bytes - 1} bytes, got {n_bytes}; use a smaller network"):
+        WEIGHTS.encode()
+
+
+@pytest.mark.parametrize("data", [None, "SKFUSION", memoryview(b"SKFUSION")])
+def test_a_message_is_bytes(data):
+    with pytest.raises(TypeError, match="a message must be bytes, got "):
+        Message.decode(data)
 
 
 def test_layout_is_as_written_down():

@@ -1,5 +1,7 @@
 """Training at sites comes to what fit makes of the same rows in one place, bit for bit."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -146,6 +148,22 @@ def test_a_scaler_common_to_all_sites(rows):
     whole = clone(pipeline[1]).fit(scaler.transform(rows), LABELS, groups=NAMES_OF_ROWS)
     assert_same(pipeline[1], whole)
     np.testing.assert_array_equal(pipeline.predict(rows), whole.predict(scaler.transform(rows)))
+
+
+@pytest.mark.parametrize("table", [True, False])
+@pytest.mark.parametrize("rows", [PLAIN, pd.DataFrame(PLAIN, columns=list("abcde"))], ids=type)
+def test_columns_names_are_those_that_the_scaler_hands_on(rows, table):
+    pipeline = make_pipeline(StandardScaler().set_output(transform="pandas" if table else "default"), classifier())
+    with LocalTransport(sites_of(rows, LABELS, NAMES_OF_ROWS)) as transport:
+        fit_sites(pipeline, transport)
+    whole = clone(pipeline).fit(rows, LABELS, fusedmlpclassifier__groups=NAMES_OF_ROWS)
+    assert hasattr(pipeline[1], "feature_names_in_") == table
+    np.testing.assert_array_equal(
+        *(getattr(one[1], "feature_names_in_", np.array([])) for one in (pipeline, whole)), strict=True
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pipeline.predict(rows)
 
 
 def test_a_column_whose_variance_may_be_rounding_alone_is_not_scaled():

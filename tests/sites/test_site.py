@@ -83,7 +83,7 @@ ONE_ROW_LESS = changed(TRAIN, {"plan.lengths": [N_ROWS - 1]}, {"held_out_0": NON
 @pytest.mark.parametrize(
     ("message", "reason"),
     [
-        (changed(TRAIN, site="Bath"), "the message is for site 'Bath'"),
+        (changed(TRAIN, site="Bath"), "the message is for site 'Bath', and has reached site 'York'"),
         (changed(TRAIN, kind="shutdown"), "'shutdown' is not a kind of message"),
         (changed(TRAIN, {"start": -1}), "steps must be from start to stop, got -1"),
         (changed(TRAIN, {"start": 5, "stop": 3}), "steps must be from start to stop, got 5 and 3"),
@@ -181,6 +181,8 @@ def test_bytes_that_are_no_message_are_refused(caplog):
     got = Message.decode(SITE.answer(TRAIN.encode(), max_bytes=100))
     assert "must have at most 100 bytes" in got.content["reason"]
     assert "York: refused" in caplog.text
+    with pytest.raises(TypeError, match="a message must be bytes, got 'hello'"):
+        SITE.answer("hello")
 
 
 json_values = st.none() | st.booleans() | st.integers(-3, 40) | st.floats(-2, 2) | st.sampled_from(["", "tanh", "York"])

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import forks
 import joblib
@@ -266,6 +267,25 @@ def test_wrong_commands_are_named(site, folder, status, match, here, capsys):
     assert re.search(match, capsys.readouterr().err)
 
 
+def test_a_limit_that_cannot_hold_is_named_by_the_command(here, capsys):
+    for n_bytes, match in (("0", "max_bytes must be at least 1, got 0"), ("much", "'much'")):
+        with pytest.raises(SystemExit) as error:
+            main(["serve", "--folder", ".", "--site", "echo:load", "--max-bytes", n_bytes])
+        assert error.value.code == 2
+        assert re.search(f"argument --max-bytes: .*{match}", capsys.readouterr().err)
+
+
+def test_a_folder_that_a_command_may_not_use_is_named(here, capsys, monkeypatch):
+    def mkdir(path, *arguments, **options):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    with pytest.raises(SystemExit) as error:
+        main(["serve", "--folder", ".", "--site", "echo:load"])
+    assert error.value.code == 1
+    assert capsys.readouterr().err == "[Errno 13] Permission denied: 'Bath'\n"
+
+
 # Through a folder, in threads
 
 
@@ -407,6 +427,33 @@ def test_folders_that_are_no_sites_are_not_counted(tmp_path):
         assert transport.sites() == ["Bath"]
 
 
+def test_a_folder_that_may_not_be_looked_into_is_named_once_and_left_out(tmp_path, monkeypatch, caplog):
+    for name in ("Bath", "Private"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "serving").touch()
+    (tmp_path / "Private").chmod(0)
+    monkeypatch.setattr(os, "access", lambda path, mode: path.name != "Private")  # root may look everywhere
+    with FolderTransport(tmp_path) as transport:
+        for _ in range(2):
+            assert transport.sites() == ["Bath"]
+    (tmp_path / "Private").chmod(0o700)
+    assert caplog.text.count("since this process may not look into it") == 1
+    assert f"{tmp_path / 'Private'} is not taken for a site's folder" in caplog.text
+
+
+def test_a_folder_that_cannot_be_used_is_not_claimed(tmp_path, monkeypatch):
+    def iterdir(path):
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "iterdir", iterdir)
+        with pytest.raises(OSError, match="Input/output") as error:
+            FolderTransport(tmp_path)
+    assert not (tmp_path / "coordinator").exists()
+    FolderTransport(tmp_path).close()
+    assert error.value.errno == errno.EIO  # whose traceback has kept the first one
+
+
 @pytest.mark.parametrize("name", ["../Bath", "..", "", ".", "/etc", "a/../b"])
 def test_names_that_lead_out_of_the_folder_are_refused(tmp_path, name):
     with FolderTransport(tmp_path) as transport, pytest.raises(ValueError, match="a site's name must have"):
@@ -495,6 +542,21 @@ def test_a_link_that_a_site_has_made_is_not_followed(tmp_path):
         (tmp_path / "shared" / "Bath" / "request").symlink_to(other)
         transport.send("Bath", b"message")
     assert other.read_bytes() == b"the coordinator's"
+
+
+def test_a_folder_that_is_away_in_the_end_does_no_harm(bath, monkeypatch, caplog):
+    transport, answer, request = bath
+    answer.write_bytes(request.read_bytes())
+    assert transport.receive(0)[0] == "Bath"
+
+    def unlink(path, missing_ok=False):
+        raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN), str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", unlink)
+        transport.close()
+    assert "the folder cannot be reached, so its files stay: " in caplog.text
+    FolderTransport(transport.path).close()
 
 
 def test_unanswered_requests_stay_and_answered_ones_go(bath):
