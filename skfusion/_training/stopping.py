@@ -28,7 +28,8 @@ def hold_out(parts, fraction, rng):
         if n_held_out >= len(part) > 0:
             raise ValueError(
                 f"early_stopping needs rows to train on besides those held out, but peer {peer} has {len(part)} in "
-                f"all and validation_fraction={fraction:g} takes {n_held_out}; lower it, or set n_networks lower"
+                f"all and validation_fraction={fraction:g} takes {n_held_out}; lower it, let that peer have more rows "
+                "(n_networks lower, or more at its site), or set early_stopping=False"
             )
         shuffled = rng.permutation(part)
         held_out.append(np.sort(shuffled[:n_held_out]))

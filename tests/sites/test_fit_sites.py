@@ -310,7 +310,8 @@ def test_what_training_has_come_to_outlasts_the_farewell(error, caplog, tmp_path
     with Gone(sites_of(PLAIN, LABELS, NAMES_OF_ROWS)) as transport:
         apart = fit_sites(classifier(), transport, checkpoint=tmp_path / "run.npz")
     assert_same(apart, classifier().fit(PLAIN, LABELS, groups=NAMES_OF_ROWS))
-    assert f"not all sites may have heard that the run is over: {str(error) or 'interrupted by the user'}" in caplog.text
+    reason = str(error) or "interrupted by the user"
+    assert f"not all sites may have heard that the run is over: {reason}" in caplog.text
     assert not (tmp_path / "run.npz").exists()
 
 
@@ -677,7 +678,9 @@ def test_what_is_no_transport_is_refused(transport, got, fuse_at):
         fit_sites(classifier(), transport, fuse_at=fuse_at)
 
 
-@pytest.mark.parametrize("received", [b"an answer", ("Bath", "an answer"), ("Bath", None), (b"Bath", b""), ("Bath",), 7])
+@pytest.mark.parametrize(
+    "received", [b"an answer", ("Bath", "an answer"), ("Bath", None), (b"Bath", b""), ("Bath",), 7]
+)
 def test_what_a_transport_receives_is_checked(received):
     class Wrong(LocalTransport):
         def receive(self, timeout):
