@@ -164,6 +164,8 @@ def _fit(model, parameters, call):
     old = model._known_peers() if parameters.warm_start else None
     if old is None:
         model._forget()
+    else:
+        _check_same_classes(call.classes, old.classes)
     agreement = ask_for_agreement(call.exchange, call.sites, _question(model, call, old))
     if old is not None:
         _check_as_before(model, agreement)
@@ -306,7 +308,7 @@ def _check_sites(sites):
     """Return how many sites to wait for, or their names as a list; None stays None."""
     if sites is None:
         return None
-    if isinstance(sites, str):
+    if isinstance(sites, (str, bytes)):
         raise TypeError(f"sites must be a number or a list of names, got {shown(sites)}")
     if not isinstance(sites, Iterable):
         return check_integer("sites", sites, 1)
@@ -325,6 +327,13 @@ def _check_classes_given(classes, model):
     if classes.dtype.kind not in LABEL_KINDS:
         raise ValueError(f"classes must be numbers or strings, which messages can carry, got dtype {classes.dtype}")
     return classes
+
+
+def _check_same_classes(classes, old):
+    if classes is not None and not np.array_equal(classes, old):
+        raise ValueError(
+            f"classes must stay {shown(old.tolist())}, since the peers' weights are kept; got {shown(classes.tolist())}"
+        )
 
 
 def _class_weight(model):

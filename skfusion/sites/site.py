@@ -82,6 +82,12 @@ class Site:
         self._lock = threading.Lock()
         self._n_answered, self._next_note = 0, 0.0
 
+    def __getstate__(self):
+        return {name: value for name, value in vars(self).items() if name not in ("_work", "_lock")}
+
+    def __setstate__(self, state):
+        vars(self).update(state, _work=None, _lock=threading.Lock())
+
     @property
     def feature_names(self) -> list[str] | None:
         """The columns' names, None if they have none."""

@@ -619,6 +619,7 @@ def test_a_round_sends_each_network_there_and_back(dtype, params, n_arrays):
         (classifier(), {"absent": "ignore"}, ValueError, "absent must be one of 'raise', 'skip'; got 'ignore'"),
         (classifier(), {"absent": "skip"}, ValueError, "patience must be finite with absent='skip'.*got inf"),
         (classifier(), {"sites": "Bath"}, TypeError, "sites must be a number or a list of names, got 'Bath'"),
+        (classifier(), {"sites": b"Bath"}, TypeError, "sites must be a number or a list of names, got b'Bath'"),
         (classifier(), {"sites": 0}, ValueError, "sites must be at least 1, got 0"),
         (classifier(), {"sites": []}, ValueError, "sites must be at least one name, and each only once"),
         (classifier(), {"sites": ["Bath", "Bath"]}, ValueError, "sites must be at least one name, and each only once"),
@@ -766,3 +767,13 @@ def test_a_warm_start_with_other_sites_is_refused(change, match):
     with LocalTransport(change(sites)) as transport, pytest.raises((ValueError, RuntimeError), match=match):
         fit_sites(model, transport)
     np.testing.assert_array_equal(model.weights_, before)
+
+
+@pytest.mark.parametrize("classes", [[0, 1, 2, 3], ["a", "b", "c"]])
+def test_a_warm_start_with_other_classes_is_refused(classes):
+    sites = sites_of(PLAIN, LABELS, NAMES_OF_ROWS)
+    model = at_sites(classifier(warm_start=True), sites, classes=[0, 1, 2])
+    with LocalTransport(sites) as transport:
+        with pytest.raises(ValueError, match=r"classes must stay \[0, 1, 2\], since the peers' weights are kept; got"):
+            fit_sites(model, transport, classes=classes)
+        fit_sites(model, transport, classes=[2, 1, 0])

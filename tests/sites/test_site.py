@@ -3,6 +3,7 @@
 import copy
 import json
 import logging
+import pickle
 import re
 import warnings
 
@@ -64,6 +65,13 @@ def test_the_same_question_has_the_same_answer():
         assert SITE.answer(message.encode()) == first
         again = sites_of(IMAGES, LABELS, NAMES_OF_ROWS, WEIGHT)[0]  # another process, which has seen nothing yet
         assert again.answer(message.encode()) == first
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda site: pickle.loads(pickle.dumps(site))])
+def test_a_copy_gives_the_same_answers(copied):
+    data = TRAIN.encode()
+    told = SITE.answer(data)
+    assert copied(SITE).answer(data) == told
 
 
 def test_a_message_is_answered_with_its_run_and_round():
