@@ -231,6 +231,8 @@ def agree(descriptions: Sequence[Description], question: Question) -> Agreement:
     found.sort(key=lambda entry: entry[0])
     n_sums = len(classes) if classes is not None and question.by_class else 1
     moments = [one.moments for one in (first, *others) if one.moments is not None]
+    with np.errstate(over="ignore", invalid="ignore"):  # whoever scales by them looks
+        together = merged(moments) if question.moments else None
     return Agreement(
         peers=[name for name, _, _ in found],
         sites=[site.site for _, site, _ in found],
@@ -243,7 +245,7 @@ def agree(descriptions: Sequence[Description], question: Question) -> Agreement:
         classes=classes,
         weighted=any(site.weighted for site in (first, *others)),
         totals=reduce(add, (_spread(peer.totals, site.labels, classes, n_sums) for _, site, peer in found)),
-        moments=merged(moments) if question.moments else None,
+        moments=together,
     )
 
 

@@ -140,7 +140,7 @@ def fit_sites(
     _log.info("run %s begins, or goes on, with %s", run.name, names)
     fitted = _fit(model, parameters, call)
     if scaler is not None:
-        estimator.steps[0] = (estimator.steps[0][0], fitted)
+        estimator.steps = [(estimator.steps[0][0], fitted), *estimator.steps[1:]]  # another list: that one was given
     return estimator
 
 
@@ -343,6 +343,10 @@ def _class_weight(model):
 def _fitted_scaler(scaler, agreement):
     if scaler.with_mean and agreement.sparse:
         raise ValueError("sparse rows cannot be centred; the StandardScaler must have with_mean=False")
+    if not np.isfinite(agreement.moments.squared_deviations).all():
+        raise ValueError(
+            "X of all sites together must hold numbers so small that the scaler can square them in float64"
+        )
     return fit_scaler(scaler, agreement.moments, agreement.feature_names)
 
 

@@ -721,6 +721,12 @@ def test_without_a_site_there_is_nothing_to_fit():
         ),
         (
             make_pipeline(StandardScaler(), classifier()),
+            np.where(NAMES_OF_ROWS == "Bath", 1e200, -1e200)[:, None],
+            LABELS,
+            "X of all sites together must hold numbers so small that the scaler can square them",
+        ),
+        (
+            make_pipeline(StandardScaler(), classifier()),
             csr_array(PLAIN),
             LABELS,
             "must have with_mean=False",

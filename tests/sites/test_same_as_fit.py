@@ -24,7 +24,7 @@ from rows_at_sites import (
 )
 from scipy.sparse import csr_array
 from sklearn.base import clone
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skfusion import FusedMLPClassifier, FusedMLPRegressor
@@ -148,6 +148,15 @@ def test_a_scaler_common_to_all_sites(rows):
     whole = clone(pipeline[1]).fit(scaler.transform(rows), LABELS, groups=NAMES_OF_ROWS)
     assert_same(pipeline[1], whole)
     np.testing.assert_array_equal(pipeline.predict(rows), whole.predict(scaler.transform(rows)))
+
+
+def test_the_steps_that_a_pipeline_was_given_stay_as_they_are():
+    steps = [("scale", StandardScaler()), ("learn", classifier())]
+    given, before = Pipeline(steps), list(steps)
+    with LocalTransport(sites_of(PLAIN, LABELS, NAMES_OF_ROWS)) as transport:
+        fit_sites(given, transport)
+    assert steps == before
+    assert hasattr(given["scale"], "mean_")
 
 
 @pytest.mark.parametrize("table", [True, False])
