@@ -62,6 +62,8 @@ class BaseTransport(ABC):
     def send(self, site: str, message: bytes) -> None:
         """Send a message to a site; one sent before that is still on its way may be lost.
 
+        A site that is away is no error: its message is lost, or waits for it.  Whatever is raised ends the run.
+
         Parameters
         ----------
         site : str
@@ -72,7 +74,7 @@ class BaseTransport(ABC):
 
     @abstractmethod
     def receive(self, timeout: float) -> tuple[str, bytes] | None:
-        """Wait for an answer.
+        """Wait for an answer; whatever is raised ends the run.
 
         Parameters
         ----------
