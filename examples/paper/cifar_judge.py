@@ -1,4 +1,4 @@
-"""CIFAR-10 of Table I, trained out: are fused networks within a point of the one with all rows?
+"""CIFAR-10 of Table I, trained for longer: are fused networks within a point of the one with all rows?
 
 Judged on what cifar_train.py has written so far, each run against the network with all rows of the same seed: after as
 many epochs, after as many steps of each network, and both at the epoch at which they err least on held-out rows.

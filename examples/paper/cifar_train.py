@@ -1,4 +1,4 @@
-"""CIFAR-10 of Table I, trained out: the errors after each third epoch, of each network and of the consensus.
+"""CIFAR-10 of Table I, trained for longer: the errors after each third epoch, of each network and of the consensus.
 
 A run takes hours.  After each epoch its state is on disk, and its errors so far are in cifar.csv, so that a run that
 was killed goes on from there, bit for bit.  One whose state is gone starts again.  A state needs the code and the
