@@ -242,6 +242,17 @@ def test_runs_are_judged_at_equal_epochs_equal_steps_and_the_best_epochs():
     assert judged.loc["peers", "best epochs, run"] == 4
 
 
+def test_runs_are_judged_on_the_epochs_and_seeds_that_are_asked_for():
+    rows = pd.DataFrame({"epoch": [1, 2, 3, 1, 2], "seed": [0, 0, 0, 1, 1]})
+
+    def chosen(*options):
+        return cifar_judge.chosen(rows, cells.parse_options("", options)).index.tolist()
+
+    assert chosen() == [0, 1, 2, 3, 4]
+    assert chosen("--epochs", "2") == [0, 1, 3, 4]
+    assert chosen("--epochs", "1", "--seed", "1") == [3]
+
+
 def test_cifar_is_judged_from_what_has_been_written(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(cifar_train, "STATES", tmp_path / "states")
     cifar_train.main([*TINY, str(tmp_path)])

@@ -15,6 +15,13 @@ WHO = ("peers", "consensus")
 WAYS = ("equal epochs", "equal steps", "best epochs")
 
 
+def chosen(rows, options):
+    """Return the rows of the seeds and of the first epochs that the options name; without them, all rows."""
+    if options.seed:
+        rows = rows[rows["seed"].isin(options.seed)]
+    return rows[rows["epoch"] <= options.epochs] if options.epochs else rows
+
+
 def runs_of(rows):
     """Return a data frame for each run, (setting, rule, seed): for each epoch steps, disagreement and errors.
 
@@ -119,7 +126,7 @@ def draw(runs, title):
 
 def main(argv=None):
     options = parse_options(__doc__, argv)
-    rows = pd.read_csv(output(options, "cifar.csv"))
+    rows = chosen(pd.read_csv(output(options, "cifar.csv")), options)
     runs = runs_of(rows)
     tables = {"standing": standing(runs), "judged": judge(runs)}
     for name, frame in tables.items():
