@@ -311,6 +311,7 @@ def test_the_end_of_a_run_that_a_site_had_no_part_in_does_not_end_it(thread, tmp
 
 def test_a_coordinator_that_comes_back_gets_the_answer_to_the_same_message(thread, tmp_path):
     thread("Bath")
+    wait_for((tmp_path / "Bath" / "serving").exists)
     transport = FolderTransport(tmp_path)
     transport.send("Bath", b"slow")
     transport._claim._file.close()  # as if it had been killed
