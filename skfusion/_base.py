@@ -521,7 +521,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         if classes is None:
             classes = self._classes_of(y, weight)
         elif weight is not None:
-            encode(y, classes)  # which refuses other labels of rows that are dropped, too
+            encode(y[weight == 0], classes)  # which refuses unknown labels of rows that are dropped, too
         return Rows.of_weight(X, y, weight, groups, classes)
 
     def _peers(self, parameters, rows, old, complete):

@@ -12,8 +12,7 @@ from skfusion._checks import check_column, check_real, cut, shown
 from skfusion._typing import FloatArray
 
 MOST_NUMBERED = np.iinfo(np.int32).max  # rows, and columns, that the compiled core can tell apart
-# Up to here float64 holds every integer.
-_LARGEST_EXACT = 2**53
+_LARGEST_EXACT = 2**53  # up to which float64 holds every integer
 
 
 @dataclass(frozen=True)
@@ -90,6 +89,12 @@ def check_all_classes(classes):
     if labels.ndim != 1:
         raise ValueError(f"classes must be a list of all class labels, got {shown(classes)}")
     return check_classes("classes", unique_labels(labels))
+
+
+def check_same_classes(classes, known, why):
+    """Raise ValueError unless classes are those that the peers know."""
+    if not np.array_equal(classes, known):
+        raise ValueError(f"classes must stay {shown(known.tolist())}, {why}; got {shown(classes.tolist())}")
 
 
 def encode(y, classes):

@@ -19,6 +19,7 @@ from skfusion._inputs import (
     check_class_weight,
     check_classes,
     check_object_labels,
+    check_same_classes,
     encode,
 )
 from skfusion._row_weights import relative_weight
@@ -422,10 +423,8 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
         if classes is None:
             return self.classes_
         classes = check_all_classes(classes)
-        if fitted and not np.array_equal(classes, self.classes_):
-            raise ValueError(
-                f"classes must stay {shown(self.classes_.tolist())}, those of the first call; got {shown(classes)}"
-            )
+        if fitted:
+            check_same_classes(classes, self.classes_, "those of the first call")
         return classes
 
     def _validate(self, X, y, old):

@@ -17,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 
 from skfusion._base import BaseFusedMLP, check_unchanged, network_of
 from skfusion._checks import check_choice, check_flag, check_integer, check_real, shown
-from skfusion._inputs import check_all_classes, check_classes
+from skfusion._inputs import check_all_classes, check_classes, check_same_classes
 from skfusion._ownership import Ownership
 from skfusion._parameters import check_prediction
 from skfusion._training.ensemble import Ensemble
@@ -164,8 +164,8 @@ def _fit(model, parameters, call):
     old = model._known_peers() if parameters.warm_start else None
     if old is None:
         model._forget()
-    else:
-        _check_same_classes(call.classes, old.classes)
+    elif call.classes is not None:
+        check_same_classes(call.classes, old.classes, "since the peers' weights are kept")
     agreement = ask_for_agreement(call.exchange, call.sites, _question(model, call, old))
     if old is not None:
         _check_as_before(model, agreement)
@@ -327,13 +327,6 @@ def _check_classes_given(classes, model):
     if classes.dtype.kind not in LABEL_KINDS:
         raise ValueError(f"classes must be numbers or strings, which messages can carry, got dtype {classes.dtype}")
     return classes
-
-
-def _check_same_classes(classes, old):
-    if classes is not None and not np.array_equal(classes, old):
-        raise ValueError(
-            f"classes must stay {shown(old.tolist())}, since the peers' weights are kept; got {shown(classes.tolist())}"
-        )
 
 
 def _class_weight(model):
