@@ -7,11 +7,12 @@ import numpy as np
 from skfusion._background import MOST_SAMPLED, Votes, elect
 from skfusion._training.sparsify import MOST_NONZEROS, is_sparse, may_be_sparse
 from skfusion._training.stopping import hold_out
+from skfusion.sites._agreement import agree
+from skfusion.sites._description import Description
 from skfusion.sites._meeting import Meeting
+from skfusion.sites._plan import Plan
 from skfusion.sites._scaling import Scaling
-from skfusion.sites.agreement import Description, agree
 from skfusion.sites.message import MessageError
-from skfusion.sites.plan import Plan
 
 # Exchanges before training; a run that is taken up again asks the same by the same numbers.
 _DESCRIBE, _VOTE, _COUNT, _FIRST_OF_TRAINING = range(4)

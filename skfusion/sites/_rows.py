@@ -12,7 +12,7 @@ from skfusion._checks import check_column
 from skfusion._inputs import check_groups, check_numbers, check_object_labels, check_sample_weight, check_size, encode
 from skfusion._moments import moments_of_rows
 from skfusion._row_weights import WeightTotals
-from skfusion.sites.agreement import LABEL_KINDS, Description, PeerDescription, unpack_labels
+from skfusion.sites._description import LABEL_KINDS, Description, PeerDescription, unpack_labels
 from skfusion.sites.message import check_name
 
 

@@ -14,9 +14,9 @@ from sklearn.base import BaseEstimator
 from skfusion._checks import check_path, is_integer, shown
 from skfusion._training.ensemble import Progress
 from skfusion.sites._checkpoint import Checkpoint, pack_progress, unpack_progress
+from skfusion.sites._description import pack_labels
 from skfusion.sites._engine import Done
 from skfusion.sites._state import pack, unpack
-from skfusion.sites.agreement import pack_labels
 from skfusion.sites.message import MessageError
 
 # Parameters that may change in between, since they have no say in what comes out, or only in when training ends.

@@ -12,13 +12,13 @@ from numpy.typing import ArrayLike
 
 from skfusion._checks import check_flag, shown
 from skfusion._typing import MatrixLike
+from skfusion.sites._description import Question
+from skfusion.sites._plan import Plan
 from skfusion.sites._rows import RefusalError, Rows
 from skfusion.sites._state import pack, unpack, without_drift
 from skfusion.sites._sums import pack_sums
 from skfusion.sites._work import Work
-from skfusion.sites.agreement import Question
 from skfusion.sites.message import MAX_BYTES, Message, MessageError, check_name
-from skfusion.sites.plan import Plan
 
 _NOTES = 60.0  # seconds between notes in the log
 _log = logging.getLogger("skfusion.sites")

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
 from skfusion._row_weights import WeightTotals
+from skfusion.sites._agreement import agree
+from skfusion.sites._description import Description, Question, pack_labels, unpack_labels
 from skfusion.sites._rows import RefusalError, Rows
-from skfusion.sites.agreement import Description, Question, agree, pack_labels, unpack_labels
 from skfusion.sites.message import Message, MessageError
 
 LABELS = Question(labelled=True, classes=None, by_class=True, moments=True)

@@ -15,8 +15,8 @@ from skfusion._parameters import check_drift, check_solver
 from skfusion._row_weights import WeightScale
 from skfusion._training.network import ACTIVATIONS, OUTPUTS, Network
 from skfusion._training.problem import Settings
+from skfusion.sites._description import ROW_DTYPES, pack_labels, unpack_labels
 from skfusion.sites._scaling import Scaling
-from skfusion.sites.agreement import DTYPES, pack_labels, unpack_labels
 from skfusion.sites.message import Message, MessageError
 
 # Of the settings those that concern a site.
@@ -118,7 +118,7 @@ class Plan:
         network, by_class = _network(plan), plan.entry("by_class", bool)
         classes = plan.entry("classes", dict, type(None))
         classes = None if classes is None else unpack_labels(classes)
-        n_features, dtype = network.layer_sizes[0], check_choice("dtype", plan.entry("dtype", str), DTYPES)
+        n_features, dtype = network.layer_sizes[0], check_choice("dtype", plan.entry("dtype", str), ROW_DTYPES)
         return cls(
             peers=peers,
             lengths=lengths,

@@ -1,0 +1,162 @@
+"""Sites' reports merged into what all of them have, or refused with an error that names a site."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import reduce
+from itertools import zip_longest
+from operator import add
+
+import numpy as np
+
+from skfusion._checks import shown
+from skfusion._moments import Moments, merged
+from skfusion._row_weights import WeightTotals
+from skfusion.sites._description import Description, Question, unpack_labels
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """What all sites together have.
+
+    Attributes
+    ----------
+    peers : list of str
+        Their names, sorted: the order of the peers.
+    sites : list of str
+        For each peer the site that it lives at.
+    lengths : list of int
+        For each peer the number of its rows.
+    dtype : {"float32", "float64"}
+    sparse : bool
+    n_features : int
+    feature_names : list of str or None
+    n_outputs : int
+    classes : ndarray of shape (n_classes,) or None
+    weighted : bool
+    totals : WeightTotals
+    moments : Moments or None
+    """
+
+    peers: list[str]
+    sites: list[str]
+    lengths: list[int]
+    dtype: str
+    sparse: bool
+    n_features: int
+    feature_names: list[str] | None
+    n_outputs: int
+    classes: np.ndarray | None
+    weighted: bool
+    totals: WeightTotals
+    moments: Moments | None
+
+    @property
+    def by_site(self) -> dict[str, list[int]]:
+        """By site the peers that live there."""
+        peers: dict[str, list[int]] = {}
+        for peer, site in enumerate(self.sites):
+            peers.setdefault(site, []).append(peer)
+        return peers
+
+
+def agree(descriptions: Sequence[Description], question: Question) -> Agreement:
+    """Merge what the sites have reported.
+
+    Parameters
+    ----------
+    descriptions : sequence of Description
+    question : Question
+        What they were asked.
+
+    Returns
+    -------
+    Agreement
+
+    Raises
+    ------
+    ValueError
+        If a site's rows are not like the others'; the message names the site.
+    """
+    first, *others = sorted(descriptions, key=lambda one: one.site)
+    for other in others:
+        _check_alike(first, other)
+    classes = _classes([first, *others], question)
+    found = [(peer.name, site, peer) for site in (first, *others) for peer in site.peers]
+    found.sort(key=lambda entry: entry[0])
+    n_sums = len(classes) if classes is not None and question.by_class else 1
+    moments = [one.moments for one in (first, *others) if one.moments is not None]
+    with np.errstate(over="ignore", invalid="ignore"):  # whoever scales by them looks
+        together = merged(moments) if question.moments else None
+    return Agreement(
+        peers=[name for name, _, _ in found],
+        sites=[site.site for _, site, _ in found],
+        lengths=[peer.n_rows for _, _, peer in found],
+        dtype=first.dtype,
+        sparse=first.sparse,
+        n_features=first.n_features,
+        feature_names=first.feature_names,
+        n_outputs=first.n_outputs,
+        classes=classes,
+        weighted=any(site.weighted for site in (first, *others)),
+        totals=reduce(add, (_spread(peer.totals, site.labels, classes, n_sums) for _, site, peer in found)),
+        moments=together,
+    )
+
+
+def _check_alike(first, other):
+    """Raise ValueError unless two sites' rows could stand in one table."""
+    for what, ours, theirs in (
+        ("features, in the same order", *_first_difference(first.feature_names, other.feature_names)),
+        ("number of features", first.n_features, other.n_features),
+        ("dtype of X", first.dtype, other.dtype),
+        ("kind of X", *("sparse" if one.sparse else "dense" for one in (first, other))),
+        ("number of outputs", first.n_outputs, other.n_outputs),
+        ("kind of labels", _kind(first.labels), _kind(other.labels)),
+    ):
+        if ours != theirs:
+            raise ValueError(
+                f"all sites must have the same {what}; site {first.site!r} has {ours}, site {other.site!r} {theirs}"
+            )
+
+
+def _first_difference(ours, theirs):
+    """Return what two sites have where their features' names first differ."""
+    if ours == theirs:
+        return "", ""
+    if ours is None or theirs is None:
+        return tuple("no names" if names is None else "names" for names in (ours, theirs))
+    place = next(place for place, pair in enumerate(zip_longest(ours, theirs)) if len(set(pair)) > 1)
+    ours, theirs = (shown(names[place]) if place < len(names) else "none" for names in (ours, theirs))
+    return f"{ours} at place {place}", theirs
+
+
+def _kind(labels):
+    return None if labels is None else "strings" if labels.dtype.kind == "U" else "numbers"
+
+
+def _classes(sites, question):
+    if question.classes is not None:
+        return unpack_labels(question.classes)
+    if not question.labelled:
+        return None
+    classes = np.unique(np.concatenate([site.labels for site in sites]))
+    for site in sites:
+        if site.labels.astype(classes.dtype).tolist() != site.labels.tolist():
+            raise ValueError(
+                f"all sites must have labels of a dtype that holds those of each; site {site.site!r} has labels of "
+                f"{site.labels.dtype} that differ once all are {classes.dtype}"
+            )
+    return classes
+
+
+def _spread(totals, labels, classes, n_sums):
+    """Return totals of the site's labels as totals of all classes."""
+    if n_sums == 1 or labels is None:
+        return totals
+    places = np.searchsorted(classes, labels)
+    counts, maxima, sums = np.zeros(n_sums, np.int64), np.zeros(n_sums), [Fraction(0)] * n_sums
+    counts[places], maxima[places] = totals.counts, totals.maxima
+    for place, own in zip(places.tolist(), totals.sums, strict=True):
+        sums[place] = own
+    return WeightTotals(counts, sums, maxima)
