@@ -1,13 +1,13 @@
 """``python -m skfusion.sites serve``: a site's process."""
 
 import argparse
-import importlib
 import logging
 import signal
 import sys
 
 from skfusion._checks import shown
 from skfusion.sites._claim import ClaimedError
+from skfusion.sites._function_names import FunctionNameError, named_function
 from skfusion.sites.folder import check_max_bytes, serve
 from skfusion.sites.message import MAX_BYTES
 
@@ -70,18 +70,11 @@ def _serve(site, options, parser):
 
 def _load(name, parser):
     """Call the function that the command line names; what goes wrong in there is its author's to read."""
-    module, _, function = name.partition(":")
-    if not (module and function):
-        parser.error(f"--site must be MODULE:FUNCTION, got {name!r}")
     try:
-        loaded = importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
-            raise
-        parser.error(f"--site must name a module in this folder or one that is installed, got {module!r}")
-    if not callable(getattr(loaded, function, None)):
-        parser.error(f"--site must name a function of {loaded.__file__}, got {function!r}")
-    site = getattr(loaded, function)()
+        load = named_function("--site", name)
+    except FunctionNameError as error:
+        parser.error(str(error))
+    site = load()
     if not callable(getattr(site, "answer", None)):
         parser.error(f"--site must name a function that returns a Site, got {shown(site)} of {name}")
     return site

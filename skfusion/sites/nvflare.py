@@ -3,7 +3,6 @@
 Certificates say who is who: the server and the clients are provisioned, and speak mutual TLS.
 """
 
-import importlib
 import logging
 import queue
 import threading
@@ -19,6 +18,7 @@ from nvflare.collab.runtime.executor import CollabExecutor
 from nvflare.job_config.api import FedJob
 
 from skfusion._checks import check_integer, shown
+from skfusion.sites._function_names import check_function_name, named_function
 from skfusion.sites._keeper import Board, Keeper
 from skfusion.sites.local import Answering
 from skfusion.sites.transport import BaseTransport
@@ -66,8 +66,8 @@ def make_job(coordinate: str, load: str, *, n_sites: int, name: str = "skfusion"
     >>> job = make_job("study:coordinate", "hospital:load", n_sites=3)
     >>> job.export_job("jobs")  # doctest: +SKIP
     """
-    _check_function("coordinate", coordinate)
-    _check_function("load", load)
+    check_function_name("coordinate", coordinate)
+    check_function_name("load", load)
     job = FedJob(name=name, min_clients=check_integer("n_sites", n_sites, 1))
     job.set_app_packages(["skfusion"])  # installed where the job runs; the job would bring copies otherwise
     server = job.to_server(Coordinator(coordinate), id="coordinator")
@@ -183,7 +183,7 @@ class Coordinator:
     @collab.main
     def run(self) -> None:
         """Let the function train."""
-        coordinate = _imported(self.coordinate)
+        coordinate = named_function("coordinate", self.coordinate)
         with NVFlareTransport(collab.clients) as self._transport:
             coordinate(self._transport)
 
@@ -209,7 +209,7 @@ class Client:
     @collab.init
     def start(self) -> None:
         """Load the site's rows, and begin to answer."""
-        site = _imported(self.load)()
+        site = named_function("load", self.load)()
         name = getattr(site, "name", None)
         if name != collab.site_name:
             got = shown(site if name is None else name)
@@ -297,15 +297,3 @@ class Desk:
                 _log.warning("%s: the server cannot be reached, trying again: %s", self._site.name, error)
                 time.sleep(_PAUSE)
         return None
-
-
-def _check_function(parameter, name):
-    """Raise ValueError unless a parameter names a function as ``hospital:load`` does."""
-    if not (isinstance(name, str) and all(name.partition(":")[::2])):
-        raise ValueError(f"{parameter} must name a function of a module, as in 'hospital:load', got {shown(name)}")
-
-
-def _imported(name):
-    """Return the function that a name like ``hospital:load`` names."""
-    module, _, function = name.partition(":")
-    return getattr(importlib.import_module(module), function)
