@@ -234,7 +234,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         peers = self._peers(parameters, rows, old, complete=old is None)
         problem, data, held_out, attributes = self._divide(parameters, rows, peers, progress)
         if old is None:
-            ensemble = _start(problem, rows, progress)
+            ensemble = Ensemble.start(problem, rows.classes, progress, rows.X.dtype)
         else:
             check_unchanged(old, problem)
             ensemble = old.restarted(problem.settings, progress)
@@ -257,7 +257,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
             peers = replace(peers, n_seen=old.state.samples_seen)
         problem, data, _, attributes = self._divide(parameters, rows, peers, progress)
         if old is None:
-            ensemble = _start(problem, rows, progress)
+            ensemble = Ensemble.start(problem, rows.classes, progress, rows.X.dtype)
         else:
             check_unchanged(old, problem)
             ensemble = old.continued(problem.settings, progress)
@@ -493,9 +493,10 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
     def _start_as(self, contents):
         """Peers before their first epoch, of the network and the number that a file says."""
         parameters = self._check_parameters()
+        n_rows = np.zeros(len(contents.weights), np.int64)
+        problem = Problem(contents.network, parameters.settings, parameters.topology, n_rows)
         progress = Progress.start(parameters.random_state)
-        shape = len(contents.weights), contents.weights.dtype
-        return Ensemble.start(contents.network, parameters.settings, contents.classes, progress, *shape)
+        return Ensemble.start(problem, contents.classes, progress, contents.weights.dtype)
 
     def __sklearn_is_fitted__(self):
         return vars(self).get("_ensemble") is not None
@@ -551,8 +552,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         partitioner = check_partitioner(parameters.partitioner, rows.groups, peers, labelled=is_classifier(self))
         partition, ownership = divide(partitioner, rows.X, rows.y, rows.groups, peers, progress.partition_rng)
         check_prediction(settings.prediction, len(partition))
-        if len(partition) > 1 and settings.fusion_rate > 0:
-            check_suits(topology, len(partition), progress.fusion_round)
+        check_suits(topology, len(partition), progress.fusion_round)
         topology = with_edges_alone(topology)
         data = Data(rows.X, targets.values, targets.sample_weight, partition)
         network = network_of(parameters, rows.X.shape[1], targets.n_outputs, targets.output)
@@ -633,11 +633,6 @@ class _Epochs:
 def network_of(parameters, n_features, n_outputs, output):
     """Return the network of an estimator's parameters for rows and targets."""
     return Network((n_features, *parameters.hidden_layer_sizes, n_outputs), parameters.activation, output)
-
-
-def _start(problem, rows, progress):
-    n_networks, dtype = problem.n_networks, rows.X.dtype
-    return Ensemble.start(problem.network, problem.settings, rows.classes, progress, n_networks, dtype)
 
 
 def check_unchanged(old, problem):

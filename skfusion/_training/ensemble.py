@@ -67,8 +67,9 @@ class Ensemble:
     drift: Drift | None = None
 
     @classmethod
-    def start(cls, network, settings, classes, progress, n_networks, dtype):
+    def start(cls, problem, classes, progress, dtype):
         """Peers before their first epoch, which start from the same weights or from weights of their own."""
+        network, settings, n_networks = problem.network, problem.settings, problem.n_networks
         n_starts = 1 if settings.init == "shared" else n_networks
         starts = [
             network.initial_weights(np.random.default_rng(seed), dtype) for seed in progress.seeds.spawn(n_starts)
@@ -226,5 +227,6 @@ def _taught_on_one_row(classes, n_outputs):
         mlp = MLPRegressor(**tiny).partial_fit(row, np.zeros((1, n_outputs) if n_outputs > 1 else 1))
     else:
         mlp = MLPClassifier(**tiny).partial_fit(row, classes[:1], classes=classes)
-    del mlp._optimizer  # with the moments of that step
+    # No public method drops it: the peer's own partial_fit would go on with its learning rate and its moments.
+    del mlp._optimizer
     return mlp

@@ -48,7 +48,7 @@ class ThreadTeam:
                 raise error
 
     def close(self):
-        """Let the threads end, each after the task that it is at."""
+        """Let the threads end, each after its current task."""
         self._dismiss()
         try:
             for _ in self._workers:

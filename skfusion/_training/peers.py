@@ -27,9 +27,9 @@ def aligned(weights):
     stride = -(-n_parameters // lanes) * lanes
     memory = np.empty(n_networks * stride + lanes, weights.dtype)
     start = -memory.ctypes.data % _CACHE_LINE // weights.itemsize
-    copy = memory[start : start + n_networks * stride].reshape(n_networks, stride)[:, :n_parameters]
-    copy[...] = weights
-    return copy
+    networks = memory[start : start + n_networks * stride].reshape(n_networks, stride)[:, :n_parameters]
+    networks[...] = weights
+    return networks
 
 
 @dataclass

@@ -34,7 +34,7 @@ def _train_bundle(fit, number, rows, state, segment):
 
 def _release(fit):
     """In a worker, drop the rows of a fit."""
-    for key in list(_held):  # other threads of this worker may be at it too
+    for key in list(_held):  # other threads of this worker may release it meanwhile
         if key[0] == fit:
             _held.pop(key, None)
 

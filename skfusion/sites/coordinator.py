@@ -173,8 +173,7 @@ def _fit(model, parameters, call):
     progress = call.run.progress(parameters.random_state)
     problem, meeting = _plan(model, parameters, call, agreement, scaler, progress)
     if old is None:
-        new = problem.network, problem.settings, agreement.classes, progress, problem.n_networks
-        ensemble = Ensemble.start(*new, np.dtype(agreement.dtype))
+        ensemble = Ensemble.start(problem, agreement.classes, progress, np.dtype(agreement.dtype))
     else:
         check_unchanged(old, problem)
         ensemble = old.restarted(problem.settings, progress)
@@ -211,10 +210,9 @@ def _plan(model, parameters, call, agreement, scaler, progress):
     if agreement.classes is not None:
         check_classes("y of all sites together", agreement.classes)
     check_prediction(settings.prediction, n_networks)
-    if n_networks > 1 and settings.fusion_rate > 0:
-        first_round = check_suits(parameters.topology, n_networks, progress.fusion_round)
-        if call.fuse_at == "sites":
-            check_in_pairs(first_round)
+    first_round = check_suits(parameters.topology, n_networks, progress.fusion_round)
+    if call.fuse_at == "sites":
+        check_in_pairs(first_round)
     output = model._output_layer(agreement.classes, agreement.n_outputs)
     network = network_of(parameters, agreement.n_features, *output)
     division = Division.draw(agreement.lengths, settings, progress.partition_rng)

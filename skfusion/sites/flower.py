@@ -22,9 +22,8 @@ from sklearn.base import BaseEstimator
 from skfusion._checks import check_path, shown
 from skfusion._replacing import replacing
 from skfusion.sites.coordinator import fit_sites
-from skfusion.sites.local import Answering
 from skfusion.sites.message import MAX_BYTES, MessageError
-from skfusion.sites.transport import BaseTransport
+from skfusion.sites.transport import Answering, BaseTransport
 
 __all__ = ["FlowerTransport", "client_app", "server_app"]
 

@@ -22,9 +22,8 @@ from urllib.parse import quote, unquote
 from skfusion._checks import check_integer, check_path, shown
 from skfusion._replacing import replacing
 from skfusion.sites._claim import Claim
-from skfusion.sites.local import Answering
 from skfusion.sites.message import MAX_BYTES, MessageError, check_name
-from skfusion.sites.transport import BaseTransport
+from skfusion.sites.transport import Answering, BaseTransport
 
 _DIGEST_SIZE = 16
 _COORDINATOR = "coordinator"

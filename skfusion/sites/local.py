@@ -4,26 +4,12 @@ import queue
 from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Protocol
 
 import joblib
 
 from skfusion._checks import shown
 from skfusion.sites.message import check_name
-from skfusion.sites.transport import BaseTransport
-
-
-class Answering(Protocol):
-    """What a transport takes for a site."""
-
-    name: str
-
-    @property
-    def run(self) -> str | None:
-        """The run that it takes part in."""
-
-    def answer(self, request: bytes) -> bytes:
-        """Return the answer to a message."""
+from skfusion.sites.transport import Answering, BaseTransport
 
 
 class LocalTransport(BaseTransport):
@@ -114,6 +100,6 @@ class LocalTransport(BaseTransport):
         return site, answer.result()
 
     def close(self) -> None:
-        """End the threads once they have answered what they are at."""
+        """End the threads, each after its current answer."""
         self._closed = True
         self._threads.shutdown(cancel_futures=True)

@@ -20,8 +20,7 @@ from nvflare.job_config.api import FedJob
 from skfusion._checks import check_integer, shown
 from skfusion.sites._function_names import check_function_name, named_function
 from skfusion.sites._keeper import Board, Keeper
-from skfusion.sites.local import Answering
-from skfusion.sites.transport import BaseTransport
+from skfusion.sites.transport import Answering, BaseTransport
 
 __all__ = ["NVFlareTransport", "make_job"]
 

@@ -3,7 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 
 class BaseTransport(ABC):
@@ -98,3 +98,16 @@ class BaseTransport(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+
+class Answering(Protocol):
+    """What a transport takes for a site."""
+
+    name: str
+
+    @property
+    def run(self) -> str | None:
+        """The run that it takes part in."""
+
+    def answer(self, request: bytes) -> bytes:
+        """Return the answer to a message."""
