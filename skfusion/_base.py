@@ -18,13 +18,12 @@ from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skfusion import _weights_file
-from skfusion._checks import check_column, shown
+from skfusion._checks import check_column
 from skfusion._inputs import Rows, check_groups, check_sample_weight, check_size, check_weights, encode
 from skfusion._ownership import Ownership, Peers
 from skfusion._parameters import check_parameters, check_prediction
 from skfusion._training.engine import engine_for
 from skfusion._training.ensemble import Ensemble, Progress
-from skfusion._training.network import Network
 from skfusion._training.outcome import Yardstick, exhausted
 from skfusion._training.problem import Data, Problem
 from skfusion._training.stopping import HeldOutRows, hold_out
@@ -236,8 +235,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         if old is None:
             ensemble = Ensemble.start(problem, rows.classes, progress, rows.X.dtype)
         else:
-            check_unchanged(old, problem)
-            ensemble = old.restarted(problem.settings, progress)
+            ensemble = old.restarted(problem, progress)
         yardstick = Yardstick(ensemble, data)
         engine = engine_for(problem, data.sparsified(), ensemble.state, problem.settings.max_iter)
         training = Training(ensemble, problem, engine, held_out)
@@ -259,8 +257,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         if old is None:
             ensemble = Ensemble.start(problem, rows.classes, progress, rows.X.dtype)
         else:
-            check_unchanged(old, problem)
-            ensemble = old.continued(problem.settings, progress)
+            ensemble = old.continued(problem, progress)
         yardstick = Yardstick(ensemble, data)
         training = Training(ensemble, problem, engine_for(problem, data.sparsified(), ensemble.state, n_epochs=1))
         training.one_epoch()
@@ -485,13 +482,13 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         n_networks = parameters.n_networks or len(contents.weights)
         check_prediction(self.prediction, n_networks)
         n_features, *_, n_outputs = contents.network.layer_sizes
-        network = network_of(parameters, n_features, *self._output_layer(contents.classes, n_outputs))
-        # None of them, since their number is the file's to say.
+        network = parameters.network(n_features, *self._output_layer(contents.classes, n_outputs))
+        # They take no memory, however many the file says there are.
         weights = np.broadcast_to(contents.weights.dtype.type(0), (n_networks, network.n_parameters))
         return replace(contents, network=network, weights=weights)
 
     def _start_as(self, contents):
-        """Peers before their first epoch, of the network and the number that a file says."""
+        """Return peers before their first epoch, with the network and in the number that a file says."""
         parameters = self._check_parameters()
         n_rows = np.zeros(len(contents.weights), np.int64)
         problem = Problem(contents.network, parameters.settings, parameters.topology, n_rows)
@@ -526,7 +523,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         return Rows.of_weight(X, y, weight, groups, classes)
 
     def _peers(self, parameters, rows, old, complete):
-        """Return what is known of the peers, of the ensemble that goes on or None, before rows are divided."""
+        """Return what is known of the peers before rows are divided; ``old`` is the ensemble that goes on, or None."""
         if old is None:
             return Peers(parameters.n_networks, complete, classes=None if complete else rows.classes)
         n_networks = len(old.weights)
@@ -555,7 +552,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         check_suits(topology, len(partition), progress.fusion_round)
         topology = with_edges_alone(topology)
         data = Data(rows.X, targets.values, targets.sample_weight, partition)
-        network = network_of(parameters, rows.X.shape[1], targets.n_outputs, targets.output)
+        network = parameters.network(rows.X.shape[1], targets.n_outputs, targets.output)
         held_out = None
         if settings.early_stopping:
             data, others = self._hold_out(data, settings.validation_fraction, progress.partition_rng)
@@ -581,7 +578,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
     def _train(self, training, yardstick, attributes, given, stacklevel=4):
         """Train to the end, with callbacks, and set the fitted attributes; returns why training ended.
 
-        Warnings are the caller's that many frames up.
+        Warnings name the caller that is ``stacklevel`` frames up.
         """
         max_iter = training.problem.settings.max_iter
         task = self._init_callback_context(task_name="fit", max_subtasks=max_iter)
@@ -628,31 +625,6 @@ class _Epochs:
 
     def _snapshot(self):
         return _trained_attributes(self._training, self._training.ended()) | self._attributes
-
-
-def network_of(parameters, n_features, n_outputs, output):
-    """Return the network of an estimator's parameters for rows and targets."""
-    return Network((n_features, *parameters.hidden_layer_sizes, n_outputs), parameters.activation, output)
-
-
-def check_unchanged(old, problem):
-    """Check that peers whose weights are kept fit the parameters and the rows of today."""
-    kept = "since the peers' weights are kept"
-    sizes, new_sizes = old.network.layer_sizes, problem.network.layer_sizes
-    if sizes != new_sizes:
-        raise ValueError(
-            f"hidden_layer_sizes must stay as it was, {shown(sizes[1:-1])}, {kept}; got {shown(new_sizes[1:-1])}"
-        )
-    for parameter, was, is_now in (
-        ("activation", old.network.activation, problem.network.activation),
-        ("loss", old.network.output, problem.network.output),
-    ):
-        if was != is_now:
-            raise ValueError(f"{parameter} must stay as it was, {kept}; this would turn {was!r} into {is_now!r}")
-    if len(old.weights) != problem.n_networks:
-        raise ValueError(
-            f"n_networks must stay {len(old.weights)}, {kept}; the rows were divided among {problem.n_networks}"
-        )
 
 
 def _trained_attributes(training, ensemble):

@@ -76,7 +76,7 @@ def check_size(X):
 
 
 def check_classes(name, classes):
-    """Return sorted classes if there are two at least, or raise ValueError."""
+    """Return classes if there are at least two, or raise ValueError."""
     if len(classes) < 2:
         got = f"1 class: {shown(classes.tolist()[0])}" if len(classes) else "none"
         raise ValueError(f"{name} must have at least 2 classes, got {got}")
@@ -84,7 +84,7 @@ def check_classes(name, classes):
 
 
 def check_all_classes(classes):
-    """Return sorted classes of which a caller passes all, or raise ValueError."""
+    """Return all classes, which a caller passes, sorted and without repeats, or raise ValueError."""
     labels = check_labels("classes", classes)
     if labels.ndim != 1:
         raise ValueError(f"classes must be a list of all class labels, got {shown(classes)}")

@@ -7,7 +7,7 @@ from numbers import Number, Real
 import numpy as np
 
 from skfusion._checks import check_choice, check_flag, check_integer, check_real, check_seed, is_integer, shown
-from skfusion._training.network import ACTIVATIONS
+from skfusion._training.network import ACTIVATIONS, Network
 from skfusion._training.problem import Settings
 from skfusion._typing import RandomState
 from skfusion.fusion import RULES
@@ -28,6 +28,10 @@ class Parameters:
     topology: BaseTopology
     warm_start: bool
     random_state: RandomState
+
+    def network(self, n_features, n_outputs, output):
+        """Return the network for rows and targets of these numbers, and with that output function."""
+        return Network((n_features, *self.hidden_layer_sizes, n_outputs), self.activation, output)
 
 
 def check_parameters(estimator):

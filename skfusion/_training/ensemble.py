@@ -7,6 +7,7 @@ import numpy as np
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.utils import check_random_state
 
+from skfusion._checks import shown
 from skfusion._training.drift import Drift
 from skfusion._training.network import Network
 from skfusion._training.peers import PeerState
@@ -78,22 +79,43 @@ class Ensemble:
         state = PeerState.start(weights, progress.seeds.spawn(n_networks), settings)
         return cls(network, settings, classes, state, progress, drift=Drift.of(settings, state.weights))
 
-    def restarted(self, settings, progress):
+    def restarted(self, problem, progress):
         """Copy it, with peers that keep their weights but start anew otherwise."""
-        state = PeerState.start(self.weights, progress.seeds.spawn(len(self.weights)), settings)
+        self._check_fits(problem)
+        state = PeerState.start(self.weights, progress.seeds.spawn(len(self.weights)), problem.settings)
         state.samples_seen += self.state.samples_seen
         # Rounds go on too, since topologies that change over time need several to mix all peers.
         for name in ("epoch", "step", "fusion_round", "topology_rng"):
             setattr(progress, name, copy.deepcopy(getattr(self.progress, name)))
-        return self._copy(settings, state, progress)
+        return self._copy(problem.settings, state, progress)
 
-    def continued(self, settings, progress):
+    def continued(self, problem, progress):
         """Copy it, with peers that go on where they are."""
-        state = self.state.copy()
+        self._check_fits(problem)
+        state, settings = self.state.copy(), problem.settings
         state.set_solver(settings)
         if settings.learning_rate == "constant":
             state.learning_rates[:] = settings.learning_rate_init
         return self._copy(settings, state, progress)
+
+    def _check_fits(self, problem):
+        """Raise ValueError unless the peers, whose weights are kept, are those of a problem."""
+        kept = "since the peers' weights are kept"
+        sizes, new_sizes = self.network.layer_sizes, problem.network.layer_sizes
+        if sizes != new_sizes:
+            raise ValueError(
+                f"hidden_layer_sizes must stay as it was, {shown(sizes[1:-1])}, {kept}; got {shown(new_sizes[1:-1])}"
+            )
+        for parameter, was, is_now in (
+            ("activation", self.network.activation, problem.network.activation),
+            ("loss", self.network.output, problem.network.output),
+        ):
+            if was != is_now:
+                raise ValueError(f"{parameter} must stay as it was, {kept}; this would turn {was!r} into {is_now!r}")
+        if len(self.weights) != problem.n_networks:
+            raise ValueError(
+                f"n_networks must stay {len(self.weights)}, {kept}; the rows were divided among {problem.n_networks}"
+            )
 
     def _copy(self, settings, state, progress):
         """Return peers of another state that have come the same way."""

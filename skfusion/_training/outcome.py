@@ -1,4 +1,4 @@
-"""What came of training: an error where it diverged, and words of advice where it was no use."""
+"""What came of training: an error where it diverged, and advice where it was of no use."""
 
 from dataclasses import replace
 

@@ -76,5 +76,6 @@ def two_axes(plt, ax, figsize, *, sharex=False, **grid):
 
 
 def count_in_integers(*axes):
+    """Put ticks of each x or y axis at integers alone."""
     for axis in axes:
         axis.get_major_locator().set_params(integer=True, min_n_ticks=1)

@@ -81,7 +81,7 @@ class Claim:
         old.close()
 
     def release(self) -> None:
-        """Remove the file, unless it is another's by now; once is enough."""
+        """Remove the file, unless it is another's by now; a second call does nothing."""
         if self._file.closed:
             return
         with self._file:

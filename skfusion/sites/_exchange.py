@@ -125,7 +125,7 @@ class Exchange:
         return answers
 
     def _receive(self, number, kind, asked, watch):
-        """Return an answer to the question of that number if one comes; others are not to it."""
+        """Return an answer to the question of that number; None if none comes, or one to another question."""
         received = self._transport.receive(min(_LISTEN, self._patience))
         if received is None:
             return None

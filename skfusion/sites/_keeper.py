@@ -15,8 +15,7 @@ from skfusion.fusion import RULES, fuse
 from skfusion.sites._apart import TOLD
 from skfusion.sites._kept import KeptStates
 from skfusion.sites._plan import Plan
-from skfusion.sites._rows import RefusalError
-from skfusion.sites.message import Message, MessageError
+from skfusion.sites.message import Message, MessageError, RefusalError
 from skfusion.sites.site import Site, answered
 
 _log = logging.getLogger("skfusion.sites")

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from skfusion._replacing import replacing
-from skfusion.sites._rows import RefusalError
+from skfusion.sites.message import RefusalError
 
 _KEPT = 4  # states: a run that is taken up again goes back by the exchanges of one segment
 

@@ -13,11 +13,7 @@ from skfusion._inputs import check_groups, check_numbers, check_object_labels, c
 from skfusion._moments import moments_of_rows
 from skfusion._row_weights import WeightTotals
 from skfusion.sites._description import LABEL_KINDS, Description, PeerDescription, unpack_labels
-from skfusion.sites.message import check_name
-
-
-class RefusalError(ValueError):
-    """Why a site does not do what it is asked, in words that show no row, since they leave it."""
+from skfusion.sites.message import RefusalError, check_name
 
 
 class Site(BaseEstimator):
@@ -25,7 +21,7 @@ class Site(BaseEstimator):
 
 
 @dataclass(frozen=True)
-class Rows:
+class SiteRows:
     """A site's rows, and which of its peers has which.
 
     Attributes

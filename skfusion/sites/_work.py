@@ -11,8 +11,8 @@ from skfusion._training.peers import Bundle
 from skfusion._training.problem import Data, Problem
 from skfusion._training.sparsify import MOST_NONZEROS, deviations
 from skfusion._training.stopping import HeldOutRows
-from skfusion.sites._rows import RefusalError
 from skfusion.sites._state import template
+from skfusion.sites.message import RefusalError
 
 
 class Work:
@@ -20,7 +20,7 @@ class Work:
 
     Parameters
     ----------
-    rows : Rows
+    rows : SiteRows
     plan : Plan
 
     Raises
@@ -46,17 +46,16 @@ class Work:
             sums = codes if plan.by_class else np.zeros(len(used), np.intp)
             weight = _weights(plan.weight_scale, own, sums).astype(X.dtype)
         self._data = Data(X, target, weight, [np.searchsorted(used, rows.parts[peer]) for peer in plan.peers])
-        for peer, part in zip(plan.peers, self._train.parts, strict=True):
+        for peer, part in zip(plan.peers, self._training_data.parts, strict=True):
             if not len(part):
                 raise RefusalError(f"peer {peer!r} must have rows to train on besides those held out")
 
     @cached_property
-    def _train(self):
-        """The rows to train on."""
+    def _training_data(self):
         return self._with_parts(held_out=False)
 
     @cached_property
-    def _held_out(self):
+    def _held_out_data(self):
         return self._with_parts(held_out=True)
 
     def _with_parts(self, held_out):
@@ -68,17 +67,17 @@ class Work:
 
     def votes(self):
         """Return for each peer what it takes for the background."""
-        return [vote(self._train.X, part, self.plan.n_networks) for part in self._train.parts]
+        return [vote(self._training_data.X, part, self.plan.n_networks) for part in self._training_data.parts]
 
     def count_deviations(self, background):
         """Return how many of the values to train on are not the background's."""
-        counts = _kernels.count_deviations(self._train.X, background)
-        return int(counts[np.concatenate(self._train.parts)].sum())
+        counts = _kernels.count_deviations(self._training_data.X, background)
+        return int(counts[np.concatenate(self._training_data.parts)].sum())
 
     def held_out_weigh(self):
         """Whether any of the held-out rows has a weight."""
-        weight = self._held_out.sample_weight
-        return weight is None or bool(weight[np.concatenate(self._held_out.parts)].any())
+        weight = self._held_out_data.sample_weight
+        return weight is None or bool(weight[np.concatenate(self._held_out_data.parts)].any())
 
     def train(self, state, segment):
         """Train the peers from a state, for some steps of an epoch; returns the new state."""
@@ -87,7 +86,7 @@ class Work:
 
     @cached_property
     def _bundle(self):
-        data, plan = self._train, self.plan
+        data, plan = self._training_data, self.plan
         if plan.background is not None:
             counts = _kernels.count_deviations(data.X, plan.background)
             if counts.sum() > MOST_NONZEROS:
@@ -109,7 +108,7 @@ class Work:
 
     @cached_property
     def _scorer(self):
-        return HeldOutRows(self.plan.network, self._held_out)
+        return HeldOutRows(self.plan.network, self._held_out_data)
 
 
 def _check_plan(rows, plan):

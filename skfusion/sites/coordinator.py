@@ -15,7 +15,7 @@ from sklearn.callback import with_callbacks
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skfusion._base import BaseFusedMLP, check_unchanged, network_of
+from skfusion._base import BaseFusedMLP
 from skfusion._checks import check_choice, check_flag, check_integer, check_real, shown
 from skfusion._inputs import check_all_classes, check_classes, check_same_classes
 from skfusion._ownership import Ownership
@@ -175,8 +175,7 @@ def _fit(model, parameters, call):
     if old is None:
         ensemble = Ensemble.start(problem, agreement.classes, progress, np.dtype(agreement.dtype))
     else:
-        check_unchanged(old, problem)
-        ensemble = old.restarted(problem.settings, progress)
+        ensemble = old.restarted(problem, progress)
     training = _training(call, ensemble, problem, meeting, _identity(model, call, agreement, problem, meeting))
     names = agreement.feature_names if scaler is None else names_out(scaler)
     attributes = _attributes(agreement, problem.topology, names)
@@ -213,8 +212,8 @@ def _plan(model, parameters, call, agreement, scaler, progress):
     first_round = check_suits(parameters.topology, n_networks, progress.fusion_round)
     if call.fuse_at == "sites":
         check_in_pairs(first_round)
-    output = model._output_layer(agreement.classes, agreement.n_outputs)
-    network = network_of(parameters, agreement.n_features, *output)
+    output_layer = model._output_layer(agreement.classes, agreement.n_outputs)
+    network = parameters.network(agreement.n_features, *output_layer)
     division = Division.draw(agreement.lengths, settings, progress.partition_rng)
     plans = plans_for(agreement, network, settings, _class_weight(model), scaler, division)
     meeting, weighty = meeting_on(call.exchange, agreement, plans, division, call.skip)

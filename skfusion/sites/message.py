@@ -65,6 +65,10 @@ class MessageError(ValueError):
         self.site = site
 
 
+class RefusalError(ValueError):
+    """Why a site does not do what it is asked; its text shows no row, since it leaves the site."""
+
+
 def check_name(name: str) -> str:
     """Return a site's name if it may be one, in whatever file system or log it turns up, or raise.
 

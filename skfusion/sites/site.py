@@ -14,11 +14,11 @@ from skfusion._checks import check_flag, shown
 from skfusion._typing import MatrixLike
 from skfusion.sites._description import Question
 from skfusion.sites._plan import Plan
-from skfusion.sites._rows import RefusalError, Rows
+from skfusion.sites._rows import SiteRows
 from skfusion.sites._state import pack, unpack, without_drift
 from skfusion.sites._sums import pack_sums
 from skfusion.sites._work import Work
-from skfusion.sites.message import MAX_BYTES, Message, MessageError, check_name
+from skfusion.sites.message import MAX_BYTES, Message, MessageError, RefusalError, check_name
 
 _NOTES = 60.0  # seconds between notes in the log
 _log = logging.getLogger("skfusion.sites")
@@ -77,7 +77,7 @@ class Site:
         self.gives_weights = check_flag("gives_weights", gives_weights)
         self.run: str | None = None
         """The run that the site takes part in."""
-        self._rows = Rows.check(name, X, y, sample_weight, groups)
+        self._rows = SiteRows.check(name, X, y, sample_weight, groups)
         self._work: tuple[bytes, Work] | None = None  # for the latest plan
         self._lock = threading.Lock()
         self._n_answered, self._next_note = 0, 0.0

@@ -12,8 +12,8 @@ from scipy.sparse import csr_array
 from skfusion._row_weights import WeightTotals
 from skfusion.sites._agreement import agree
 from skfusion.sites._description import Description, Question, pack_labels, unpack_labels
-from skfusion.sites._rows import RefusalError, Rows
-from skfusion.sites.message import Message, MessageError
+from skfusion.sites._rows import SiteRows
+from skfusion.sites.message import Message, MessageError, RefusalError
 
 LABELS = Question(labelled=True, classes=None, by_class=True, moments=True)
 NUMBERS = Question(labelled=False, classes=None, by_class=False, moments=False)
@@ -30,7 +30,7 @@ def answer(rows, question=LABELS, name="Bath"):
 
 def told(X, y, question=LABELS, name="Bath", weight=None, groups=None):
     """What a site tells, as it is read from its message."""
-    return Description.read(answer(Rows.check(name, X, y, weight, groups), question, name), question)
+    return Description.read(answer(SiteRows.check(name, X, y, weight, groups), question, name), question)
 
 
 @given(st.data())
@@ -91,7 +91,7 @@ def test_numbers_are_told_of_by_how_many_there_are(y, n_outputs):
 
 def test_where_classes_are_known_beforehand_no_labels_are_told():
     question = Question(labelled=True, classes=pack_labels(np.array([2, 5, 7, 9])), by_class=False, moments=False)
-    message = answer(Rows.check("Bath", X, Y, None, None), question)
+    message = answer(SiteRows.check("Bath", X, Y, None, None), question)
     assert message.content["labels"] is None
     assert message.arrays["counts"].tolist() == [[12]]
     got = agree([Description.read(message, question)], question)
@@ -101,7 +101,7 @@ def test_where_classes_are_known_beforehand_no_labels_are_told():
 
 
 def test_only_what_is_asked_for_is_told():
-    message = answer(Rows.check("Bath", X, Y, None, None), Question(True, None, by_class=False, moments=False))
+    message = answer(SiteRows.check("Bath", X, Y, None, None), Question(True, None, by_class=False, moments=False))
     assert message.content == {
         "dtype": "float64",
         "sparse": False,
@@ -212,7 +212,7 @@ def test_numbers_of_outputs_must_be_the_same():
 )
 def test_a_site_says_what_is_wrong_with_its_targets_and_shows_none(y, question, match):
     with pytest.raises(RefusalError, match=match) as error:
-        Rows.check("Bath", X, y, None, None).describe("Bath", question)
+        SiteRows.check("Bath", X, y, None, None).describe("Bath", question)
     assert "secret" not in str(error.value)
     assert "2020" not in str(error.value)
 
@@ -238,10 +238,10 @@ def test_a_site_says_what_is_wrong_with_its_targets_and_shows_none(y, question, 
 )
 def test_a_site_checks_its_rows(arguments, error, match):
     with pytest.raises(error, match=match):
-        Rows.check("Bath", *arguments)
+        SiteRows.check("Bath", *arguments)
 
 
-GOOD = answer(Rows.check("Bath", X, Y, np.arange(12.0) + 1, None))
+GOOD = answer(SiteRows.check("Bath", X, Y, np.arange(12.0) + 1, None))
 
 
 def changed(content=(), **arrays):

@@ -32,8 +32,7 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from skfusion import FusedMLPClassifier, FusedMLPRegressor
 from skfusion.sites import LocalTransport, Site, _exchange, fit_sites
-from skfusion.sites._rows import RefusalError
-from skfusion.sites.message import Message, MessageError
+from skfusion.sites.message import Message, MessageError, RefusalError
 from skfusion.topology import GraphTopology
 
 pytestmark = [
