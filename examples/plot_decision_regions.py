@@ -36,7 +36,7 @@ settings = dict(
     learning_rate_init=0.05,
     alpha=0.0,
     max_iter=300,
-    n_iter_no_change=float("inf"),
+    n_iter_no_change=np.inf,
     random_state=0,
 )
 models = {

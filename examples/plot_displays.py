@@ -61,8 +61,7 @@ model = FusedMLPClassifier(
     topology="ring",
     fusion_frequency=5,
     max_iter=30,
-    tol=0,
-    n_iter_no_change=30,
+    n_iter_no_change=float("inf"),
     random_state=0,
 ).set_callbacks(scores)
 warnings.simplefilter("ignore", ConvergenceWarning)  # it runs for all epochs

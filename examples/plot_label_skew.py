@@ -63,7 +63,7 @@ common = dict(
     fusion_rule="simultaneous",
     learning_rate_init=0.05,
     max_iter=30,
-    n_iter_no_change=float("inf"),
+    n_iter_no_change=np.inf,
     random_state=0,
 )
 errors = np.empty((len(intervals), len(partitioners)))

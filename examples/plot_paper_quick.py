@@ -33,7 +33,7 @@ TOPOLOGIES = ("ring", "random", "hypercube")
 def make_networks(**params):
     """Return eight networks on random eighths, unless told otherwise."""
     paper = dict(loss="squared_error", init="shared", alpha=0.0, fusion_rule="sequential", fusion_rate=0.55)
-    common = dict(n_networks=8, learning_rate_init=0.04, max_iter=60, tol=0, n_iter_no_change=np.inf, random_state=0)
+    common = dict(n_networks=8, learning_rate_init=0.04, max_iter=60, n_iter_no_change=np.inf, random_state=0)
     return FusedMLPClassifier((30,), **paper | common | params)
 
 

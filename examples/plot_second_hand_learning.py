@@ -30,7 +30,7 @@ X_train, X_test, y_train, y_test = train_test_split(X / 16, y, test_size=0.25, s
 # -------------------
 # All networks start from the same weights.  A callback scores each network on the test rows after each epoch.
 
-common = dict(hidden_layer_sizes=(64, 32), learning_rate_init=0.05, max_iter=100, tol=0, n_iter_no_change=100)
+common = dict(hidden_layer_sizes=(64, 32), learning_rate_init=0.05, max_iter=100, n_iter_no_change=np.inf)
 fused = dict(n_networks=None, partitioner="class", fusion_unit="step", fusion_frequency=2)
 models = {
     "ten peers, one digit each": FusedMLPClassifier(**common, **fused, random_state=0),

@@ -39,7 +39,7 @@ model = make_pipeline(
         fusion_unit="step",
         learning_rate_init=0.05,
         max_iter=10,
-        n_iter_no_change=float("inf"),
+        n_iter_no_change=np.inf,
         random_state=0,
     ),
 )
