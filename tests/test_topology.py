@@ -470,20 +470,44 @@ def disagreement_matrix(matrix):
     return (np.eye(len(matrix)) - 1 / len(matrix)) @ matrix
 
 
-@pytest.mark.parametrize(
-    ("topology", "rule", "expected"),
-    [
-        (RingTopology(), "sequential", 0.8328),
-        (RingTopology(), "simultaneous", 0.7131),
-        (HypercubeTopology(), "sequential", 0.0457),
-        (HypercubeTopology(), "simultaneous", 0.0100),
-        (HypercubeTopology(each_edge_once=True), "sequential", 0.2401),
-        (HypercubeTopology(each_edge_once=True), "simultaneous", 0.1000),
-    ],
-)
+def contraction_by_pairs(pairs, rule):
+    """Contraction of eight networks at a rate of 0.55, by Algorithm 1 on the identity, pair after pair."""
+    matrix = np.eye(8)
+    for i, j in pairs:
+        old = matrix[i].copy()
+        matrix[i] = 0.45 * old + 0.55 * matrix[j]
+        matrix[j] = 0.45 * matrix[j] + 0.55 * (matrix[i] if rule == "sequential" else old)
+    Q = disagreement_matrix(matrix)
+    return contraction(Q.T @ Q)
+
+
+CONTRACTIONS = [
+    (topology, rule, contraction_by_pairs(pairs, rule))
+    for topology, pairs in (
+        (RingTopology(), algorithm_2(8)),
+        (HypercubeTopology(), algorithm_4(8)),
+        (HypercubeTopology(each_edge_once=True), algorithm_4(8, each_edge_once=True)),
+    )
+    for rule in RULES
+]
+# Of the 7 dimensions of disagreement 4 lie within the pairs of a matching.  Simultaneous fusion shrinks them by 1 - 2F,
+# sequential fusion by (1 - F)^2, but moves a pair's mean by F^2 of its half difference.
+RANDOM_CONTRACTIONS = {
+    "sequential": np.sqrt(3 / 7 + 4 / 7 * (0.45**4 + 3 / 4 * 0.55**4)),
+    "simultaneous": np.sqrt(3 / 7 + 4 / 7 * 0.1**2),
+}
+
+
+@pytest.mark.parametrize(("topology", "rule", "expected"), CONTRACTIONS, ids=str)
 def test_a_round_shrinks_the_disagreement_of_eight_networks_by_the_known_factor(topology, rule, expected):
     Q = disagreement_matrix(topology.mixing_matrix(8, 0.55, rule))
-    assert contraction(Q.T @ Q) == pytest.approx(expected, abs=5e-5)
+    assert contraction(Q.T @ Q) == pytest.approx(expected, rel=1e-12)
+
+
+def test_known_factors_are_those_of_the_halves_where_a_hypercube_fuses_simultaneously():
+    factors = {str(topology): factor for topology, rule, factor in CONTRACTIONS if rule == "simultaneous"}
+    assert factors["HypercubeTopology(each_edge_once=True)"] == pytest.approx(0.1, rel=1e-12)
+    assert factors["HypercubeTopology()"] == pytest.approx(0.1**2, rel=1e-12)
 
 
 def matchings(networks):
@@ -496,11 +520,9 @@ def matchings(networks):
             yield [(first, partner), *others]
 
 
-@pytest.mark.parametrize(("rule", "expected"), [("sequential", 0.70087), ("simultaneous", 0.65900)])
+@pytest.mark.parametrize(("rule", "expected"), RANDOM_CONTRACTIONS.items())
 def test_a_random_round_shrinks_the_disagreement_of_eight_networks_by_the_known_factor(rule, expected):
-    # Pairs of a matching are disjoint, so that their order does not matter; their directions do.  By hand, as of the 7
-    # dimensions of disagreement 4 lie within pairs: simultaneously sqrt(3/7 + 4/7 (1-2F)^2), and sequentially, where
-    # a pair's mean moves by F^2 of its half difference, sqrt(3/7 + 4/7 ((1-F)^4 + 3/4 F^4)).
+    # Pairs of a matching are disjoint, so that their order does not matter; their directions do.
     moments = []
     for matching in matchings(list(range(8))):
         for directions in product((1, -1), repeat=4):
@@ -508,7 +530,7 @@ def test_a_random_round_shrinks_the_disagreement_of_eight_networks_by_the_known_
             Q = disagreement_matrix(FixedTopology(pairs).mixing_matrix(8, 0.55, rule))
             moments.append(Q.T @ Q)
     assert len(moments) == 105 * 16
-    assert contraction(np.mean(moments, axis=0)) == pytest.approx(expected, abs=5e-6)
+    assert contraction(np.mean(moments, axis=0)) == pytest.approx(expected, rel=1e-12)
 
 
 # Third parties' topologies
