@@ -90,7 +90,8 @@ def test_a_topology_that_does_not_suit_is_refused_before_any_training(topology, 
     assert not any("begin" in event for event in recorder.events)
     with pytest.raises(ValueError, match=match):
         model(**params).partial_fit(X, Y, classes=[0, 1, 2])
-    model(**params | {"fusion_rate": 0}).fit(X, Y)
+    with pytest.raises(ValueError, match=match):
+        model(**params | {"fusion_rate": 0}).fit(X, Y)
     model(**params | {"n_networks": 1}).fit(X, Y)
 
 

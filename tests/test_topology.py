@@ -597,9 +597,6 @@ def test_wrong_parameters_are_refused_at_use(topology, error, match):
         lambda: topology.pairs(8),
         lambda: topology.fuse(np.ones((8, 1)), 0.5),
         lambda: topology.mixing_matrix(8, 0.5),
-        lambda: FusedMLPClassifier(n_networks=2, topology=topology).fit([[0], [1]], [0, 1]),
-        lambda: FusedMLPClassifier(n_networks=2, topology=topology, fusion_rate=0.0).fit([[0], [1]], [0, 1]),
-        lambda: FusedMLPClassifier(n_networks=1, topology=topology).fit([[0], [1]], [0, 1]),
     ):
         with pytest.raises(error, match=match):
             use()

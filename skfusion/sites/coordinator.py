@@ -209,9 +209,10 @@ def _plan(model, parameters, call, agreement, scaler, progress):
     if agreement.classes is not None:
         check_classes("y of all sites together", agreement.classes)
     check_prediction(settings.prediction, n_networks)
-    first_round = check_suits(parameters.topology, n_networks, progress.fusion_round)
-    if call.fuse_at == "sites":
-        check_in_pairs(first_round)
+    if n_networks > 1:
+        first_round = check_suits(parameters.topology, n_networks, progress.fusion_round)
+        if call.fuse_at == "sites":
+            check_in_pairs(first_round)
     output_layer = model._output_layer(agreement.classes, agreement.n_outputs)
     network = parameters.network(agreement.n_features, *output_layer)
     division = Division.draw(agreement.lengths, settings, progress.partition_rng)
