@@ -9,8 +9,6 @@ from skfusion import _kernels
 from skfusion._checks import check_choice, check_real
 from skfusion._typing import FloatArray, FusionRule, IntArray, Weights
 
-__all__ = ["fuse"]
-
 RULES = ("sequential", "simultaneous")
 # How far from 1 rounding may take the sum of a row of shares.
 _ROUNDING = 1e-6
