@@ -455,7 +455,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         return [ensemble.as_mlp(prediction, blank) for prediction in predictions]
 
     def _fitted(self):
-        if vars(self).get("_ensemble", self) is None:
+        if "_ensemble" in vars(self) and self._ensemble is None:
             raise NotFittedError(
                 f"the weights of this {type(self).__name__} are at the sites where it was trained; load them with "
                 "load_weights, or fit anew, with warm_start=False"
@@ -496,7 +496,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         return Ensemble.start(problem, contents.classes, progress, contents.weights.dtype)
 
     def __sklearn_is_fitted__(self):
-        return vars(self).get("_ensemble") is not None
+        return getattr(self, "_ensemble", None) is not None
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

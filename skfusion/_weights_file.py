@@ -9,7 +9,7 @@ from skfusion._npz import open_entries
 from skfusion._replacing import replacing
 from skfusion._training.network import ACTIVATIONS, OUTPUTS, Network
 
-FORMAT_VERSION = 1
+_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def write(path, contents):
     if contents.classes is not None and entries["classes"].dtype.kind not in "biufU":
         raise ValueError(f"classes_ must be numbers or strings to be saved, got {shown(contents.classes.tolist())}")
     with replacing(check_path("path", path)) as file:
-        np.savez(file, format_version=FORMAT_VERSION, weights=contents.weights, **entries)
+        np.savez(file, format_version=_VERSION, weights=contents.weights, **entries)
 
 
 def _plain(labels):
@@ -84,7 +84,7 @@ def read(path):
     """
     with open_entries(path) as entries:
         version = entries.scalar("format_version", "iu")
-        entries.check("format_version", version, version == FORMAT_VERSION, FORMAT_VERSION)
+        entries.check("format_version", version, version == _VERSION, _VERSION)
         network = _network(entries)
         return Contents(network, _weights(entries, network), _classes(entries, network), _names(entries, network))
 

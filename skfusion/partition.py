@@ -36,7 +36,7 @@ _HOW_TO_PASS_GROUPS = (
 )
 
 
-def check_n_networks(peers, n_samples):
+def _check_n_networks(peers, n_samples):
     """Return a number of peers that there are rows for as an int, or raise TypeError or ValueError; None stays None."""
     if peers.n_networks is None:
         return None
@@ -49,7 +49,7 @@ def check_n_networks(peers, n_samples):
     return n_networks
 
 
-def check_partition(parts, n_samples, n_networks=None, *, complete=True):
+def _check_partition(parts, n_samples, n_networks=None, *, complete=True):
     """Return ``parts`` as int arrays if they are disjoint and cover all rows, or raise.
 
     With ``complete`` no peer may be left without rows.
@@ -165,13 +165,13 @@ class _AssigningPartitioner(BasePartitioner):
         if X is not None:
             check_consistent_length(X, targets)
         labels = check_groups(groups, len(targets))
-        check_n_networks(peers, len(targets))
+        _check_n_networks(peers, len(targets))
         if labels is not None and not self._by_group:
             raise ValueError(_unused_groups(self))
         assigned, n_networks, ownership = self._assign(targets, labels, peers, check_rng(random_state))
         order = np.argsort(assigned, kind="stable")
         ends = np.cumsum(np.bincount(assigned, minlength=n_networks))
-        parts = check_partition(np.split(order, ends[:-1]), len(targets), n_networks, complete=peers.complete)
+        parts = _check_partition(np.split(order, ends[:-1]), len(targets), n_networks, complete=peers.complete)
         return parts, ownership
 
     def _check_targets(self, y):
@@ -473,7 +473,7 @@ class SplitterPartitioner(BasePartitioner):
                 raise
             stand_in = RandomPartitioner() if groups is None else GroupPartitioner()
             return stand_in._divide(X, y, groups, peers, random_state)
-        parts = check_partition(folds, len(y), peers.n_networks, complete=peers.complete)
+        parts = _check_partition(folds, len(y), peers.n_networks, complete=peers.complete)
         return parts, _ownership_of(self.splitter, parts, groups)
 
     def _seeded(self, random_state):
@@ -527,9 +527,9 @@ def divide(partitioner, X, y, groups, peers, rng):
     # A subclass that overrides the method is a third party's.
     if type(partitioner).partition in (_AssigningPartitioner.partition, SplitterPartitioner.partition):
         return partitioner._divide(X, y, groups, peers, rng)
-    n_networks = check_n_networks(peers, len(y))
+    n_networks = _check_n_networks(peers, len(y))
     parts = partitioner.partition(X, y, groups=groups, n_networks=n_networks, random_state=rng)
-    parts = check_partition(parts, len(y), n_networks, complete=peers.complete)
+    parts = _check_partition(parts, len(y), n_networks, complete=peers.complete)
     return parts, _ownership_of(partitioner, parts, groups)
 
 

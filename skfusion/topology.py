@@ -218,12 +218,12 @@ class _GraphOfNetworks(BaseTopology):
         if check_choice("mixing", self.mixing, ("pairs", "metropolis")) == "pairs":
             return None
         n_networks = check_integer("n_networks", n_networks, 1)
-        return metropolis_weights(
+        return _metropolis_weights(
             check_pairs(self.pairs(n_networks, fusion_round, random_state), n_networks), n_networks
         )
 
 
-def metropolis_weights(edges, n_networks):
+def _metropolis_weights(edges, n_networks):
     """Metropolis-Hastings weights of a graph.
 
     Two networks that an edge joins take a share of 1 / (1 + the larger number of neighbours) of each other, and keep

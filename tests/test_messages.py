@@ -12,7 +12,7 @@ from sklearn.datasets import load_iris
 from skfusion import FusedMLPClassifier, FusedMLPRegressor
 from skfusion._checks import shown
 from skfusion.diagnostics import diagnose
-from skfusion.partition import ClassPartitioner, PredefinedPartitioner, check_partition
+from skfusion.partition import BasePartitioner, ClassPartitioner, PredefinedPartitioner
 from skfusion.topology import GraphTopology, RingTopology
 
 X, Y = load_iris(return_X_y=True)
@@ -53,6 +53,13 @@ def test_no_message_about_a_parameter_is_long(parameter):
         assert len(str(caught.value)) < LONGEST, kind
 
 
+class FromOnePartitioner(BasePartitioner):
+    """A third party's, which counts rows from 1."""
+
+    def partition(self, X, y, groups=None, n_networks=None, random_state=None):
+        return [np.arange(len(y)) + 1]
+
+
 @pytest.mark.parametrize(
     "call",
     [
@@ -66,7 +73,7 @@ def test_no_message_about_a_parameter_is_long(parameter):
         lambda: FusedMLPRegressor().fit(X, np.array(["label" * 1000] * 150, dtype=object)),
         lambda: FusedMLPClassifier().partial_fit(X, np.array(["a" * 500] * 150), classes=["b" * 999, "c" * 999]),
         lambda: FusedMLPClassifier().fit(X, np.array(["label" * 1000] * 150)),
-        lambda: check_partition([np.arange(1000) + 1], 1000),
+        lambda: FusedMLPClassifier(partitioner=FromOnePartitioner(), n_networks=1).fit(BIG[:, None], BIG % 2),
         lambda: diagnose(BIG, 4, 0.5),
         lambda: diagnose("ring", 4, BIG),
         lambda: RingTopology().pairs("x" * 1000),

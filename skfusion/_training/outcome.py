@@ -58,7 +58,7 @@ def lost_weights(peer, epoch, ensemble):
     return divergence(f"the weights of peer {peer} stopped being finite in epoch {epoch}", ensemble)
 
 
-def check_answers(who, answers, ensemble):
+def _check_answers(who, answers, ensemble):
     """Raise ValueError unless the answers to rows are finite, which finite weights do not ensure."""
     check_finite_answers(who, np.isfinite(answers).all(), ensemble)
 
@@ -123,7 +123,7 @@ class Yardstick:
         """
         self._check_peers(ensemble)
         answers = self._answers(ensemble)
-        check_answers("the peers together", answers, ensemble)
+        _check_answers("the peers together", answers, ensemble)
         loss, losses = self._loss(ensemble.network, answers), ensemble.curve("loss")[-n_epochs:]
         highest = max(loss, *losses)
         if highest > self._limit and not self._is_better(loss):
@@ -160,7 +160,7 @@ class Yardstick:
         _check_weights(ensemble)
         for peer, part in enumerate(self._data.parts):
             if len(part):
-                check_answers(f"peer {peer}", ensemble.answers(self._data.X[part], peer), ensemble)
+                _check_answers(f"peer {peer}", ensemble.answers(self._data.X[part], peer), ensemble)
 
     def _is_better(self, loss):
         return loss < (1 - _LEAST_GAIN) * self.constant

@@ -10,11 +10,9 @@ import numpy as np
 from skfusion._training.training import Training
 from skfusion.fusion import PairRound
 from skfusion.sites._engine import SiteEngine
-from skfusion.sites._state import pack, unpack
+from skfusion.sites._state import TOLD, pack, unpack
 
-# What of a peer's state the coordinator knows in between, and what of that training changes there.
-TOLD = ("n_steps", "samples_seen", "learning_rates", "losses", "generators")
-CHANGED = ("learning_rates", "losses")
+_CHANGED = ("learning_rates", "losses")  # what training changes at the coordinator, between a site's steps
 
 
 class ApartEngine(SiteEngine):
@@ -90,7 +88,7 @@ class ApartEngine(SiteEngine):
 
     def _changed(self, site):
         own = self._own(site)
-        return {name: getattr(own, name) for name in CHANGED}
+        return {name: getattr(own, name) for name in _CHANGED}
 
     def _read_told(self, site, answer):
         own = self._own(site)

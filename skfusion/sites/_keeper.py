@@ -12,9 +12,9 @@ import numpy as np
 from skfusion import _weights_file
 from skfusion._weights_file import Contents
 from skfusion.fusion import RULES, fuse
-from skfusion.sites._apart import TOLD
 from skfusion.sites._kept import KeptStates
 from skfusion.sites._plan import Plan
+from skfusion.sites._state import TOLD
 from skfusion.sites.message import Message, MessageError, RefusalError
 from skfusion.sites.site import Site, answered
 

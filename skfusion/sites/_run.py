@@ -84,7 +84,7 @@ class Run:
         message, drift = self.saved.message(), ensemble.drift
         with self._checking():
             state = unpack(message, ensemble.state)
-            kept = {name: message.array(f"drift_{name}", a.dtype, a.shape) for name, a in drift_arrays(drift).items()}
+            kept = {name: message.array(f"drift_{name}", a.dtype, a.shape) for name, a in _drift_arrays(drift).items()}
         ensemble.state.put(range(len(state.weights)), state)
         ensemble.progress = unpack_progress(self.saved.progress, self.saved.entropy)
         ensemble.history[:] = self.saved.history
@@ -126,7 +126,7 @@ class Run:
             return
         ensemble, stopping = training.ensemble, training.stopping
         optional = {"best_weights": stopping.best_weights, "spread": done.spread}
-        optional |= {f"drift_{name}": array for name, array in drift_arrays(ensemble.drift).items()}
+        optional |= {f"drift_{name}": array for name, array in _drift_arrays(ensemble.drift).items()}
         Checkpoint(
             run=self.name,
             number=number,
@@ -147,7 +147,7 @@ class Run:
             self.path.unlink(missing_ok=True)
 
 
-def drift_arrays(drift):
+def _drift_arrays(drift):
     """Return the arrays of a Drift by name."""
     arrays = {} if drift is None else {field.name: getattr(drift, field.name) for field in fields(drift)}
     return {name: array for name, array in arrays.items() if array is not None}

@@ -7,6 +7,8 @@ import numpy as np
 from skfusion._training.peers import PeerState
 from skfusion.sites.message import MessageError
 
+# What the coordinator knows of a peer that stays at its site.
+TOLD = ("n_steps", "samples_seen", "learning_rates", "losses", "generators")
 _MAY_DIVERGE = "losses"  # which is how training shows that it has
 _N_WORDS = 4  # of an SFC64 generator, beside a buffered half of one
 
