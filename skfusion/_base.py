@@ -178,7 +178,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         if not weighted:
             raise ValueError(
                 f"early_stopping needs held-out rows with a weight, but class_weight gives none to those that "
-                f"validation_fraction={fraction:g} takes; set it higher"
+                f"validation_fraction={fraction:g} takes; set validation_fraction higher"
             )
 
     def _check_parameters(self):

@@ -76,7 +76,7 @@ def _load(name, parser):
         parser.error(str(error))
     site = load()
     if not callable(getattr(site, "answer", None)):
-        parser.error(f"--site must name a function that returns a Site, got {shown(site)} of {name}")
+        parser.error(f"--site must name a function that returns a Site, got {shown(site)} from {name}")
     return site
 
 

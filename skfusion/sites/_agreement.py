@@ -144,8 +144,8 @@ def _classes(sites, question):
     for site in sites:
         if site.labels.astype(classes.dtype).tolist() != site.labels.tolist():
             raise ValueError(
-                f"all sites must have labels of a dtype that holds those of each; site {site.site!r} has labels of "
-                f"{site.labels.dtype} that differ once all are {classes.dtype}"
+                f"all sites must have labels that one dtype can hold; site {site.site!r} has labels of "
+                f"{site.labels.dtype} that change when the labels of all become {classes.dtype}"
             )
     return classes
 

@@ -165,7 +165,7 @@ def _site_and_bytes(received):
     except (TypeError, ValueError):
         site = data = None
     if not (isinstance(site, str) and isinstance(data, (bytes, bytearray))):
-        raise TypeError(f"receive of a transport must return None, or a site's name and bytes; got {shown(received)}")
+        raise TypeError(f"a transport's receive must return None, or a site's name and bytes; got {shown(received)}")
     return site, data
 
 

@@ -312,7 +312,7 @@ def _check_sites(sites):
         return check_integer("sites", sites, 1)
     names = sorted(check_name(name) for name in sites)
     if not names or len(set(names)) < len(names):
-        raise ValueError(f"sites must be at least one name, and each only once, got {shown(names)}")
+        raise ValueError(f"sites must hold at least one name, and each only once; got {shown(names)}")
     return names
 
 

@@ -206,7 +206,7 @@ class Message:
             name, dtype, shape = _array_entry(entry)
             start, stop = stop, stop + dtype.itemsize * math.prod(shape)
             if stop > len(data) or name in arrays:
-                raise MessageError(f"array {shown(name)} must be there completely, and only once")
+                raise MessageError(f"array {shown(name)} must be complete, and be there only once")
             values = np.frombuffer(data, dtype, math.prod(shape), start)
             arrays[name] = values.reshape(shape).astype(dtype.newbyteorder("="))
         if stop != len(data):

@@ -181,7 +181,7 @@ FRAME = pd.DataFrame(X, columns=["age", "sex", "height"])
         ((X, Y), (X.astype(np.float32), Y), "same dtype of X; site 'Bath' has float64, site 'York' float32"),
         ((X, Y), (csr_array(X), Y), "same kind of X; site 'Bath' has dense, site 'York' sparse"),
         ((X, Y), (X, Y.astype(str)), "same kind of labels; site 'Bath' has numbers, site 'York' strings"),
-        ((X, Y + 2**60), (X, Y.astype(np.uint64)), "site 'Bath' has labels of int64 that differ once all are float64"),
+        ((X, Y + 2**60), (X, Y.astype(np.uint64)), "'Bath' has labels of int64 that change when .* become float64"),
     ],
 )
 def test_rows_that_could_not_stand_in_one_table_are_refused(ours, theirs, match):

@@ -621,8 +621,8 @@ def test_a_round_sends_each_network_there_and_back(dtype, params, n_arrays):
         (classifier(), {"sites": "Bath"}, TypeError, "sites must be a number or a list of names, got 'Bath'"),
         (classifier(), {"sites": b"Bath"}, TypeError, "sites must be a number or a list of names, got b'Bath'"),
         (classifier(), {"sites": 0}, ValueError, "sites must be at least 1, got 0"),
-        (classifier(), {"sites": []}, ValueError, "sites must be at least one name, and each only once"),
-        (classifier(), {"sites": ["Bath", "Bath"]}, ValueError, "sites must be at least one name, and each only once"),
+        (classifier(), {"sites": []}, ValueError, "sites must hold at least one name, and each only once"),
+        (classifier(), {"sites": ["Bath", "Bath"]}, ValueError, "at least one name, and each only once"),
         (classifier(), {"sites": ["../Bath"]}, ValueError, "a site's name must have"),
         (classifier(), {"sites": 2}, ValueError, r"sites=2, but there are 3: \['Bath', 'Leeds', 'York'\]; name those"),
         (
@@ -689,7 +689,7 @@ def test_what_a_transport_receives_is_checked(received):
 
     with (
         Wrong(sites_of(PLAIN, LABELS, NAMES_OF_ROWS)) as transport,
-        pytest.raises(TypeError, match="receive of a transport must return None, or a site's name and bytes; got "),
+        pytest.raises(TypeError, match="a transport's receive must return None, or a site's name and bytes; got "),
     ):
         fit_sites(classifier(), transport)
 

@@ -138,7 +138,7 @@ def assert_refused_or_read(data):
 @pytest.mark.parametrize(
     ("data", "match"),
     [
-        (WEIGHTS.encode()[:-1], "array 'weights' must be there completely"),
+        (WEIGHTS.encode()[:-1], "array 'weights' must be complete"),
         (WEIGHTS.encode() + b"!", "must end with its arrays, after 178 bytes; got 179"),
         (WEIGHTS.encode()[:50], "header must be complete"),
         (b"PK\x03\x04" + bytes(100), "must begin with b'SKFUSION', got b'PK"),
@@ -151,7 +151,7 @@ def assert_refused_or_read(data):
         (with_header(header_of([["x", "<f8"]])), "must have a name, a dtype and a shape"),
         (with_header(header_of([["x", "<f2", [1]]]), bytes(2)), "'x' must be of dtype .*, got '<f2'"),
         (with_header(header_of([["x", "<f8", [1, 1, 1]]]), bytes(8)), "'x' must have at most 2 dimensions"),
-        (with_header(header_of([["x", "|u1", [1]]] * 2), bytes(2)), "'x' must be there completely, and only once"),
+        (with_header(header_of([["x", "|u1", [1]]] * 2), bytes(2)), "'x' must be complete, and be there only once"),
         (with_header(b"{"), "must be JSON"),
         (with_header(header_of([], content={"loss": float("nan")})), "must be JSON: NaN is not a number in JSON"),
         (with_header(header_of([], run="\ud800")), "must be JSON: 'utf-8' codec can't encode"),

@@ -256,7 +256,7 @@ def test_a_command_that_is_terminated_ends_cleanly(here):
         ("echo", ".", 2, "--site must name a function of a module, as in 'hospital:load', got 'echo'"),
         ("ecco:load", ".", 2, "--site must name a module that is installed, in this folder or .*; got 'ecco'"),
         ("echo:loud", ".", 2, "--site must name a function of .*echo.py, got 'loud'"),
-        ("echo:nothing", ".", 2, "--site must name a function that returns a Site, got None of echo:nothing"),
+        ("echo:nothing", ".", 2, "--site must name a function that returns a Site, got None from echo:nothing"),
         ("echo:load", "shred", 1, "the folder must exist, got 'shred'"),
     ],
 )
