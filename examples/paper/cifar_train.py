@@ -115,7 +115,7 @@ def train(run, epochs, path, states):
     state = State(states, run)
     with locked(state.folder, wait=False) as ours, threadpool_limits(1):
         if not ours:
-            print(f"{title}: another process is at it", flush=True)
+            print(f"{title}: another process trains it", flush=True)
             return
         model, rows = state.load(start=lambda: (new_model(**run), []))
         print(f"{title}: from epoch {n_trained(model) + 1} to {epochs}; {path.name} has {known}", flush=True)
