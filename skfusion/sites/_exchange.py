@@ -141,9 +141,9 @@ class Exchange:
             message = Message.decode(data)
         except MessageError as error:
             raise MessageError(str(error), site) from None
-        if message.kind == "refused" and (message.run, message.exchange) in ((self.run, number), ("", 0)):
+        if message.kind == "refused" and (message.run, message.round) in ((self.run, number), ("", 0)):
             raise RefusedError(_printable(message.content.get("reason")), site)
-        if (message.run, message.exchange) != (self.run, number):
+        if (message.run, message.round) != (self.run, number):
             # Late, or from before the coordinator was killed.
             _log.info("site %r has answered another question; its answer is not used", site)
             return None

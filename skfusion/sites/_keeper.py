@@ -112,7 +112,7 @@ class Keeper:
     def _train(self, message):
         # Losses and learning rates are the coordinator's to change.
         arrays = {**self._states.read(message), **message.arrays}
-        request = Message("train", message.run, message.exchange, self.name, message.content, arrays).encode()
+        request = Message("train", message.run, message.round, self.name, message.content, arrays).encode()
         answer = Message.decode(self._site.answer(request, leaves=False))
         if answer.kind == "refused":
             return answer.encode()
@@ -131,7 +131,7 @@ class Keeper:
 
     def _fused(self, weights, pair, message, rate, rule):
         """Return the weights after they were swapped and fused with a partner's."""
-        key = f"{message.run} {message.exchange} {pair.number}"
+        key = f"{message.run} {message.round} {pair.number}"
         dtype = weights.dtype.newbyteorder("<")
         try:
             data = self._swap(pair.partner, key, weights.astype(dtype).tobytes())
@@ -166,7 +166,7 @@ class Keeper:
         return self._site.answer(message.encode())
 
     def _reply(self, message, arrays=None):
-        return Message(f"{message.kind} answered", message.run, message.exchange, self.name, {}, arrays or {}).encode()
+        return Message(f"{message.kind} answered", message.run, message.round, self.name, {}, arrays or {}).encode()
 
 
 class Board:

@@ -29,7 +29,7 @@ class KeptStates:
 
     def write(self, message, arrays):
         """Keep the state as of an exchange."""
-        path = self.folder / f"{_short(message.run)}-{message.exchange}.npz"
+        path = self.folder / f"{_short(message.run)}-{message.round}.npz"
         with replacing(path, durable=True) as file:  # the coordinator counts on it
             np.savez(file, **arrays)
         files = self._files(_short(message.run))
@@ -55,13 +55,13 @@ class KeptStates:
             If there is none.
         """
         files = self._files(_short(message.run))
-        for number in range(message.exchange - 1, message.exchange - 1 - furthest, -1):
+        for number in range(message.round - 1, message.round - 1 - furthest, -1):
             if number in files:
                 with np.load(files[number], allow_pickle=False) as file:
                     return dict(file)
         raise RefusalError(
-            f"this site does not have its peer's weights as of exchange {message.exchange - 1} of that run, without "
-            "which it cannot go on"
+            f"this site does not have its peer's weights as of exchange {message.round - 1} of that run, without which "
+            "it cannot go on"
         )
 
     def mark_as_over(self, run):

@@ -8,10 +8,9 @@ A message is, one after another::
     header     a JSON object in UTF-8
     arrays     the values of each, in C order, little-endian, one array after another
 
-The header has the entries "kind", what the message is; "run", which run of training it belongs to; "exchange", the
-number of the question, and of its answer, in that run; "site", whom it is to or from; "content", an object; and
-"arrays", for each array its name, dtype and shape, as in ``["weights", "<f4", [1, 541]]``.  Nothing in a message is
-executed.
+The header has the entries "kind", what the message is; "run", which run of training it belongs to; "round", the number
+of the exchange in that run; "site", whom it is to or from; "content", an object; and "arrays", for each array its name,
+dtype and shape, as in ``["weights", "<f4", [1, 541]]``.  Nothing in a message is executed.
 """
 
 import json
@@ -38,7 +37,7 @@ _MAX_DIMENSIONS = 2
 _MAX_LENGTH = 2**31 - 1  # along a dimension
 _MAX_NAME = 64
 _MAX_NAME_BYTES = 80  # which take up to 240 characters in a file's name
-_ENTRIES = {"kind": str, "run": str, "exchange": int, "site": str, "content": dict, "arrays": list}
+_ENTRIES = {"kind": str, "run": str, "round": int, "site": str, "content": dict, "arrays": list}
 
 
 class MessageError(ValueError):
@@ -119,8 +118,8 @@ class Message:
         What it is.
     run : str
         Which run of training it belongs to.
-    exchange : int
-        Number of the question and its answer in that run.
+    round : int
+        Number of the exchange in that run.
     site : str
         Whom it is to or from.
     content : dict, default={}
@@ -132,17 +131,17 @@ class Message:
     --------
     >>> import numpy as np
     >>> from skfusion.sites.message import Message
-    >>> message = Message("hello", run="2f1c", exchange=0, site="Bath", arrays={"x": np.arange(3)})
+    >>> message = Message("hello", run="2f1c", round=0, site="Bath", arrays={"x": np.arange(3)})
     >>> data = message.encode()
     >>> len(data)
-    136
+    133
     >>> Message.decode(data).arrays["x"]
     array([0, 1, 2])
     """
 
     kind: str
     run: str
-    exchange: int
+    round: int
     site: str
     content: Mapping[str, Any] = field(default_factory=dict)
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict)

@@ -138,7 +138,7 @@ class Site:
         self.run = message.run
         self._note()
         content, arrays = answers[message.kind](message)
-        return Message(f"{message.kind} answered", message.run, message.exchange, self.name, content, arrays).encode()
+        return Message(f"{message.kind} answered", message.run, message.round, self.name, content, arrays).encode()
 
     def check_gives_weights(self) -> None:
         """Check that the coordinator may have weights.
@@ -245,4 +245,4 @@ def answered(site: str, message: Message, answer: Callable[[Message], bytes]) ->
 
 def _refusal(site, message, reason):
     _log.warning("%s: refused %r: %s", site, message.kind, reason)
-    return Message("refused", message.run, message.exchange, site, {"reason": str(reason)}).encode()
+    return Message("refused", message.run, message.round, site, {"reason": str(reason)}).encode()

@@ -246,7 +246,7 @@ GOOD = answer(SiteRows.check("Bath", X, Y, np.arange(12.0) + 1, None))
 
 def changed(content=(), **arrays):
     return Message(
-        GOOD.kind, GOOD.run, GOOD.exchange, GOOD.site, {**GOOD.content, **dict(content)}, {**GOOD.arrays, **arrays}
+        GOOD.kind, GOOD.run, GOOD.round, GOOD.site, {**GOOD.content, **dict(content)}, {**GOOD.arrays, **arrays}
     )
 
 

@@ -81,7 +81,7 @@ def of_kind(kind, number=None, sites=("York",)):
     """Whether an answer is of a kind, and in one of some exchanges."""
 
     def holds(site, message):
-        return site in sites and message.kind == f"{kind} answered" and number in (None, message.exchange)
+        return site in sites and message.kind == f"{kind} answered" and number in (None, message.round)
 
     return holds
 
@@ -400,10 +400,9 @@ def test_sums_that_cannot_be_are_refused_by_name(name):
 
 
 @pytest.mark.parametrize(
-    "alter",
-    [lambda m: replace(m, exchange=m.exchange + 1), lambda m: replace(m, exchange=2), lambda m: replace(m, run="2f1c")],
+    "alter", [lambda m: replace(m, round=m.round + 1), lambda m: replace(m, round=2), lambda m: replace(m, run="2f1c")]
 )
-def test_an_answer_of_another_exchange_or_run_is_not_used(alter):
+def test_an_answer_of_another_round_or_run_is_not_used(alter):
     with changing(altered(of_kind("train"), alter)) as transport, pytest.raises(TimeoutError, match="for site 'York'"):
         fit_sites(classifier(), transport, patience=100)
 
@@ -446,7 +445,7 @@ def test_a_site_that_came_back_with_other_rows_is_refused():
     assert york.name == "York"
 
     def change_rows(site, data):
-        if Message.decode(data).exchange == 4:
+        if Message.decode(data).round == 4:
             york.site = Site(PLAIN[:7], LABELS[:7], name="York")
         return data
 
@@ -474,11 +473,11 @@ def test_a_site_that_does_not_answer_is_named(caplog, tmp_path):
 
 
 def altered_after(number, change):
-    return lambda site, data: change(site, data) if Message.decode(data).exchange >= number else data
+    return lambda site, data: change(site, data) if Message.decode(data).round >= number else data
 
 
 def between(first, last, change):
-    return lambda site, data: change(site, data) if first <= Message.decode(data).exchange <= last else data
+    return lambda site, data: change(site, data) if first <= Message.decode(data).round <= last else data
 
 
 def test_going_on_without_a_site_that_comes_back(caplog):

@@ -27,7 +27,7 @@ messages = st.builds(
     Message,
     kind=texts,
     run=texts,
-    exchange=st.integers(0, 2**40),
+    round=st.integers(0, 2**40),
     site=texts,
     content=st.dictionaries(texts, contents, max_size=3),
     arrays=st.dictionaries(texts, any_array, max_size=3),
@@ -41,14 +41,14 @@ def with_header(header, rest=b""):
 
 
 def header_of(arrays, **changes):
-    return dict(kind="state", run="2f1c", exchange=0, site="Bath", content={}, arrays=arrays) | changes
+    return dict(kind="state", run="2f1c", round=0, site="Bath", content={}, arrays=arrays) | changes
 
 
 @given(messages)
 def test_message_comes_back_bit_for_bit(message):
     data = message.encode()
     again = Message.decode(data)
-    for name in ("kind", "run", "exchange", "site", "content"):
+    for name in ("kind", "run", "round", "site", "content"):
         assert getattr(again, name) == getattr(message, name)
     assert list(again.arrays) == list(message.arrays)
     for name, array in message.arrays.items():
@@ -75,7 +75,7 @@ def test_a_message_is_bytes(data):
 def test_layout_is_as_written_down():
     data = WEIGHTS.encode()
     header = (
-        b'{"kind":"state","run":"2f1c","exchange":3,"site":"Bath","content":{"loss":0.1},'
+        b'{"kind":"state","run":"2f1c","round":3,"site":"Bath","content":{"loss":0.1},'
         b'"arrays":[["weights","<f8",[2,3]]]}'
     )
     values = struct.pack("<6d", 0, 1, 2, 3, 4, 5)
@@ -139,15 +139,12 @@ def assert_refused_or_read(data):
     ("data", "match"),
     [
         (WEIGHTS.encode()[:-1], "array 'weights' must be complete"),
-        (WEIGHTS.encode() + b"!", "must end with its arrays, after 178 bytes; got 179"),
+        (WEIGHTS.encode() + b"!", "must end with its arrays, after 175 bytes; got 176"),
         (WEIGHTS.encode()[:50], "header must be complete"),
         (b"PK\x03\x04" + bytes(100), "must begin with b'SKFUSION', got b'PK"),
         (struct.pack("<8sII", MAGIC, 2, 0), "version 1, got 2"),
-        (
-            with_header({"kind": "state"}),
-            "must have the entries kind, run, exchange, site, content, arrays, got {'kind'",
-        ),
-        (with_header(header_of([], exchange="0")), "must have the entries"),
+        (with_header({"kind": "state"}), "must have the entries kind, run, round, site, content, arrays, got {'kind'"),
+        (with_header(header_of([], round="0")), "must have the entries"),
         (with_header(header_of([["x", "<f8"]])), "must have a name, a dtype and a shape"),
         (with_header(header_of([["x", "<f2", [1]]]), bytes(2)), "'x' must be of dtype .*, got '<f2'"),
         (with_header(header_of([["x", "<f8", [1, 1, 1]]]), bytes(8)), "'x' must have at most 2 dimensions"),
@@ -165,7 +162,7 @@ def test_refusals_say_what_is_wrong(data, match):
 def test_what_is_too_long_is_refused():
     data = WEIGHTS.encode()
     assert Message.decode(data, max_bytes=len(data)).kind == "state"
-    with pytest.raises(MessageError, match="at most 177 bytes, got 178"):
+    with pytest.raises(MessageError, match="at most 174 bytes, got 175"):
         Message.decode(data, max_bytes=len(data) - 1)
 
 

@@ -53,7 +53,7 @@ def changed(message, content=None, arrays=None, **header):
         for name in inner:
             place = place[name]
         place[last] = value
-    fields = dict(kind=message.kind, run=message.run, exchange=message.exchange, site=message.site) | header
+    fields = dict(kind=message.kind, run=message.run, round=message.round, site=message.site) | header
     return Message(**fields, content=new, arrays={**message.arrays, **(arrays or {})})
 
 
@@ -75,8 +75,8 @@ def test_a_copy_gives_the_same_answers(copied):
 
 
 def test_a_message_is_answered_with_its_run_and_round():
-    got = answer(changed(REQUESTS["train"], run="another", exchange=17))
-    assert (got.kind, got.run, got.exchange, got.site) == ("train answered", "another", 17, "York")
+    got = answer(changed(REQUESTS["train"], run="another", round=17))
+    assert (got.kind, got.run, got.round, got.site) == ("train answered", "another", 17, "York")
     assert SITE.run == "another"
     assert answer(changed(REQUESTS["end"], run="another")).kind == "end answered"
     assert SITE.run is None
@@ -148,7 +148,7 @@ def test_what_a_site_cannot_do_is_refused(message, reason):
         assert got.kind == "describe answered"
     else:
         assert got.kind == "refused"
-        assert (got.run, got.exchange, got.site) == (message.run, message.exchange, "York")
+        assert (got.run, got.round, got.site) == (message.run, message.round, "York")
         assert re.search(reason, got.content["reason"])
 
 
