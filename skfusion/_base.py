@@ -19,7 +19,15 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skfusion import _weights_file
 from skfusion._checks import check_column
-from skfusion._inputs import Rows, check_groups, check_sample_weight, check_size, check_weights, encode
+from skfusion._inputs import (
+    Rows,
+    check_groups,
+    check_rows,
+    check_sample_weight,
+    check_string_width,
+    check_weights,
+    encode,
+)
 from skfusion._ownership import Ownership, Peers
 from skfusion._parameters import check_parameters, check_prediction
 from skfusion._training.engine import engine_for
@@ -507,10 +515,11 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
 
     def _validate_rows(self, X, y, old, **y_options):
         check_column("y", y)
+        check_string_width("y", y)
         dtype = (np.float64, np.float32) if old is None else old.weights.dtype
         options = dict(accept_sparse="csr", dtype=dtype, order="C", reset=old is None)
         X, y = validate_data(self, X, y, **options, **y_options)
-        check_size(X)
+        check_rows(X)
         return X, y
 
     def _rows(self, X, y, sample_weight, groups, classes):

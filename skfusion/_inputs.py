@@ -9,6 +9,7 @@ from sklearn.utils import check_array
 from sklearn.utils.multiclass import unique_labels
 
 from skfusion._checks import check_column, check_real, cut, shown
+from skfusion._kernels import check_csr
 from skfusion._typing import FloatArray
 
 MOST_NUMBERED = np.iinfo(np.int32).max  # rows, and columns, that the compiled core can tell apart
@@ -69,10 +70,12 @@ class Rows:
         return cls(X[trained], y[trained], sample_weight[trained], groups, classes, trained)
 
 
-def check_size(X):
-    """Raise ValueError unless the compiled core can number the rows and the columns."""
+def check_rows(X):
+    """Raise ValueError unless the compiled core can number the rows and the columns, and CSR indices stay within."""
     if max(X.shape) > MOST_NUMBERED:
         raise ValueError(f"X must have at most {MOST_NUMBERED} rows and as many columns, got shape {X.shape}")
+    if issparse(X):  # before SciPy selects rows, which would read and write beyond the arrays
+        check_csr(X, X.indptr)
 
 
 def check_classes(name, classes):
@@ -85,6 +88,7 @@ def check_classes(name, classes):
 
 def check_all_classes(classes):
     """Return all classes, which a caller passes, sorted and without repeats, or raise ValueError."""
+    check_string_width("classes", classes)
     labels = check_labels("classes", classes)
     if labels.ndim != 1:
         raise ValueError(f"classes must be a list of all class labels, got {shown(classes)}")
@@ -128,6 +132,15 @@ def holds_objects(values):
     """Whether an array-like holds Python objects, of which scikit-learn's checks ask what not all can answer."""
     array = np.asarray(values)
     return array.ndim > 0 and array.dtype == object
+
+
+def check_string_width(name, labels):
+    """Raise TypeError if an array holds NumPy's strings of variable width, which scikit-learn cannot read."""
+    if isinstance(getattr(labels, "dtype", None), np.dtypes.StringDType):
+        raise TypeError(
+            f"{name} must hold strings of fixed width, since scikit-learn does not read NumPy's StringDType; pass "
+            f"{name}.tolist()"
+        )
 
 
 def check_object_labels(y):

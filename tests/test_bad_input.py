@@ -5,7 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pandas as pd
 import pytest
-from models import X, Y, model
+from models import X, Y, model, regressor
 from scipy.sparse import csr_array
 
 from skfusion import FusedMLPClassifier
@@ -69,6 +69,25 @@ def test_labels_that_are_missing_or_cannot_be_sorted_are_refused_by_name(labels,
         model().partial_fit(X, Y, classes=labels)
     with pytest.raises(ValueError, match=r"^classes must be a list of all class labels, got 'target'"):
         model().partial_fit(X, Y, classes="target")
+
+
+def test_strings_that_scikit_learn_cannot_read_are_refused_by_name():
+    names = np.array(["a", "b", "c"]).astype(np.dtypes.StringDType())
+    with pytest.raises(TypeError, match=r"^y must hold strings of fixed width, .*; pass y.tolist\(\)$"):
+        model().fit(X, names[Y])
+    with pytest.raises(TypeError, match=r"^classes must hold strings of fixed width"):
+        model().partial_fit(X, names[Y].tolist(), classes=names)
+    with pytest.raises(TypeError, match=r"^y must hold strings of fixed width"):
+        regressor().fit(X, names[Y])
+
+
+@pytest.mark.parametrize("params", [{}, {"sample_weight": np.arange(len(Y)) % 2}], ids=["all rows", "some rows"])
+def test_csr_rows_whose_indices_leave_them_are_refused_before_they_are_read(params):
+    for entries, wrong in (("indptr", 10**6), ("indptr", -(10**6)), ("indices", -5), ("indices", 4)):
+        rows = csr_array(X)
+        getattr(rows, entries)[3] = wrong
+        with pytest.raises(ValueError, match=r"^X must (be a valid CSR array|have column indices from 0 to 3)"):
+            model().fit(rows, Y, **params)
 
 
 def test_more_columns_than_the_core_can_number_are_refused():

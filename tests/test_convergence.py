@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
-from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris, load_wine, make_regression
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris, load_wine, make_circles, make_regression
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import log_loss
 from sklearn.preprocessing import scale
@@ -70,6 +70,17 @@ def test_targets_that_are_not_scaled_are_warned_of_and_scaled_ones_are_not():
     assert model.score(X, y) < 0.01
     assert said(model, scale(X), scale(y)) == []
     assert model.score(scale(X), scale(y)) > 0.9
+
+
+def test_training_that_stops_on_a_plateau_is_told_how_to_get_across():
+    X, y = make_circles(300, noise=0.05, factor=0.5, random_state=0)
+    model = FusedMLPClassifier(n_networks=2, random_state=0)
+    [text] = said(model, X, y)
+    assert "or n_iter_no_change higher, to get across a plateau" in text
+    assert model.score(X, y) < 0.6
+    [text] = said(model.set_params(n_iter_no_change=50), X, y)
+    assert "constant answer" not in text
+    assert model.score(X, y) > 0.7
 
 
 # What is compared

@@ -129,9 +129,10 @@ class Yardstick:
         if highest > self._limit and not self._is_better(loss):
             course = f"it rose from {self.start:.3g} at the start to {highest:.3g}"
             raise divergence(f"the loss diverged: {course} by epoch {ensemble.progress.epoch}", ensemble)
-        return self._complaint(loss, losses[-1], ensemble)
+        stopped_early = n_epochs < ensemble.settings.max_iter
+        return self._complaint(loss, losses[-1], ensemble, stopped_early)
 
-    def _complaint(self, loss, own_loss, ensemble):
+    def _complaint(self, loss, own_loss, ensemble, stopped_early):
         how_to_fuse = _how_to_fuse(ensemble)
         if self.constant and not self._is_better(loss):
             trivial = "the mean of y" if ensemble.network.output == "identity" else "the class frequencies"
@@ -143,10 +144,13 @@ class Yardstick:
             wrong = "has driven the peers apart"
         else:
             return None
-        return f"{wrong}; {how_to_fuse or self._how_to_train(own_loss, ensemble)}"
+        on_plateau = stopped_early and abs(loss - self.constant) <= _LEAST_GAIN * self.constant
+        return f"{wrong}; {how_to_fuse or self._how_to_train(own_loss, ensemble, on_plateau)}"
 
-    def _how_to_train(self, own_loss, ensemble):
+    def _how_to_train(self, own_loss, ensemble, on_plateau):
         rate = f"set learning_rate_init lower than {ensemble.settings.learning_rate_init:g}"
+        if on_plateau:  # where a lower rate alone would stop training all the sooner
+            rate += ", or n_iter_no_change higher, to get across a plateau"
         scale = "scale X" + (" and y" if ensemble.network.output == "identity" else "") + ", as StandardScaler does"
         if len(ensemble.weights) == 1 or own_loss > _LEARNED * self.constant:
             return f"{scale}, or {rate}"

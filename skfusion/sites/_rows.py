@@ -9,7 +9,15 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import validate_data
 
 from skfusion._checks import check_column
-from skfusion._inputs import check_groups, check_numbers, check_object_labels, check_sample_weight, check_size, encode
+from skfusion._inputs import (
+    check_groups,
+    check_numbers,
+    check_object_labels,
+    check_rows,
+    check_sample_weight,
+    check_string_width,
+    encode,
+)
 from skfusion._moments import moments_of_rows
 from skfusion._row_weights import WeightTotals
 from skfusion.sites._description import LABEL_KINDS, Description, PeerDescription, unpack_labels
@@ -46,13 +54,14 @@ class SiteRows:
         if issparse(y):
             raise TypeError(f"y must be a dense array, got a {type(y).__name__}; pass y.toarray()")
         check_column("y", y)
+        check_string_width("y", y)
         if y is None:
             raise ValueError("y must be an array with an entry for each row, got None")
         check_object_labels(y)
         table = Site()
         options = dict(accept_sparse="csr", dtype=(np.float64, np.float32), order="C", multi_output=True)
         X, y = validate_data(table, X, y, **options)
-        check_size(X)
+        check_rows(X)
         if y.ndim == 2 and y.shape[1] == 1:
             y = y.ravel()
         groups, weight = check_groups(groups, len(y)), check_sample_weight(sample_weight, len(y))
