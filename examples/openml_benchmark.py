@@ -111,7 +111,7 @@ def load_task(task_id, max_rows):
         if task.task_type_id == TaskType.SUPERVISED_CLASSIFICATION:
             if task.get_dataset().format.lower() == "sparse_arff":
                 raise TaskError("has sparse data, which the pipeline here would make dense")
-            y = task.get_X_and_y(dataset_format="dataframe")[1]
+            X, y = task.get_X_and_y(dataset_format="dataframe")
             task.split = task.download_split()
     except TaskError:
         raise
@@ -125,11 +125,19 @@ def load_task(task_id, max_rows):
         raise TaskError("is no classification task: its target has no declared labels")
     if not is_complete(task, len(y)):
         raise TaskError(broken("rows or folds are missing"))
-    if y.isna().any():
-        raise TaskError(f"has {y.isna().sum()} rows without a label")
+    check_table(X, y)
     if max_rows is not None and max_rows < len(y):
         subsample(task.split, len(y), max_rows)
     return task
+
+
+def check_table(X, y):
+    """Raise TaskError unless the pipeline here can take the rows."""
+    if y.isna().any():
+        raise TaskError(f"has {y.isna().sum()} rows without a label")
+    others = list(X.dropna(axis=1, how="all").select_dtypes(exclude=["number", "bool", "category"]))
+    if others:
+        raise TaskError(f"has columns that are neither numeric nor nominal, such as {others[0]!r}")
 
 
 def folds(split):

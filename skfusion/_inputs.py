@@ -149,6 +149,16 @@ def check_object_labels(y):
         check_labels("y", y)
 
 
+def check_one_label(y):
+    """Raise ValueError if rows have several labels each."""
+    shape = np.shape(y)
+    if len(shape) == 2 and shape[1] > 1:
+        raise ValueError(
+            f"y must have one label for each row, got an array of shape {shape}; if rows have several labels, wrap the "
+            "classifier in MultiOutputClassifier, and if columns indicate one label, pass y.argmax(axis=1)"
+        )
+
+
 def check_groups(groups, n_samples):
     """Return groups as an array with one label per row, or raise ValueError; None stays None."""
     if groups is None:

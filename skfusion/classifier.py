@@ -19,6 +19,7 @@ from skfusion._inputs import (
     check_class_weight,
     check_classes,
     check_object_labels,
+    check_one_label,
     check_same_classes,
     encode,
 )
@@ -429,6 +430,7 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
 
     def _validate(self, X, y, old):
         check_object_labels(y)
+        check_one_label(y)
         X, y = self._validate_rows(X, y, old)
         check_classification_targets(y)
         if y.dtype.kind in "mM" and np.isnat(y).any():

@@ -90,6 +90,12 @@ def test_csr_rows_whose_indices_leave_them_are_refused_before_they_are_read(para
             model().fit(rows, Y, **params)
 
 
+@pytest.mark.parametrize("container", [np.asarray, csr_array, pd.DataFrame, np.ndarray.tolist])
+def test_several_labels_a_row_are_refused_with_a_word_on_how_to_learn_them(container):
+    with pytest.raises(ValueError, match=r"^y must have one label .* shape \(150, 3\); .* MultiOutputClassifier"):
+        model().fit(X, container(np.eye(3, dtype=int)[Y]))
+
+
 def test_more_columns_than_the_core_can_number_are_refused():
     rows = csr_array(([1.0, 1.0], ([0, 1], [0, 2**31 - 1])), shape=(2, 2**31))
     with pytest.raises(ValueError, match=r"^X must have at most 2147483647 rows .*, got shape \(2, 2147483648\)"):

@@ -644,8 +644,9 @@ def test_task_that_is_given_twice_fails_once(benchmark, cache, capsys):
     [
         ("datasets/61/description.xml", ">ARFF<", ">Sparse_ARFF<", "task 61: has sparse data"),
         ("datasets/61/dataset.arff", "wide,setosa", "wide,?", "task 61: has 41 rows without a label"),
+        ("datasets/61/dataset.arff", "{narrow,wide}", "STRING", "task 61: has columns that are neither numeric nor"),
     ],
-    ids=["sparse", "no label"],
+    ids=["sparse", "no label", "text"],
 )
 def test_data_that_the_pipeline_cannot_take_are_one_line(benchmark, cache, capsys, name, old, new, message):
     path = cache / name
