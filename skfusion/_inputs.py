@@ -151,7 +151,7 @@ def check_object_labels(y):
 
 def check_one_label(y):
     """Raise ValueError if rows have several labels each."""
-    shape = np.shape(y)
+    shape = y.shape if issparse(y) else np.asarray(y).shape
     if len(shape) == 2 and shape[1] > 1:
         raise ValueError(
             f"y must have one label for each row, got an array of shape {shape}; if rows have several labels, wrap the "
