@@ -113,7 +113,8 @@ class Plan:
     def _read(cls, plan):
         peers, lengths = plan.entry("peers", list), plan.entry("lengths", list)
         lengths = [check_integer("lengths", length, 1) for length in lengths]
-        if not peers or len(lengths) != len(peers) or not all(peers.count(peer) == 1 for peer in peers):
+        names = {peer for peer in peers if isinstance(peer, str)}
+        if not peers or not len(lengths) == len(peers) == len(names):
             raise MessageError(f"peers must be named once each, with their lengths; got {shown(peers)}")
         network, by_class = _network(plan), plan.entry("by_class", bool)
         classes = plan.entry("classes", dict, type(None))
