@@ -2,12 +2,14 @@
 
 import threading
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import joblib
 import numpy as np
 import pytest
 from models import BrokenTopology, Recorder, X, Y, assert_same_training, diverging, interrupt, model, without_deadlock
 from scipy.sparse import csr_array
+from joblib.parallel import ParallelBackendBase
 from sklearn.datasets import load_digits
 from sklearn.model_selection import GridSearchCV
 
@@ -133,6 +135,51 @@ def test_threads_nested_in_threads_neither_deadlock_nor_change():
 
     for seed, fitted in enumerate(without_deadlock(fit)):
         assert_same_training(fitted, model(random_state=seed).fit(X, Y))
+
+
+class ThreadsOfOthers(ParallelBackendBase):
+    """A third party's backend in threads, which claims what it is told to."""
+
+    supports_sharedmem = supports_retrieve_callback = supports_return_generator = True
+    n_claimed, repeats, in_turn = 2, 1, False
+
+    def effective_n_jobs(self, n_jobs):
+        return self.n_claimed
+
+    def configure(self, n_jobs=1, parallel=None, **kwargs):
+        self.parallel, self.threads = parallel, ThreadPoolExecutor(2)
+        return self.n_claimed
+
+    def terminate(self):
+        self.threads.shutdown()
+
+    def submit(self, func, callback=None):
+        if self.in_turn:
+            future = Future()
+            future.set_result(func())
+        else:
+            future, *_ = [self.threads.submit(func) for _ in range(self.repeats)]
+        future.add_done_callback(callback)
+        return future
+
+    def retrieve_result_callback(self, out):
+        return out.result()
+
+
+@pytest.mark.usefixtures("parallel_always")
+@pytest.mark.parametrize(
+    "claims",
+    [{"in_turn": True}, {"supports_return_generator": False}, {"n_claimed": 9}, {"n_claimed": 0}, {"repeats": 2}],
+    ids=str,
+)
+def test_backends_of_third_parties_neither_deadlock_nor_change_a_bit(claims):
+    params = {"n_networks": 5, "hidden_layer_sizes": (50,), "batch_size": 8}
+
+    def fit():
+        with joblib.parallel_config(type("Claiming", (ThreadsOfOthers,), claims)(), n_jobs=2):
+            return model(**params).fit(X, Y)
+
+    assert_same_training(without_deadlock(fit), model(**params).fit(X, Y))
 
 
 def test_n_jobs_of_zero_is_refused():

@@ -1,6 +1,7 @@
 """Workers in other processes, on this machine or others: what calls them, and what happens when they die."""
 
 import pickle
+import sys
 import time
 from collections import Counter
 from concurrent.futures.process import BrokenProcessPool
@@ -31,12 +32,17 @@ def hire(n_jobs):
     LokyCrew, DaskCrew or OtherCrew
     """
     backend, _ = joblib.parallel.get_active_backend(prefer="threads")
-    if hasattr(backend, "client"):
+    if _is_of_dask(backend):
         return DaskCrew(backend)
     # A pool of multiprocessing's waits for ever for a worker that has died, where loky's notices.
     if type(backend) in (joblib.parallel.LokyBackend, joblib.parallel.MultiprocessingBackend):
         return LokyCrew(n_jobs)
     return OtherCrew(n_jobs)
+
+
+def _is_of_dask(backend):
+    distributed = sys.modules.get("distributed")
+    return distributed is not None and isinstance(getattr(backend, "client", None), distributed.Client)
 
 
 class OtherCrew:

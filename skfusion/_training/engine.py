@@ -69,9 +69,9 @@ def engine_for(problem, data, state, n_epochs):
     -------
     Engine
     """
-    n_workers, shared_memory = _available_workers(problem.settings.n_jobs)
-    n_workers = min(n_workers, problem.n_networks)
-    if n_workers > 1 and not shared_memory:
+    n_workers, in_threads = _available_workers(problem.settings.n_jobs)
+    n_workers = max(1, min(n_workers, problem.n_networks))
+    if n_workers > 1 and not in_threads:
         return RemoteEngine(problem, data, state, n_workers)
     work = problem.lengths.sum() * problem.network.n_parameters
     pays = work > _PARALLEL_ROUND * problem.n_rounds and work * n_epochs > _PARALLEL_FIT
@@ -79,9 +79,12 @@ def engine_for(problem, data, state, n_epochs):
 
 
 def _available_workers(n_jobs):
-    """How many workers joblib can run at once, and whether they share this process's memory."""
+    """How many workers joblib can run at once, and whether they are its own threads.
+
+    Threads wait for one another.  Those of other backends, although they share this memory, may run one by one.
+    """
     if n_jobs == 1:  # which some backends ignore
         return 1, True
     parallel = joblib.Parallel(n_jobs=n_jobs, prefer="threads")
     backend, _ = joblib.parallel.get_active_backend(prefer="threads")
-    return backend.effective_n_jobs(parallel.n_jobs), getattr(backend, "supports_sharedmem", False)
+    return backend.effective_n_jobs(parallel.n_jobs), type(backend) is joblib.parallel.ThreadingBackend

@@ -25,11 +25,16 @@ def _train_bundle(fit, number, rows, state, segment):
     state = pickle.loads(state)
     with one_blas_thread:
         if rows is not None:
-            _held[fit, number] = Bundle(*pickle.loads(rows), state.copy(), range(len(state.weights)))
             for other in {key[0] for key in list(_held)} - {fit}:
                 _release(other)
-        bundle = _held.get((fit, number))
-        return None if bundle is None else bundle.train_from(state, *segment)
+            bundle = Bundle(*pickle.loads(rows), state.copy(), range(len(state.weights)))
+        else:  # taken away, since a backend that runs a task twice may do so here and at once
+            bundle = _held.pop((fit, number), None)
+        if bundle is None:
+            return None
+        trained = bundle.train_from(state, *segment)
+        _held[fit, number] = bundle
+        return trained
 
 
 def _release(fit):
