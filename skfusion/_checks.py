@@ -51,6 +51,20 @@ def check_column(name, value):
         )
 
 
+def as_array(value):
+    """Return ``value`` as an array, of objects where its rows differ in length, which NumPy otherwise refuses."""
+    try:
+        return np.asarray(value)
+    except ValueError:
+        return np.array(value, dtype=object)
+
+
+def described(value):
+    """Return the shape and the dtype of a value for a message, or the value itself if no array can be made of it."""
+    array = as_array(value)
+    return f"shape {array.shape} and dtype {array.dtype}" if array.ndim else shown(value)
+
+
 def is_integer(value):
     """Whether ``value`` is an integer of any type, and not a truth value."""
     return isinstance(value, Integral) and not isinstance(value, bool)

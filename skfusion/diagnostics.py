@@ -142,7 +142,7 @@ def diagnose(
     rounds = _drawn(topology, n_networks, rng) if draws else _cycle(topology, n_networks)
     mixing = (fusion_round.mixing_matrix(fusion_rate, rule) for fusion_round in rounds)
     contraction, late, steps = _of_draws(mixing, type(topology) is RandomTopology) if draws else _of_cycle(mixing)
-    sent = n_parameters * np.array([fusion_round.networks_sent() for fusion_round in rounds])
+    sent = float(n_parameters) * np.array([fusion_round.networks_sent() for fusion_round in rounds])
     return TopologyDiagnostics(
         rounds=_rounds_until(share, steps),
         contraction=float(contraction),

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from skfusion import _kernels
-from skfusion._checks import check_choice, check_real
+from skfusion._checks import as_array, check_choice, check_real, described
 from skfusion._typing import FloatArray, FusionRule, IntArray, Weights
 
 RULES = ("sequential", "simultaneous")
@@ -17,13 +17,11 @@ _DTYPES = np.dtype(np.float32), np.dtype(np.float64)
 
 def check_pairs(pairs, n_networks):
     """Return ``pairs`` as an int32 array of shape (n_pairs, 2) of indices of networks, or raise ValueError."""
-    array = np.asarray(pairs)
+    array = as_array(pairs)
     if array.size == 0:
         return np.empty((0, 2), np.int32)
     if array.ndim != 2 or array.shape[1] != 2 or array.dtype.kind not in "iu":
-        raise ValueError(
-            f"pairs must be integers of shape (n_pairs, 2), got shape {array.shape} and dtype {array.dtype}"
-        )
+        raise ValueError(f"pairs must be integers of shape (n_pairs, 2), got {described(pairs)}")
     if np.ascontiguousarray(array, np.int64).view(np.uint64).max() >= n_networks:  # where negative ones are large
         bad = array[((array < 0) | (array >= n_networks)).any(axis=1)][0]
         raise ValueError(
@@ -38,11 +36,11 @@ def check_mixing(matrix, n_networks):
 
     Where all rows are the same, only the first is returned.
     """
-    array = np.asarray(matrix)
+    array = as_array(matrix)
     if array.shape != (n_networks, n_networks) or array.dtype.kind not in "iuf":
         raise ValueError(
-            f"matrix must be numbers of shape ({n_networks}, {n_networks}), a row for each network, got shape "
-            f"{array.shape} and dtype {array.dtype}"
+            f"matrix must be an array of numbers of shape ({n_networks}, {n_networks}), a row for each network, got "
+            f"{described(matrix)}"
         )
     if array.strides[0] == 0 or (array == array[0]).all():  # a row that is broadcast needs no comparison
         array = array[:1]

@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils.metadata_routing import get_routing_for_object
 
-from skfusion._checks import check_choice, check_column, check_integer, check_real, check_rng, shown
+from skfusion._checks import as_array, check_choice, check_column, check_integer, check_real, check_rng, shown
 from skfusion._inputs import check_groups, check_labels, comparable
 from skfusion._ownership import Ownership, Peers, apportion, nothing_owned, peer_of_row, with_entries, with_labels
 from skfusion._typing import IntArray, MatrixLike, RandomState
@@ -56,12 +56,7 @@ def _check_partition(parts, n_samples, n_networks=None, *, complete=True):
     """
     if not isinstance(parts, Iterable):
         raise TypeError(f"a partition must be a list with an array of row indices for each peer, got {shown(parts)}")
-    parts = [np.asarray(part) for part in parts]
-    if n_networks is not None and len(parts) != n_networks:
-        right = (
-            f"set n_networks={len(parts)} or None" if complete and parts else "a peer without rows needs an empty part"
-        )
-        raise ValueError(f"the partitioner made {len(parts)} parts but n_networks={n_networks}; {right}")
+    parts = [as_array(part) for part in parts]
     for peer, part in enumerate(parts):
         if part.size == 0 and not complete:
             continue
@@ -77,12 +72,17 @@ def _check_partition(parts, n_samples, n_networks=None, *, complete=True):
             )
     parts = [part.ravel().astype(np.intp) for part in parts]
     counts = np.bincount(np.concatenate(parts), minlength=n_samples) if parts else np.zeros(n_samples, int)
-    for wrong, what in ((counts > 1, "given to more than one peer"), (counts == 0, "left out")):
+    for wrong, what in ((counts > 1, "given more than once"), (counts == 0, "left out")):
         if wrong.any():
             raise ValueError(
                 f"a partition must give each row to exactly one peer; {wrong.sum()} of {n_samples} rows are {what}, "
                 f"the first of them row {wrong.argmax()}"
             )
+    if n_networks is not None and len(parts) != n_networks:
+        right = (
+            f"set n_networks={len(parts)} or None" if complete and parts else "a peer without rows needs an empty part"
+        )
+        raise ValueError(f"the partitioner made {len(parts)} parts but n_networks={n_networks}; {right}")
     return parts
 
 

@@ -7,9 +7,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import joblib
 import numpy as np
 import pytest
+from joblib.parallel import ParallelBackendBase
 from models import BrokenTopology, Recorder, X, Y, assert_same_training, diverging, interrupt, model, without_deadlock
 from scipy.sparse import csr_array
-from joblib.parallel import ParallelBackendBase
 from sklearn.datasets import load_digits
 from sklearn.model_selection import GridSearchCV
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_array
 from sklearn.base import BaseEstimator, clone
 from sklearn.datasets import load_iris
-from sklearn.model_selection import GroupKFold, KFold, LeaveOneGroupOut, ShuffleSplit, StratifiedKFold
+from sklearn.model_selection import GroupKFold, KFold, LeaveOneGroupOut, RepeatedKFold, ShuffleSplit, StratifiedKFold
 
 from skfusion import FusedMLPClassifier
 from skfusion.partition import (
@@ -532,8 +532,8 @@ def test_a_splitter_that_shuffles_follows_the_random_state_unless_it_has_its_own
 @pytest.mark.parametrize(
     ("splitter", "what"),
     [
-        (ShuffleSplit(4, test_size=0.5, random_state=0), "given to more than one peer"),
-        (ShuffleSplit(2, test_size=0.1, random_state=0), "left out|given to more than one peer"),
+        (ShuffleSplit(4, test_size=0.5, random_state=0), "given more than once"),
+        (ShuffleSplit(2, test_size=0.1, random_state=0), "left out|given more than once"),
         (ShuffleSplit(1, test_size=0.5, random_state=0), "75 of 150 rows are left out"),
     ],
     ids=str,
@@ -546,6 +546,11 @@ def test_a_splitter_whose_test_folds_overlap_or_leave_rows_out_is_refused(splitt
 def test_a_splitter_of_another_number_of_folds_says_which_to_set():
     with pytest.raises(ValueError, match=r"4 parts but n_networks=8; set n_networks=4 or None"):
         FusedMLPClassifier(partitioner=StratifiedKFold(4)).fit(X, Y)
+
+
+def test_a_splitter_that_would_do_with_no_number_of_networks_is_not_told_to_set_another():
+    with pytest.raises(ValueError, match="more than once"):
+        FusedMLPClassifier(partitioner=RepeatedKFold(n_splits=4, n_repeats=2)).fit(X, Y)
 
 
 class TurnPartitioner(BasePartitioner):
@@ -591,8 +596,10 @@ def test_anything_with_the_method_will_do():
 @pytest.mark.parametrize(
     ("parts", "match"),
     [
-        ([np.arange(100), np.arange(90, 150)], "exactly one peer; 10 of 150 rows are given to more than one .*row 90"),
-        ([np.arange(150), [3, 3]], "1 of 150 rows are given to more than one peer, the first of them row 3"),
+        ([np.arange(100), np.arange(90, 150)], "exactly one peer; 10 of 150 rows are given more than once.*row 90"),
+        ([np.arange(150), [3, 3]], "1 of 150 rows are given more than once, the first of them row 3"),
+        ([np.r_[np.arange(70), np.arange(70)], np.arange(70, 150)], "70 of 150 rows are given more than once"),
+        ([np.arange(149), [[149], [1, 2]]], "row indices from 0 to 149; that of peer 1"),
         ([np.arange(5, 100), np.arange(100, 150)], "5 of 150 rows are left out, the first of them row 0"),
         ([np.arange(150), np.array([], int)], "peer 1 of 2 would be empty"),
         ([], "left out"),

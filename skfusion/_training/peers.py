@@ -155,7 +155,7 @@ class Bundle:
                     self.rows[begin:end] = self.state.generators[peer].permutation(part)[: end - begin]
 
     def train_from(self, state, start, stop, last):
-        """Train as from a state that came from elsewhere, maybe in the middle of an epoch; returns a copy of the new one."""
+        """Train as from a state that came from elsewhere, maybe in the middle of an epoch; copies the new one."""
         self.state.put(self.peers, state)
         generators = copy.deepcopy(state.generators)
         self.begin_epoch()
