@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_info
 from skfusion import FusedMLPClassifier
 from skfusion._training import crews
 from skfusion._training.blas import one_blas_thread
-from skfusion._training.crews import DaskCrew, LokyCrew
+from skfusion._training.crews import DaskCrew, LokyCrew, hire
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
@@ -183,9 +183,11 @@ def test_a_round_in_which_a_worker_dies_is_done_again(backend, delay):
 
 def test_workers_that_always_die_end_the_fit_with_an_error_and_other_errors_are_raised_as_they_are(monkeypatch):
     monkeypatch.setattr(crews, "_MOST_ATTEMPTS", 1)
-    with joblib.parallel_config("loky", n_jobs=2):
-        crew = LokyCrew(2)
+    with joblib.parallel_config("loky", n_jobs=2, inner_max_num_threads=3):
+        crew = hire(2)
+        assert isinstance(crew, LokyCrew)
         assert crew.run(abs, {"a": (-1,), "b": (-2,)}) == {"a": 1, "b": 2}
+        assert crew.run(os.getenv, {0: ("OMP_NUM_THREADS",)}) == {0: "3"}  # as the configuration says
         with pytest.raises(ZeroDivisionError):
             crew.run(divmod, {0: (1, 1), 1: (1, 0)})
         with pytest.raises(RuntimeError, match=r"tried 1 times, and each time a worker died.*memory"):

@@ -34,9 +34,11 @@ def hire(n_jobs):
     backend, _ = joblib.parallel.get_active_backend(prefer="threads")
     if _is_of_dask(backend):
         return DaskCrew(backend)
+    if type(backend) is joblib.parallel.LokyBackend:
+        return LokyCrew(n_jobs, backend)
     # A pool of multiprocessing's waits for ever for a worker that has died, where loky's notices.
-    if type(backend) in (joblib.parallel.LokyBackend, joblib.parallel.MultiprocessingBackend):
-        return LokyCrew(n_jobs)
+    if type(backend) is joblib.parallel.MultiprocessingBackend:
+        return LokyCrew(n_jobs, "loky")
     return OtherCrew(n_jobs)
 
 
@@ -75,10 +77,11 @@ class LokyCrew:
     ----------
     n_jobs : int or None
         joblib's number of workers.
+    backend : LokyBackend or "loky"
     """
 
-    def __init__(self, n_jobs):
-        self._n_jobs = n_jobs
+    def __init__(self, n_jobs, backend):
+        self._n_jobs, self._backend = n_jobs, backend
         self._folder = TemporaryDirectory(prefix="skfusion-")
         self._enter()
 
@@ -105,7 +108,7 @@ class LokyCrew:
         self._folder.cleanup()
 
     def _enter(self):
-        self._parallel = joblib.Parallel(n_jobs=self._n_jobs, backend="loky").__enter__()
+        self._parallel = joblib.Parallel(n_jobs=self._n_jobs, backend=self._backend).__enter__()
 
     def _exit(self):
         self._parallel.__exit__(None, None, None)
