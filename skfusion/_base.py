@@ -595,7 +595,10 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         task.call_on_fit_task_begin(estimator=self, **given)
         epochs = _Epochs(self, training, attributes, task, given)
         outcome = training.run(epochs.begin, epochs.end)
-        complaint = yardstick.judge(training.ensemble, training.n_epochs)
+        try:
+            complaint = yardstick.judge(training.ensemble, training.n_epochs)
+        except KeyboardInterrupt:
+            outcome, complaint = "interrupted", None
         self._publish(training, attributes)
         if outcome == "interrupted":
             warnings.warn("Training interrupted by user; the peers keep what they have learned.", stacklevel=stacklevel)

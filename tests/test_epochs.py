@@ -73,6 +73,14 @@ def test_a_keyboard_interrupt_with_early_stopping_restores_the_best_epoch():
     np.testing.assert_array_equal(interrupted.weights_, recorder.weights[best])
 
 
+def test_an_interrupt_while_a_trained_model_is_judged_keeps_it(monkeypatch):
+    monkeypatch.setattr("skfusion._training.outcome.Yardstick.judge", lambda *_: interrupt())
+    with pytest.warns(UserWarning, match="interrupted"):
+        interrupted = model().fit(X, Y)
+    monkeypatch.undo()
+    assert_same_training(interrupted, model().fit(X, Y))
+
+
 class Impatient(Recorder):
     """A callback that interrupts before the first epoch."""
 
