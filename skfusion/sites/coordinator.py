@@ -123,8 +123,7 @@ def fit_sites(
     True
     """
     scaler, model = _steps(estimator)
-    if not isinstance(transport, BaseTransport):
-        raise TypeError(f"transport must be a transport, such as LocalTransport(sites), got {shown(transport)}")
+    _check_transport(transport)
     patience = check_real("patience", patience, open_minimum=True)
     if check_choice("absent", absent, ("raise", "skip")) == "skip" and patience == math.inf:
         raise ValueError("patience must be finite with absent='skip', or no site ever counts as absent; got inf")
@@ -284,6 +283,12 @@ def _steps(estimator):
             f"these; got {shown(estimator)}"
         )
     return scaler, model
+
+
+def _check_transport(transport):
+    if not isinstance(transport, BaseTransport):
+        raise TypeError(f"transport must be a transport, such as LocalTransport(sites), got {shown(transport)}")
+    check_real("resend_after of the transport", transport.resend_after, open_minimum=True)
 
 
 def _check_fuse_at(fuse_at, transport, model, absent):

@@ -15,7 +15,7 @@ class BaseTransport(ABC):
     Attributes
     ----------
     resend_after : float
-        Seconds after which a message without an answer is taken for lost; infinite where none is lost.
+        Seconds after which a message without an answer is taken for lost, more than 0; infinite where none is lost.
     sites_swap : bool
         Whether sites can reach one another through it, to swap weights.  A Site answers no such messages; what runs
         at NVFlare's clients does.

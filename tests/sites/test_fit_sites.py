@@ -679,6 +679,16 @@ def test_what_is_no_transport_is_refused(transport, got, fuse_at):
 
 
 @pytest.mark.parametrize(
+    ("seconds", "error"), [(0, ValueError), (-1, ValueError), (np.nan, ValueError), ("1", TypeError)]
+)
+def test_when_a_transport_would_send_again_is_checked(seconds, error):
+    with LocalTransport(sites_of(PLAIN, LABELS, NAMES_OF_ROWS)) as transport:
+        transport.resend_after = seconds
+        with pytest.raises(error, match="resend_after of the transport must be"):
+            fit_sites(classifier(), transport)
+
+
+@pytest.mark.parametrize(
     "received", [b"an answer", ("Bath", "an answer"), ("Bath", None), (b"Bath", b""), ("Bath",), 7]
 )
 def test_what_a_transport_receives_is_checked(received):
