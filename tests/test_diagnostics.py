@@ -223,6 +223,10 @@ def test_a_peer_sends_one_network_for_each_other_that_it_fuses_with(topology, n_
     assert (result.sent_mean, result.sent_max) == (pytest.approx(1000 * mean), 1000 * most)
 
 
+def test_what_is_sent_does_not_overflow():
+    assert diagnose("ring", 8, 0.5, n_parameters=2**62).sent_max == 2.0**63
+
+
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_training_sends_what_was_said():
     X = np.random.default_rng(0).normal(size=(24, 2))
