@@ -31,17 +31,17 @@ def replacing(path, *, follow_links=True, durable=False):
     OSError
         If the file cannot be written; it names the path as it was given.
     """
-    with _naming(path), _replacing(path, follow_links, durable) as file:
+    with naming(path), _replacing(path, follow_links, durable) as file:
         yield file
 
 
 @contextmanager
-def _naming(path):
-    """Have errors name the path that the caller knows."""
+def naming(path):
+    """Have errors name the path that the caller knows, also those of a drive that is full, which name none."""
     try:
         yield
     except OSError as error:
-        if error.filename is None:
+        if error.errno is None:
             raise
         raise OSError(error.errno, error.strerror, os.fspath(path)) from None
 

@@ -1,6 +1,7 @@
 """Peers travel: as stock MLPClassifiers, to ONNX, through skops, and as files of weights that nobody has to trust."""
 
 import copy
+import errno
 import io
 import math
 import os
@@ -328,10 +329,10 @@ def test_a_file_is_there_whole_or_not_at_all(fitted, file, monkeypatch):
 
     def full_disk(handle, **entries):
         handle.write(b"PK half a file")
-        raise OSError("No space left on device")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(np, "savez", full_disk)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match=r"No space left on device: '.*weights.npz'"):
         fitted.save_weights(file)
     assert file.read_bytes() == before
     assert os.listdir(file.parent) == [file.name]

@@ -53,9 +53,14 @@ def _last_fused(ensemble):
     return next((record for record in fused if np.isfinite(record["disagreement_after_fusion"])), None)
 
 
-def lost_weights(peer, epoch, ensemble):
+def called(peer, names=None):
+    """Return what errors call a peer: by its name where peers have any, as sites' do."""
+    return f"peer {peer if names is None else repr(names[peer])}"
+
+
+def lost_weights(who, epoch, ensemble):
     """Return the error that a peer's weights have left the finite numbers in an epoch."""
-    return divergence(f"the weights of peer {peer} stopped being finite in epoch {epoch}", ensemble)
+    return divergence(f"the weights of {who} stopped being finite in epoch {epoch}", ensemble)
 
 
 def _check_answers(who, answers, ensemble):
@@ -164,7 +169,7 @@ class Yardstick:
         _check_weights(ensemble)
         for peer, part in enumerate(self._data.parts):
             if len(part):
-                _check_answers(f"peer {peer}", ensemble.answers(self._data.X[part], peer), ensemble)
+                _check_answers(called(peer), ensemble.answers(self._data.X[part], peer), ensemble)
 
     def _is_better(self, loss):
         return loss < (1 - _LEAST_GAIN) * self.constant
@@ -213,7 +218,7 @@ def _check_weights(ensemble):
     """Raise ValueError unless each peer has finite weights."""
     for peer, weights in enumerate(ensemble.weights):
         if not np.isfinite(weights).all():
-            raise lost_weights(peer, ensemble.progress.epoch, ensemble)
+            raise lost_weights(called(peer), ensemble.progress.epoch, ensemble)
 
 
 def _loss_of_equal_chances(ensemble):

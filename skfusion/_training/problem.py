@@ -96,6 +96,8 @@ class Problem:
         For each peer how many rows it trains on; one that has none sits out, but fuses.
     longest : int, default=0
         The largest length of peers that are not among these.
+    names : list of str or None, default=None
+        What errors call the peers; None for their numbers.
     """
 
     network: Network
@@ -103,6 +105,7 @@ class Problem:
     topology: BaseTopology
     lengths: IntArray
     longest: int = 0
+    names: Sequence[str] | None = None
 
     @property
     def n_networks(self) -> int:

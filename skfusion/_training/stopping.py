@@ -7,15 +7,15 @@ import numpy as np
 
 from skfusion._scores import Sums, merged, sums_for
 from skfusion._training.blas import one_blas_thread
-from skfusion._training.outcome import check_finite_answers
+from skfusion._training.outcome import called, check_finite_answers
 from skfusion._typing import FloatArray
 
 # At which an adaptive learning rate is not lowered any more, as MLPClassifier's.
 _SMALLEST_LEARNING_RATE = 1e-6
 
 
-def hold_out(parts, fraction, rng):
-    """Split each peer's rows into those to train on and those to validate on, at random.
+def hold_out(parts, fraction, rng, names=None):
+    """Split each peer's rows into those to train on and those to validate on, at random; errors call peers by names.
 
     Raises
     ------
@@ -27,9 +27,9 @@ def hold_out(parts, fraction, rng):
         n_held_out = int(np.ceil(fraction * len(part)))
         if n_held_out >= len(part) > 0:
             raise ValueError(
-                f"early_stopping needs rows to train on besides those held out, but peer {peer} has {len(part)} in "
-                f"all and validation_fraction={fraction:g} takes {n_held_out}; lower it, let that peer have more rows "
-                "(n_networks lower, or more at its site), or set early_stopping=False"
+                f"early_stopping needs rows to train on besides those held out, but {called(peer, names)} has "
+                f"{len(part)} in all and validation_fraction={fraction:g} takes {n_held_out}; lower it, let that peer "
+                "have more rows (n_networks lower, or more at its site), or set early_stopping=False"
             )
         shuffled = rng.permutation(part)
         held_out.append(np.sort(shuffled[:n_held_out]))

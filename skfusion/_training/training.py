@@ -7,7 +7,7 @@ import numpy as np
 
 from skfusion import _kernels
 from skfusion._training.blas import steady_blas
-from skfusion._training.outcome import lost_weights
+from skfusion._training.outcome import called, lost_weights
 from skfusion._training.stopping import Stopping
 from skfusion.topology import round_of
 
@@ -192,4 +192,5 @@ class Training:
     def _check_finite(self, losses):
         finite = np.isfinite(losses)
         if not finite.all():
-            raise lost_weights(int(finite.argmin()), self.ensemble.progress.epoch + 1, self.ensemble)
+            peer = called(int(finite.argmin()), self.problem.names)
+            raise lost_weights(peer, self.ensemble.progress.epoch + 1, self.ensemble)

@@ -6,6 +6,7 @@ from fractions import Fraction
 from functools import reduce
 from itertools import zip_longest
 from operator import add
+from unicodedata import normalize
 
 import numpy as np
 
@@ -36,6 +37,8 @@ class Agreement:
     weighted : bool
     totals : WeightTotals
     moments : Moments or None
+    checksums : dict of str to str
+        By site.
     """
 
     peers: list[str]
@@ -50,6 +53,7 @@ class Agreement:
     weighted: bool
     totals: WeightTotals
     moments: Moments | None
+    checksums: dict[str, str]
 
     @property
     def by_site(self) -> dict[str, list[int]]:
@@ -101,6 +105,7 @@ def agree(descriptions: Sequence[Description], question: Question) -> Agreement:
         weighted=any(site.weighted for site in (first, *others)),
         totals=reduce(add, (_spread(peer.totals, site.labels, classes, n_sums) for _, site, peer in found)),
         moments=together,
+        checksums={site.site: site.checksum for site in (first, *others)},
     )
 
 
@@ -127,7 +132,9 @@ def _first_difference(ours, theirs):
     if ours is None or theirs is None:
         return tuple("no names" if names is None else "names" for names in (ours, theirs))
     place = next(place for place, pair in enumerate(zip_longest(ours, theirs)) if len(set(pair)) > 1)
-    ours, theirs = (shown(names[place]) if place < len(names) else "none" for names in (ours, theirs))
+    both = [names[place] if place < len(names) else None for names in (ours, theirs)]
+    alike = None not in both and len({normalize("NFC", name) for name in both}) == 1
+    ours, theirs = ("none" if name is None else ascii(name) if alike else shown(name) for name in both)
     return f"{ours} at place {place}", theirs
 
 

@@ -1,10 +1,15 @@
 """A file that says who has taken a folder, so that there is no second one."""
 
 import fcntl
+import logging
 import os
 import platform
 from datetime import datetime
 from pathlib import Path
+
+from skfusion._replacing import naming
+
+_log = logging.getLogger("skfusion.sites")
 
 
 class ClaimedError(RuntimeError):
@@ -42,7 +47,7 @@ class Claim:
     def _take(self):
         self.path.parent.mkdir(exist_ok=True)
         while True:
-            file = open(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666), "r+", encoding="utf-8")  # noqa: SIM115
+            file = open(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666), "r+", encoding="utf-8", errors="replace")  # noqa: SIM115
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -53,11 +58,21 @@ class Claim:
                 reason = f"the folder must be on a drive that can lock files, as flock does; {error.strerror}"
                 raise OSError(error.errno, reason, str(self.path)) from None
             if self._is(file):
-                file.truncate(0)
-                file.write(self._text)
-                file.flush()
+                self._tell_of(file.read())
+                with naming(self.path):
+                    file.seek(0)
+                    file.truncate()
+                    file.write(self._text)
+                    file.flush()
                 return file
             file.close()  # its last holder has removed it meanwhile
+
+    def _tell_of(self, holder):
+        """Say whose the file was on another machine, which no lock tells to be there still."""
+        if holder and f" on {platform.node()}, since " not in holder:
+            _log.warning(
+                "%s had %s before, %s; should that one still be there, end it", self.path.parent, self.role, holder
+            )
 
     def _is(self, file):
         try:

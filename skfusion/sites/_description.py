@@ -4,6 +4,7 @@ A site is asked by a message of the kind "describe", whose content is a :class:`
 kind "describe answered", whose content and arrays are a :class:`Description`.
 """
 
+import re
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from typing import Any, Self
@@ -18,7 +19,8 @@ from skfusion.sites.message import Message, MessageError, check_name
 
 ROW_DTYPES = ("float32", "float64")
 LABEL_KINDS = "biufU"  # of dtypes
-_NUMBERS = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32", "float64")
+NUMBERS = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32", "float64")
+CHECKSUM_BYTES = 2
 _MOST_CHARACTERS = 2**22  # of all labels, were each as long as the longest
 
 
@@ -102,6 +104,8 @@ class Description:
         Whether rows have weights of their own.
     peers : list of PeerDescription
     moments : Moments or None
+    checksum : str
+        By which the site notices later that its rows have changed.
     """
 
     site: str
@@ -114,10 +118,11 @@ class Description:
     weighted: bool
     peers: list[PeerDescription]
     moments: Moments | None
+    checksum: str
 
     def content(self) -> dict[str, Any]:
         """Return it as a message's content, without the arrays."""
-        names = "dtype", "sparse", "n_features", "feature_names", "n_outputs", "weighted"
+        names = "dtype", "sparse", "n_features", "feature_names", "n_outputs", "weighted", "checksum"
         content = {name: getattr(self, name) for name in names}
         content["labels"] = None if self.labels is None else pack_labels(self.labels)
         content["peers"] = [peer.name for peer in self.peers]
@@ -153,12 +158,13 @@ class Description:
             weighted=message.entry("weighted", bool),
             peers=_peers(message, _n_sums(question, labels)),
             moments=_moments(message, n_features) if question.moments else None,
+            checksum=_checksum(message),
         )
 
 
 def pack_labels(labels: np.ndarray) -> dict[str, Any]:
     """Return labels, which are numbers or strings, as JSON; floats that are neither single nor double become double."""
-    if labels.dtype.kind == "f" and labels.dtype.name not in _NUMBERS:
+    if labels.dtype.kind == "f" and labels.dtype.name not in NUMBERS:
         labels = labels.astype(np.float64)
     return {"dtype": "str" if labels.dtype.kind == "U" else labels.dtype.name, "values": labels.tolist()}
 
@@ -167,7 +173,7 @@ def unpack_labels(content: dict[str, Any]) -> np.ndarray:
     """Return labels from JSON, or raise MessageError unless they are sorted and distinct numbers or strings."""
     dtype, values = content.get("dtype"), content.get("values")
     right = "labels must be distinct numbers or strings, sorted"
-    if not isinstance(values, list) or dtype not in (*_NUMBERS, "str"):
+    if not isinstance(values, list) or dtype not in (*NUMBERS, "str"):
         raise MessageError(f"{right}, got the dtype {shown(dtype)}")
     kinds = set(map(type, values))
     if dtype == "str":
@@ -194,6 +200,13 @@ def _natural(message, name, minimum, maximum):
     return value
 
 
+def _checksum(message):
+    value = message.entry("checksum", str)
+    if not re.fullmatch(f"[0-9a-f]{{{2 * CHECKSUM_BYTES}}}", value):
+        raise MessageError(f"entry 'checksum' must have {2 * CHECKSUM_BYTES} hexadecimal digits, got {shown(value)}")
+    return value
+
+
 def _one_of(message, name, choices):
     value = message.entry(name, str)
     if value not in choices:
@@ -217,9 +230,11 @@ def _n_sums(question, labels):
 
 def _peers(message, n_sums):
     names = message.entry("peers", list)
+    seen: set[str] = set()
     for name in names:
-        if not _is_peer(name, message.site) or names.count(name) > 1:
+        if not _is_peer(name, message.site) or name in seen:
             raise MessageError(f"each peer must have a name of its own that begins with the site's, got {shown(name)}")
+        seen.add(name)
     shape = len(names), n_sums
     counts = message.array("counts", np.int64, shape)
     if not (names and counts.any(axis=1).all()):

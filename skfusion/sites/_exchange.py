@@ -107,7 +107,7 @@ class Exchange:
         answers, reason, watch = {}, None, _Watch(requests, self._patience, self._transport.resend_after)
         while waiting := requests.keys() - answers.keys() - (set() if needed else self.absent):
             for site in watch.lost(waiting):
-                self._transport.send(site, requests[site])
+                self._send_again(site, requests[site])
             try:
                 watch.remind(waiting)
                 watch.check_patience(waiting)
@@ -123,6 +123,13 @@ class Exchange:
         if not answers:
             raise AbsentError(self.absent, self._patience) from reason  # they may have refused, or lied
         return answers
+
+    def _send_again(self, site, request):
+        """Send a message again; if that fails it may do so next time, and the first may have arrived."""
+        try:
+            self._transport.send(site, request)
+        except OSError as error:
+            _log.warning("cannot send the message to site %r again, trying later: %s", site, error)
 
     def _receive(self, number, kind, asked, watch):
         """Return an answer to the question of that number; None if none comes, or one to another question."""

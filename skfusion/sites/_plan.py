@@ -53,6 +53,8 @@ class Plan:
     scaling : Scaling
     held_out : list of bool ndarray or None
         For each peer which of its rows are held out, None for none.
+    checksum : str
+        Of the site's rows, as it reported it.
     background : ndarray of shape (n_features,) or None
         What dense rows are to be taken as deviations from.
     """
@@ -69,6 +71,7 @@ class Plan:
     weight_scale: WeightScale | None
     scaling: Scaling
     held_out: list[np.ndarray] | None
+    checksum: str
     background: np.ndarray | None = None
 
     def with_background(self, background: np.ndarray | None) -> Self:
@@ -90,6 +93,7 @@ class Plan:
             "settings": {name: getattr(self.settings, name) for name in _SETTINGS},
             "classes": None if self.classes is None else pack_labels(self.classes),
             "by_class": self.by_class,
+            "checksum": self.checksum,
         }
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -133,6 +137,7 @@ class Plan:
             weight_scale=_weight_scale(plan, len(classes) if by_class else 1),
             scaling=_scaling(plan, n_features),
             held_out=_held_out(plan, lengths),
+            checksum=plan.entry("checksum", str),
             background=_optional(plan, "background", (n_features,), dtype),
         )
 

@@ -51,11 +51,13 @@ class Division:
     held_out: list | None
 
     @classmethod
-    def draw(cls, lengths, settings, rng):
+    def draw(cls, agreement, settings, rng):
         """Draw what is held out, as ``fit`` does, although only the number of rows is known."""
+        lengths = agreement.lengths
         if not settings.early_stopping:
             return cls(np.array(lengths), None)
-        train, others = hold_out([np.arange(length) for length in lengths], settings.validation_fraction, rng)
+        rows = [np.arange(length) for length in lengths]
+        train, others = hold_out(rows, settings.validation_fraction, rng, agreement.peers)
         masks = [np.isin(np.arange(length), rows) for length, rows in zip(lengths, others, strict=True)]
         return cls(np.array([len(part) for part in train]), masks)
 
@@ -91,6 +93,7 @@ def plans_for(agreement, network, settings, class_weight, scaler, division):
             weight_scale=scale,
             scaling=scaling,
             held_out=None if division.held_out is None else [division.held_out[peer] for peer in peers],
+            checksum=agreement.checksums[site],
         )
         for site, peers in agreement.by_site.items()
     }

@@ -1,6 +1,8 @@
 """A site's rows, checked, and what the site reports of them."""
 
 from dataclasses import dataclass
+from functools import cached_property
+from hashlib import blake2b
 
 import numpy as np
 from scipy.sparse import csr_array, issparse
@@ -20,7 +22,14 @@ from skfusion._inputs import (
 )
 from skfusion._moments import moments_of_rows
 from skfusion._row_weights import WeightTotals
-from skfusion.sites._description import LABEL_KINDS, Description, PeerDescription, unpack_labels
+from skfusion.sites._description import (
+    CHECKSUM_BYTES,
+    LABEL_KINDS,
+    NUMBERS,
+    Description,
+    PeerDescription,
+    unpack_labels,
+)
 from skfusion.sites.message import RefusalError, check_name
 
 
@@ -91,7 +100,24 @@ class SiteRows:
             weighted=self.sample_weight is not None,
             peers=[PeerDescription(name, self._totals(rows, codes, n_sums)) for name, rows in self.parts.items()],
             moments=self._moments() if question.moments else None,
+            checksum=self.checksum,
         )
+
+    @cached_property
+    def checksum(self):
+        """What changes with the rows, their order or their columns, in hexadecimal; too short to give them away."""
+        X, y = self.X, self.y
+        arrays = [X.indptr, X.indices, X.data] if issparse(X) else [X]
+        arrays += [] if self.sample_weight is None else [self.sample_weight]
+        others = [self.feature_names, list(self.parts)]
+        if y.dtype.name in NUMBERS:
+            arrays.append(y)
+        else:
+            others.append(y.tolist())
+        digest = blake2b(repr(others).encode(), digest_size=CHECKSUM_BYTES)
+        for array in (*arrays, *self.parts.values()):
+            digest.update(np.ravel(array))
+        return digest.hexdigest()
 
     def labels(self):
         """Return y as class labels, or raise RefusalError."""
@@ -112,15 +138,17 @@ class SiteRows:
         labels = self.labels()
         try:
             return encode(labels, classes)
-        except ValueError:
-            raise RefusalError("y must have only labels among the classes given to fit_sites, but has others") from None
+        except ValueError as error:
+            raise RefusalError(
+                "y must have only labels among the classes given to fit_sites, but has others"
+            ) from error
 
     def numbers(self):
         """Return y as numbers of shape (n_samples, n_outputs), or raise RefusalError."""
         try:
             return check_numbers(self.y, self.X.dtype).reshape(len(self.y), -1)
-        except ValueError:
-            raise RefusalError(f"y must hold finite numbers within the range of {self.X.dtype}, X's dtype") from None
+        except ValueError as error:
+            raise RefusalError(f"y must hold finite numbers within the range of {self.X.dtype}, X's dtype") from error
 
     def _classes(self, question):
         """Return the classes that are given, or that y has; None in regression."""
@@ -150,6 +178,10 @@ def _parts(site, groups, weight):
         return {site: np.flatnonzero(weight)}
     labels, codes = np.unique(groups, return_inverse=True)
     parts = {_peer_name(site, label): (codes == k) & (weight > 0) for k, label in enumerate(labels)}
+    if len(parts) < len(labels):
+        raise ValueError(
+            "groups must hold labels that differ once their characters are composed (NFC), but some do not"
+        )
     return {name: np.flatnonzero(rows) for name, rows in parts.items() if rows.any()}
 
 

@@ -61,6 +61,11 @@ class Run:
         return Progress.start(random_state) if self.saved is None else Progress.of(self.saved.entropy)
 
     @property
+    def state(self):
+        """Whether it is new, in words for a log."""
+        return "begins" if self.saved is None else f"goes on from {self.path}, after {self.n_epochs} epochs"
+
+    @property
     def n_epochs(self):
         """How many epochs the run has had."""
         return 0 if self.saved is None else self.saved.n_epochs
@@ -175,6 +180,7 @@ def identity_of(model, topology, scaler, agreement, plans):
         "number of outputs": agreement.n_outputs,
         "classes": None if agreement.classes is None else pack_labels(agreement.classes),
         "what the sites tell of their rows, in short": told.hexdigest(),
+        **{f"the checksum of site {site!r}": checksum for site, checksum in agreement.checksums.items()},
     }
 
 

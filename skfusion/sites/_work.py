@@ -121,6 +121,11 @@ def _check_plan(rows, plan):
             f"X must be {plan.dtype} with {plan.network.layer_sizes[0]} features, as it was when the run began; it is "
             f"{rows.X.dtype} with {rows.X.shape[1]}"
         )
+    if rows.checksum != plan.checksum:
+        raise RefusalError(
+            "its rows must have the values, the order and the columns that they had when the run began, but something "
+            "has changed; undo that, or begin another run"
+        )
     if plan.background is not None and not isinstance(rows.X, np.ndarray):
         raise RefusalError("X must be dense, as it was when the run began")
 

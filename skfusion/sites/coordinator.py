@@ -136,7 +136,7 @@ def fit_sites(
         wanted = run.sites or wanted
     names = gather(transport, wanted, patience)
     call = _Call(Exchange(transport, run.name, patience), names, scaler, known, run, absent == "skip", fuse_at, collect)
-    _log.info("run %s begins, or goes on, with %s", run.name, names)
+    _log.info("run %s %s, with %s", run.name, run.state, names)
     fitted = _fit(model, parameters, call)
     if scaler is not None:
         estimator.steps = [(estimator.steps[0][0], fitted), *estimator.steps[1:]]  # another list: that one was given
@@ -166,6 +166,7 @@ def _fit(model, parameters, call):
     elif call.classes is not None:
         check_same_classes(call.classes, old.classes, "since the peers' weights are kept")
     agreement = ask_for_agreement(call.exchange, call.sites, _question(model, call, old))
+    _log_agreement(agreement)
     if old is not None:
         _check_as_before(model, agreement)
     scaler = None if call.scaler is None else _fitted_scaler(call.scaler, agreement)
@@ -183,6 +184,13 @@ def _fit(model, parameters, call):
         _say_goodbye(call.exchange, meeting)
         call.run.end()
     return scaler
+
+
+def _log_agreement(agreement):
+    """Say what the sites have, so that someone sees it who knows what they should have."""
+    labels = "" if agreement.classes is None else f", classes {shown(agreement.classes.tolist())}"
+    rows = dict(zip(agreement.peers, agreement.lengths, strict=True))
+    _log.info("%d features%s; rows of each peer: %s", agreement.n_features, labels, shown(rows))
 
 
 def _identity(model, call, agreement, problem, meeting):
@@ -214,12 +222,13 @@ def _plan(model, parameters, call, agreement, scaler, progress):
             check_in_pairs(first_round)
     output_layer = model._output_layer(agreement.classes, agreement.n_outputs)
     network = parameters.network(agreement.n_features, *output_layer)
-    division = Division.draw(agreement.lengths, settings, progress.partition_rng)
+    division = Division.draw(agreement, settings, progress.partition_rng)
     plans = plans_for(agreement, network, settings, _class_weight(model), scaler, division)
     meeting, weighty = meeting_on(call.exchange, agreement, plans, division, call.skip)
     if settings.early_stopping:
         model._check_held_out(division.n_held_out, weighty, settings.validation_fraction)
-    return Problem(network, settings, with_edges_alone(parameters.topology), division.lengths), meeting
+    topology = with_edges_alone(parameters.topology)
+    return Problem(network, settings, topology, division.lengths, names=agreement.peers), meeting
 
 
 def _training(call, ensemble, problem, meeting, identity):

@@ -16,6 +16,7 @@ dtype and shape, as in ``["weights", "<f4", [1, 541]]``.  Nothing in a message i
 import json
 import math
 import struct
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -66,7 +67,7 @@ class MessageError(ValueError):
 
 
 class RefusalError(ValueError):
-    """Why a site does not do what it is asked; its text shows no row, since it leaves the site."""
+    """Why a site does not do what it is asked; its text leaves the site and so shows no row, but its cause may."""
 
 
 def check_name(name: str) -> str:
@@ -81,7 +82,7 @@ def check_name(name: str) -> str:
     Returns
     -------
     str
-        The name.
+        The name, its characters composed (Unicode's NFC), as the same name may be typed in several ways.
 
     Raises
     ------
@@ -96,6 +97,7 @@ def check_name(name: str) -> str:
     """
     if not isinstance(name, str):
         raise TypeError(f"a site's name must be a string, got {shown(name)}")
+    name = unicodedata.normalize("NFC", str(name))
     if not (0 < len(name) <= _MAX_NAME and name.isprintable()) or set(name) & set("/\\") or name != name.strip(" ."):
         raise ValueError(
             f"a site's name must have 1 to {_MAX_NAME} printable characters, without slashes and without dots or "
@@ -105,7 +107,7 @@ def check_name(name: str) -> str:
         raise ValueError(
             f"a site's name must have at most {_MAX_NAME_BYTES} bytes in UTF-8; {shown(name)} has {n_bytes}"
         )
-    return str(name)
+    return name
 
 
 @dataclass(frozen=True, eq=False)

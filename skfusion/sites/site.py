@@ -20,6 +20,7 @@ from skfusion.sites._sums import pack_sums
 from skfusion.sites._work import Work
 from skfusion.sites.message import MAX_BYTES, Message, MessageError, RefusalError, check_name
 
+_FEW = 10  # rows
 _NOTES = 60.0  # seconds between notes in the log
 _log = logging.getLogger("skfusion.sites")
 
@@ -77,7 +78,7 @@ class Site:
         self.gives_weights = check_flag("gives_weights", gives_weights)
         self.run: str | None = None
         """The run that the site takes part in."""
-        self._rows = SiteRows.check(name, X, y, sample_weight, groups)
+        self._rows = SiteRows.check(self.name, X, y, sample_weight, groups)
         self._work: tuple[bytes, Work] | None = None  # for the latest plan
         self._lock = threading.Lock()
         self._n_answered, self._next_note = 0, 0.0
@@ -132,13 +133,17 @@ class Site:
             raise MessageError(f"{shown(message.kind)} is not a kind of message")
         if message.kind == "train" and leaves:
             self.check_gives_weights()
-        if message.run != self.run:
-            _log.info("%s: takes part in run %s", self.name, message.run)
-            self._n_answered, self._next_note = 0, time.monotonic() + _NOTES
-        self.run = message.run
-        self._note()
+        if message.kind != "end":
+            self._take_part(message.run)
         content, arrays = answers[message.kind](message)
         return Message(f"{message.kind} answered", message.run, message.round, self.name, content, arrays).encode()
+
+    def _take_part(self, run):
+        if run != self.run:
+            _log.info("%s: takes part in run %s", self.name, run)
+            self._n_answered, self._next_note = 0, time.monotonic() + _NOTES
+        self.run = run
+        self._note()
 
     def check_gives_weights(self) -> None:
         """Check that the coordinator may have weights.
@@ -165,8 +170,10 @@ class Site:
         if question.collect:
             self.check_gives_weights()
         told = self._rows.describe(self.name, question)
-        n_rows = sum(peer.n_rows for peer in told.peers)
-        _log.info("%s: reports %d rows with %d features", self.name, n_rows, told.n_features)
+        n_rows = [peer.n_rows for peer in told.peers]
+        _log.info("%s: reports %d rows with %d features", self.name, sum(n_rows), told.n_features)
+        if min(n_rows) < _FEW:
+            _log.warning("%s: sums and weights may give away the rows of a peer with %d", self.name, min(n_rows))
         return told.content(), told.arrays()
 
     def _vote(self, message):
@@ -203,8 +210,11 @@ class Site:
         return {}, pack_sums(work.score_sums(networks))
 
     def _end(self, message):
-        self.run = self._work = None
-        _log.info("%s: run %s is over, after %d messages", self.name, message.run, self._n_answered)
+        if message.run == self.run:
+            self.run = self._work = None
+            _log.info("%s: run %s is over, after %d messages", self.name, message.run, self._n_answered)
+        else:  # an old message, maybe, that a sync tool has brought back
+            _log.info("%s: run %s is over, in which this process has not taken part", self.name, message.run)
         return {}, {}
 
     def _work_for(self, message):
@@ -244,5 +254,6 @@ def answered(site: str, message: Message, answer: Callable[[Message], bytes]) ->
 
 
 def _refusal(site, message, reason):
-    _log.warning("%s: refused %r: %s", site, message.kind, reason)
+    cause = getattr(reason, "__cause__", None)
+    _log.warning("%s: refused %r: %s%s", site, message.kind, reason, "" if cause is None else f"; here alone: {cause}")
     return Message("refused", message.run, message.round, site, {"reason": str(reason)}).encode()

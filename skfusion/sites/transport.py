@@ -62,7 +62,8 @@ class BaseTransport(ABC):
     def send(self, site: str, message: bytes) -> None:
         """Send a message to a site; one sent before that is still on its way may be lost.
 
-        A site that is away is no error: its message is lost, or waits for it.  Whatever is raised ends the run.
+        A site that is away is no error: its message is lost, or waits for it.  Whatever is raised ends the run, but for
+        an OSError where a message is sent again.
 
         Parameters
         ----------

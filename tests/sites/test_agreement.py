@@ -101,7 +101,8 @@ def test_where_classes_are_known_beforehand_no_labels_are_told():
 
 
 def test_only_what_is_asked_for_is_told():
-    message = answer(SiteRows.check("Bath", X, Y, None, None), Question(True, None, by_class=False, moments=False))
+    rows = SiteRows.check("Bath", X, Y, None, None)
+    message = answer(rows, Question(True, None, by_class=False, moments=False))
     assert message.content == {
         "dtype": "float64",
         "sparse": False,
@@ -110,6 +111,7 @@ def test_only_what_is_asked_for_is_told():
         "n_outputs": 0,
         "labels": {"dtype": "int64", "values": [2, 5, 9]},
         "weighted": False,
+        "checksum": rows.checksum,
         "peers": ["Bath"],
     }
     assert {name: array.tolist() for name, array in message.arrays.items()} == {"counts": [[12]]}
@@ -175,6 +177,11 @@ FRAME = pd.DataFrame(X, columns=["age", "sex", "height"])
             (FRAME[["age", "height"]], Y),
             "same features, in the same order; site 'Bath' has 'sex' at place 1, site 'York' 'height'",
         ),
+        (
+            (FRAME.rename(columns={"height": "Gr\u00f6\u00dfe"}), Y),
+            (FRAME.rename(columns={"height": "Gro\u0308\u00dfe"}), Y),
+            r"site 'Bath' has 'Gr\\xf6\\xdfe' at place 2, site 'York' 'Gro\\u0308\\xdfe'",
+        ),
         ((FRAME, Y), (FRAME[["age", "sex"]], Y), "site 'Bath' has 'height' at place 2, site 'York' none"),
         ((FRAME[["age", "sex"]], Y), (FRAME, Y), "site 'Bath' has none at place 2, site 'York' 'height'"),
         ((FRAME, Y), (X, Y), "same features, in the same order; site 'Bath' has names, site 'York' no names"),
@@ -231,6 +238,11 @@ def test_a_site_says_what_is_wrong_with_its_targets_and_shows_none(y, question, 
         ((X, Y, np.ones(11), None), ValueError, "sample_weight must have shape"),
         ((X, Y, None, ["a"] * 11), ValueError, "groups must have one label for each of the 12 rows"),
         ((X, Y, None, ["a/b"] * 12), ValueError, "groups must hold labels that could be sites' names: .* got 'a/b'"),
+        (
+            (X, Y, None, ["\u00e9", "e\u0301"] * 6),
+            ValueError,
+            "groups must hold labels that differ once their characters",
+        ),
         ((np.full((12, 3), np.nan), Y, None, None), ValueError, "contains NaN"),
         ((X, csr_array(X), None, None), TypeError, "y must be a dense array"),
         ((X, "diagnosis", None, None), ValueError, r"y must be an array.*pass the values of a column, .*'diagnosis'"),
@@ -257,6 +269,7 @@ def changed(content=(), **arrays):
         (changed({"n_features": 2}), "'mean' must be float64 of shape \\(2,\\)"),
         (changed({"n_features": True}), "'n_features' must be int, got True"),
         (changed({"dtype": "float16"}), "'dtype' must be one of float32, float64, got 'float16'"),
+        (changed({"checksum": "12345"}), "'checksum' must have 4 hexadecimal digits, got '12345'"),
         (changed({"sparse": None}), "'sparse' must be bool, got None"),
         (changed({"feature_names": ["a"]}), "'feature_names' must have a string for each of 3 features"),
         (changed({"labels": None}), "'labels' must be dict, got None"),

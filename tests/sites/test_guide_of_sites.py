@@ -14,6 +14,7 @@ FILES = dict(re.findall(r"^```python (\S+\.py)\n(.*?)^```", PAGE, flags=re.MULTI
 ROWS_OF_TWO = re.search(r"^```python\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)[1]
 SCORES = re.findall(r"`((?:alone|fused): )(0\.\d+)`", PAGE)  # at Bath, at York; alone, fused
 COMMANDS = [command for command in re.findall(r"^```bash\n(.*)\n```", PAGE, flags=re.MULTILINE) if "pip" not in command]
+AGREED = re.search(r"^\d+ features, .*$", PAGE, flags=re.MULTILINE)[0]
 SITES = {"Bath": "bath", "York": "york"}
 SECONDS = 240  # after which a process has failed
 
@@ -68,6 +69,7 @@ def test_two_sites_follow_the_guide(here):
             process.kill()
     told += [printed(here / folder, "score.py") for folder in SITES.values()]
     assert not (here / "coordinator" / "run.npz").exists()
+    assert AGREED in (here / "coordinator" / "log").read_text()
     assert len(SCORES) == len(told) == 4
     for (what, score), line in zip(SCORES, told, strict=True):
         assert line.startswith(what)

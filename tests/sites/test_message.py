@@ -220,6 +220,10 @@ def test_names(name):
     assert type(check_name(np.str_(name))) is str
 
 
+def test_a_name_may_be_typed_in_several_ways():
+    assert check_name("Zu\u0308rich") == "Z\u00fcrich"
+
+
 @pytest.mark.parametrize(
     "name", ["", ".", "..", "../Bath", "a/b", "a\\b", ".hidden", "Bath.", " Bath", "a\nb", "a\0", "a" * 65, "\ud800"]
 )

@@ -82,6 +82,13 @@ def test_a_message_is_answered_with_its_run_and_round():
     assert SITE.run is None
 
 
+def test_the_end_of_another_run_does_not_end_this_one():
+    site = copy.deepcopy(SITE)
+    answer(changed(REQUESTS["train"], run="new"), site)
+    assert answer(changed(REQUESTS["end"], run="old"), site).kind == "end answered"
+    assert site.run == "new"
+
+
 TRAIN, N_PARAMETERS = REQUESTS["train"], REQUESTS["train"].arrays["weights"].shape[1]
 (N_ROWS,) = TRAIN.content["plan"]["lengths"]
 NONE_HELD_OUT = np.packbits(np.zeros(N_ROWS - 1, bool))
@@ -233,6 +240,24 @@ def test_a_site_tells_its_log_what_it_does(caplog):
         assert f"{name}: takes part in run" in caplog.text
         assert f"{name}: reports {n_rows} rows with 5 features" in caplog.text
         assert f"{name}: run " in caplog.text
+    assert "give away" not in caplog.text
+
+
+def test_a_site_tells_its_log_that_few_rows_are_not_hidden(caplog):
+    ward = np.where(NAMES_OF_ROWS == "Bath", "A", "B")
+    site = Site(PLAIN, LABELS, name="York", groups=np.r_[["C"], ward[1:]])
+    content = {"labelled": True, "classes": None, "by_class": False, "moments": False, "collect": True}
+    answer(Message("describe", "", 0, "York", content), site)
+    assert caplog.messages == ["York: sums and weights may give away the rows of a peer with 1"]
+
+
+def test_a_label_that_is_no_class_is_told_to_the_sites_own_log_alone(caplog):
+    site = Site(PLAIN[:2], ["Malignant", "benign"], name="York")
+    content = {"labelled": True, "by_class": False, "moments": False, "collect": True}
+    content["classes"] = {"dtype": "str", "values": ["benign", "malignant"]}
+    got = answer(Message("describe", "", 0, "York", content), site)
+    assert got.content == {"reason": "y must have only labels among the classes given to fit_sites, but has others"}
+    assert "y must have only labels in ['benign', 'malignant'], got 'Malignant'" in caplog.text
 
 
 def test_wrong_arguments_are_named():

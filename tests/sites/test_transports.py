@@ -398,6 +398,14 @@ def test_a_coordinator_that_another_machine_has_replaced_ends(tmp_path):
     assert (tmp_path / "coordinator").read_text() == "process 7 on elsewhere"
 
 
+def test_a_claim_that_may_be_anothers_still_is_told(tmp_path, caplog):
+    FolderTransport(tmp_path).close()
+    holder = "process 7 on elsewhere, since 2026"
+    (tmp_path / "coordinator").write_text(holder)
+    FolderTransport(tmp_path).close()
+    assert caplog.messages == [f"{tmp_path} had a coordinator before, {holder}; should that one still be there, end it"]
+
+
 def test_a_claim_whose_file_is_gone_is_renewed(tmp_path):
     claim = Claim(tmp_path / "folder" / "serving", "a site", "do not")
     claim.path.unlink()
@@ -453,6 +461,18 @@ def test_a_folder_that_cannot_be_used_is_not_claimed(tmp_path, monkeypatch):
     assert not (tmp_path / "coordinator").exists()
     FolderTransport(tmp_path).close()
     assert error.value.errno == errno.EIO  # whose traceback has kept the first one
+
+
+def test_a_request_that_is_gone_is_put_back_and_one_that_is_there_stays(bath):
+    transport, _, request = bath
+    whole, was = request.read_bytes(), request.stat()
+    transport.send("Bath", b"request")
+    assert request.stat() == was
+    for damage in (request.unlink, lambda: request.write_bytes(whole[:-1])):
+        damage()
+        transport.send("Bath", b"request")
+        assert request.read_bytes() == whole
+    assert transport.resend_after <= 600
 
 
 @pytest.mark.parametrize("name", ["../Bath", "..", "", ".", "/etc", "a/../b"])
