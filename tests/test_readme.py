@@ -1,12 +1,13 @@
-"""Every Python snippet of the README runs, without a warning."""
+"""Every Python snippet of the README runs, without a warning, and prints what is shown below it."""
 
-import re
 import subprocess
 import sys
 from pathlib import Path
 
+from test_guide import BLOCK, OF_A_SCORE, assert_printed
+
 README = Path(__file__).parents[1] / "README.md"
-SNIPPETS = re.findall(r"^```python\n(.*?)^```", README.read_text(), flags=re.MULTILINE | re.DOTALL)
+SNIPPETS, _, SHOWN = zip(*BLOCK.findall(README.read_text()), strict=True)
 # One process for all, since what they import takes most of the time; each with names of its own.
 RUN_EACH = """
 import sys
@@ -22,4 +23,7 @@ def test_snippets_run():
     *printed, rest = run.stdout.split("end of a snippet\n")
     assert len(printed) == len(SNIPPETS) > 0
     assert all(printed)
+    for shown, text in zip(SHOWN, printed, strict=True):
+        if shown:
+            assert_printed(shown, text, OF_A_SCORE)
     assert rest == ""
