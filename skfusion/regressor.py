@@ -47,9 +47,9 @@ class FusedMLPRegressor(MultiOutputMixin, RegressorMixin, BaseFusedMLP):
         Which rows each peer sees: a name, an instance of a class of :mod:`skfusion.partition`, or a scikit-learn
         splitter, whose test folds are the partition.  None means "group" if ``fit`` gets groups, else "random".
         Partitioners that go by class labels raise an error.
-    topology : {"ring", "random", "hypercube", "line", "star", "complete", "torus", "exponential", "average"} or \
-            topology, default="hypercube"
-        Which peers fuse in a round: a name or an instance of a class of :mod:`skfusion.topology`.
+    topology : str or topology, default="hypercube"
+        Which peers fuse in a round: "ring", "random", "hypercube", "line", "star", "complete", "torus", "exponential",
+        "average", or an instance of a class of :mod:`skfusion.topology`.
     fusion_rate : float, default=0.5
         Weight, from 0 to 1, that a peer gives to the other when they fuse; 0 means no fusion.
     fusion_frequency : int, default=1
