@@ -330,7 +330,6 @@ def test_pairs_that_are_not_two_columns_of_integers_are_refused(pairs):
 @pytest.mark.parametrize(
     ("pairs", "got"),
     [(None, "None"), ({(0, 1)}, r"\{\(0, 1\)\}"), (iter([(0, 1)]), "<list_iterator"), ([[0], [1, 0]], r"shape \(2,\)")],
-    ids=str,
 )
 def test_what_no_array_of_pairs_can_be_made_of_is_shown(pairs, got):
     refused(ValueError, rf"pairs must be integers of shape \(n_pairs, 2\), got {got}", pairs=pairs)
