@@ -155,14 +155,14 @@ class Bundle:
                     self.rows[begin:end] = self.state.generators[peer].permutation(part)[: end - begin]
 
     def train_from(self, state, start, stop, last):
-        """Train as from a state that came from elsewhere, maybe in the middle of an epoch; copies the new one."""
+        """Train as from a state that came from elsewhere, maybe in the middle of an epoch; returns the new one."""
         self.state.put(self.peers, state)
         generators = copy.deepcopy(state.generators)
         self.begin_epoch()
         self.train(start, stop, last)
         if not last:  # the epoch's next segment draws the same order of rows
             self.state.generators = generators
-        return self.state.copy()
+        return self.state
 
     def train(self, start, stop, last):
         """Take each peer's optimiser steps from ``start`` to ``stop`` of the epoch, as far as its rows reach.

@@ -32,7 +32,7 @@ def _train_bundle(fit, number, rows, state, segment):
             bundle = _held.pop((fit, number), None)
         if bundle is None:
             return None
-        trained = bundle.train_from(state, *segment)
+        trained = bundle.train_from(state, *segment).copy()  # a second call may train it before this travels
         _held[fit, number] = bundle
         return trained
 
