@@ -16,7 +16,8 @@ class Votes:
     Attributes
     ----------
     values : ndarray of shape (n_features,)
-        In each column the value that more than half of the sampled rows have.
+        In each column the value that more than half of the sampled rows have. Of these values, the one that most
+        columns share also stands in columns without a majority, if a quarter of their sampled rows have it.
     counts : int64 ndarray of shape (n_features,)
         How many have it; 0 where there is no such value.
     n_rows : int
@@ -49,8 +50,19 @@ def vote(X, rows, n_peers):
     sample = X[rows[np.linspace(0, len(rows) - 1, n_rows).astype(int)]]
     values = np.sort(sample, axis=0)[n_rows // 2] + 0.0  # a majority holds the middle; no -0
     counts = (sample == values).sum(axis=0)
-    majority = 2 * counts > n_rows
-    return Votes(np.where(majority, values, 0), np.where(majority, counts, 0), n_rows)
+    voted = 2 * counts > n_rows
+    if voted.any():
+        shared = _commonest(values[voted])
+        n_shared = (sample == shared).sum(axis=0)
+        also = ~voted & (4 * n_shared >= n_rows)
+        values, counts, voted = np.where(also, shared, values), np.where(also, n_shared, counts), voted | also
+    return Votes(np.where(voted, values, 0), np.where(voted, counts, 0), n_rows)
+
+
+def _commonest(values):
+    """Return the most frequent value, the smallest of them if several tie."""
+    distinct, counts = np.unique(values, return_counts=True)
+    return distinct[counts.argmax()]
 
 
 def elect(votes):
