@@ -78,6 +78,15 @@ def check_rows(X):
         check_csr(X, X.indptr)
 
 
+def check_no_dates(X):
+    """Raise TypeError if X holds dates or durations, which scikit-learn would turn into numbers, missing ones too."""
+    if hasattr(X, "head"):
+        X = np.asarray(X.head(1))
+    dtype = getattr(X, "dtype", None)
+    if getattr(dtype, "kind", None) in ("m", "M"):
+        raise TypeError(f"X must hold numbers, got {dtype}; turn dates into numbers, such as days since a date")
+
+
 def check_classes(name, classes):
     """Return classes if there are at least two, or raise ValueError."""
     if len(classes) < 2:
