@@ -113,8 +113,11 @@ def check_same_classes(classes, known, why):
 def encode(y, classes):
     """Return the class indices of labels, or raise ValueError if one is no class."""
     y, classes = comparable(y, classes)
-    codes = np.searchsorted(classes, y)
-    known = np.append(classes, classes[:1])[codes] == y
+    try:
+        codes = np.searchsorted(classes, y)
+        known = np.append(classes, classes[:1])[codes] == y
+    except TypeError:  # labels of another kind, such as strings as Python objects among numbers, have no order
+        known = np.zeros(len(y), bool)
     if not known.all():
         raise ValueError(f"y must have only labels in {shown(classes.tolist())}, got {shown(y[~known].tolist()[0])}")
     return codes.astype(np.int32)
