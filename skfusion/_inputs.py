@@ -199,8 +199,13 @@ def check_labels(name, labels):
 
 
 def comparable(labels, others):
-    """Return two arrays of labels, as Python objects where NumPy's common dtype would round the integers of one."""
+    """Return two arrays of labels, as Python objects where NumPy's common dtype would round the integers of one.
+
+    Dates, and durations, come in the finer unit of the two, as Python knows dates of different units apart.
+    """
     arrays = labels, others
+    if labels.dtype.kind == others.dtype.kind and labels.dtype.kind in "mM":
+        return tuple(array.astype(np.result_type(*arrays)) for array in arrays)
     rounds = {one.dtype.kind for one in arrays} <= {"i", "u", "f"} and np.result_type(*arrays).kind == "f"
     if rounds and any(one.dtype.kind in "iu" and _exceeds_floats(one) for one in arrays):
         return labels.astype(object), others.astype(object)
