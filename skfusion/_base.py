@@ -22,6 +22,7 @@ from skfusion._checks import check_column
 from skfusion._inputs import (
     Rows,
     check_groups,
+    check_no_dates,
     check_rows,
     check_sample_weight,
     check_string_width,
@@ -472,6 +473,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         return self._ensemble
 
     def _validate_features(self, X):
+        check_no_dates(X)
         return validate_data(self, X, accept_sparse="csr", dtype=self._ensemble.weights.dtype, reset=False)
 
     def _answers(self, X):
@@ -514,6 +516,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
     # Input
 
     def _validate_rows(self, X, y, old, **y_options):
+        check_no_dates(X)
         check_column("y", y)
         check_string_width("y", y)
         dtype = (np.float64, np.float32) if old is None else old.weights.dtype

@@ -78,6 +78,15 @@ def check_rows(X):
         check_csr(X, X.indptr)
 
 
+def check_no_dates(X):
+    """Raise TypeError if X holds dates or durations, which scikit-learn would turn into numbers, missing ones too."""
+    if hasattr(X, "head"):
+        X = np.asarray(X.head(1))
+    dtype = getattr(X, "dtype", None)
+    if getattr(dtype, "kind", None) in ("m", "M"):
+        raise TypeError(f"X must hold numbers, got {dtype}; turn dates into numbers, such as days since a date")
+
+
 def check_classes(name, classes):
     """Return classes if there are at least two, or raise ValueError."""
     if len(classes) < 2:
@@ -104,8 +113,11 @@ def check_same_classes(classes, known, why):
 def encode(y, classes):
     """Return the class indices of labels, or raise ValueError if one is no class."""
     y, classes = comparable(y, classes)
-    codes = np.searchsorted(classes, y)
-    known = np.append(classes, classes[:1])[codes] == y
+    try:
+        codes = np.searchsorted(classes, y)
+        known = np.append(classes, classes[:1])[codes] == y
+    except TypeError:  # labels of another kind, such as strings as Python objects among numbers, have no order
+        known = np.zeros(len(y), bool)
     if not known.all():
         raise ValueError(f"y must have only labels in {shown(classes.tolist())}, got {shown(y[~known].tolist()[0])}")
     return codes.astype(np.int32)
@@ -187,8 +199,13 @@ def check_labels(name, labels):
 
 
 def comparable(labels, others):
-    """Return two arrays of labels, as Python objects where NumPy's common dtype would round the integers of one."""
+    """Return two arrays of labels, as Python objects where NumPy's common dtype would round the integers of one.
+
+    Dates, and durations, come in the finer unit of the two, as Python knows dates of different units apart.
+    """
     arrays = labels, others
+    if labels.dtype.kind == others.dtype.kind and labels.dtype.kind in "mM":
+        return tuple(array.astype(np.result_type(*arrays)) for array in arrays)
     rounds = {one.dtype.kind for one in arrays} <= {"i", "u", "f"} and np.result_type(*arrays).kind == "f"
     if rounds and any(one.dtype.kind in "iu" and _exceeds_floats(one) for one in arrays):
         return labels.astype(object), others.astype(object)

@@ -127,7 +127,7 @@ def with_labels(ownership, labels, n_seen):
     """
     names, sizes = np.unique(labels, return_counts=True)
     if len(ownership.labels):
-        together = np.concatenate([ownership.labels.astype(object), names.astype(object)])
+        together = np.concatenate([labels.astype(object) for labels in comparable(ownership.labels, names)])
         check_groups(together, len(together))
     entries = _entries(ownership, names)
     new = np.array([len(own) == 0 for own in entries])
@@ -171,8 +171,9 @@ def apportion(shares, n_rows, offset):
 
 def _entries(ownership, names):
     """Return for each of some labels the indices of its entries, a list of ndarray."""
+    known, names = comparable(ownership.labels, names)
     indices = {}
-    for index, label in enumerate(ownership.labels.tolist()):
+    for index, label in enumerate(known.tolist()):
         indices.setdefault(label, []).append(index)
     return [np.array(indices.get(name, []), np.intp) for name in names.tolist()]
 

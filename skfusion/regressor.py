@@ -65,7 +65,7 @@ class FusedMLPRegressor(MultiOutputMixin, RegressorMixin, BaseFusedMLP):
         Whether to correct each peer's steps by gradient tracking, for peers that see different classes or otherwise
         different rows.  Each step adds an estimate of how the mean gradient of all peers differs from the peer's own.
         The estimate travels with the weights and doubles what is sent.  Needs ``solver="sgd"`` without momentum and
-        without an L1 penalty.
+        without an L1 penalty.  Under the sequential rule it diverges where pairs change from round to round.
     fusion_momentum : float, default=0.0
         Quasi-global momentum, in [0, 1): each step also continues the peer's movement from round to round.  Needs plain
         SGD, like ``drift_correction``, but sends nothing more.

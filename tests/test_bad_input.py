@@ -4,6 +4,7 @@ from fractions import Fraction
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from models import X, Y, model, regressor
 from scipy.sparse import csr_array
@@ -34,6 +35,24 @@ def test_input_that_is_not_finite_is_refused(value, container):
     ):
         with pytest.raises(ValueError, match=r"Input X contains (NaN|infinity)"):
             use()
+
+
+@pytest.mark.parametrize("container", [np.asarray, pd.DataFrame, pl.DataFrame])
+@pytest.mark.parametrize("kind", ["timedelta64[ms]", "datetime64[ms]"])
+def test_dates_which_would_count_as_numbers_even_where_missing_are_refused(kind, container):
+    dates = (1000 * X).astype(int).astype(kind)
+    dates[3, 2] = "NaT"
+    fitted = model().fit(X, Y)
+    for use in (
+        lambda rows: model().fit(rows, Y),
+        lambda rows: regressor().fit(rows, Y),
+        lambda rows: model().partial_fit(rows, Y, classes=[0, 1, 2]),
+        fitted.predict,
+        fitted.predict_proba,
+        lambda rows: fitted.peer_scores(rows, Y),
+    ):
+        with pytest.raises(TypeError, match=rf"^X must hold numbers, got {kind[:-4]}"):
+            use(container(dates))
 
 
 def test_labels_that_are_missing_or_continuous_are_refused():

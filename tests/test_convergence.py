@@ -173,6 +173,18 @@ def test_fusion_that_drives_the_peers_apart_is_warned_of_until_it_is_refused():
         apart.set_params(fusion_rate=1, fusion_unit="step", n_iter_no_change=np.inf).fit(X, y)
 
 
+def test_corrections_that_rounds_do_not_keep_in_balance_are_blamed_on_the_rule():
+    X, y = scale(IRIS[0]), IRIS[1]
+    tracking = FusedMLPClassifier((4,), n_networks=2, topology="random", drift_correction="tracking", random_state=0)
+    tracking.set_params(fusion_unit="step", max_iter=40, n_iter_no_change=np.inf)
+    [text] = said(tracking.set_params(fusion_rule="sequential"), X, y)
+    assert "raised the loss" in text or "hardly better" in text
+    assert "set fusion_rule='simultaneous', since drift_correction='tracking' needs rounds that keep the mean" in text
+    [text] = said(tracking.set_params(fusion_rule="simultaneous"), X, y)
+    assert "fusion_rule" not in text
+    assert tracking.loss_ < tracking.loss_curve_[0]
+
+
 # When
 
 

@@ -302,6 +302,24 @@ def test_a_warm_start_refuses_other_classes_and_widths():
 
 
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
+@pytest.mark.parametrize(
+    ("labels", "others"),
+    [
+        (np.arange(3), np.array(["a", "b", "c"], object)),
+        (np.array(["a", "b", "c"], object), np.arange(3)),
+        (np.arange(3), np.arange(3).astype("M8[D]")),
+    ],
+    ids=["strings", "numbers", "dates"],
+)
+def test_labels_of_another_kind_are_refused_as_unknown(labels, others, method):
+    fitted = model(warm_start=True).fit(X, labels[Y])
+    with pytest.raises(ValueError, match=r"^y must have only labels in \["):
+        getattr(fitted, method)(X, others[Y])
+    with pytest.raises(ValueError, match=r"^y must have only labels in \["):
+        model().partial_fit(X, others[Y], classes=labels.tolist())
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
 def test_a_row_without_weight_has_no_other_class_either(method):
     fitted = model(warm_start=True).fit(X, Y)
     with pytest.raises(ValueError, match=r"y must have only labels in \[0, 1, 2\], got 7"):

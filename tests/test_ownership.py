@@ -3,6 +3,7 @@
 import copy
 import pickle
 import warnings
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -153,6 +154,18 @@ def test_groups_of_large_integers_are_told_apart_beside_those_of_another_dtype(l
     model = learn(learn(classifier(n_networks=5), first), later)
     assert owned(model)[:2] == [[2**60], [2**60 + 1]]
     assert held(learn(model, first), first)[:2] == [{2**60}, {2**60 + 1}]
+
+
+@pytest.mark.parametrize("kind", ["datetime64", "timedelta64"])
+@pytest.mark.parametrize(("first", "later"), list(permutations(["D", "us", "ns"], 2)))
+def test_dates_are_told_apart_whatever_their_unit(kind, first, later):
+    days = np.arange(3).astype(f"{kind}[D]")
+    before, after = days.astype(f"{kind}[{first}]"), days.astype(f"{kind}[{later}]")
+    by_group = learn(learn(classifier(n_networks=3), before), after[[2, 2, 0]])
+    assert [part.tolist() for part in by_group.partition_] == [[2], [], [0, 1]]
+    by_class = classifier(n_networks=3, partitioner="class").fit(X, before[Y]).partial_fit(X[90:110], after[Y[90:110]])
+    assert [len(part) for part in by_class.partition_] == [0, 10, 10]
+    assert len(by_group.ownership_.labels) == len(by_class.ownership_.labels) == 3
 
 
 def test_peers_have_what_they_had_after_pickling_copying_and_a_failure():

@@ -22,8 +22,8 @@ def divergence(what, ensemble):
     """Return the error that says what diverged, and why most likely."""
     unscaled = "X or y" if ensemble.network.output == "identity" else "the input"
     cause = _how_to_fuse(ensemble) or (
-        f"most likely learning_rate_init={ensemble.settings.learning_rate_init:g} or alpha is too high, or "
-        f"{unscaled} is not scaled"
+        f"{_how_to_correct(ensemble)}most likely learning_rate_init={ensemble.settings.learning_rate_init:g} or alpha "
+        f"is too high, or {unscaled} is not scaled"
     )
     return ValueError(f"{what}; {cause}")
 
@@ -44,6 +44,17 @@ def _how_to_fuse(ensemble):
         f"fusion increases the peers' disagreement, in the last round from {before:.3g} to {after:.3g}: set "
         f"fusion_rate lower than {ensemble.settings.fusion_rate:g}, to what skfusion.diagnostics.diagnose finds good "
         "for the topology"
+    )
+
+
+def _how_to_correct(ensemble):
+    """Return what to change if rounds may change the sum of the peers' corrections, which then grows, else nothing."""
+    settings = ensemble.settings
+    if settings.drift_correction is None or settings.fusion_rule == "simultaneous":
+        return ""
+    return (
+        f"set fusion_rule='simultaneous', since drift_correction={settings.drift_correction!r} needs rounds that keep "
+        "the mean of all peers; or "
     )
 
 
@@ -150,7 +161,8 @@ class Yardstick:
         else:
             return None
         on_plateau = stopped_early and abs(loss - self.constant) <= _LEAST_GAIN * self.constant
-        return f"{wrong}; {how_to_fuse or self._how_to_train(own_loss, ensemble, on_plateau)}"
+        how_to_train = _how_to_correct(ensemble) + self._how_to_train(own_loss, ensemble, on_plateau)
+        return f"{wrong}; {how_to_fuse or how_to_train}"
 
     def _how_to_train(self, own_loss, ensemble, on_plateau):
         rate = f"set learning_rate_init lower than {ensemble.settings.learning_rate_init:g}"
@@ -205,13 +217,14 @@ class LossesAlone:
         if max(losses) > _DIVERGED * (losses[0] if uniform is None else uniform + _penalty_bound(ensemble)):
             raise divergence(f"the loss diverged: it reached {max(losses):.3g}", ensemble)
         rate = f"set learning_rate_init lower than {ensemble.settings.learning_rate_init:g}"
+        advice = f"{_how_to_correct(ensemble)}scale X, as StandardScaler does, or {rate}"
         if uniform is not None and losses[-1] > (1 - _LEAST_GAIN) * uniform:
             wrong = f"is hardly better, if at all, than equal chances for all classes ({uniform:.4g})"
         elif losses[-1] > (1 + _LEAST_RISE) * losses[0]:
             wrong = f"has raised the loss, from {losses[0]:.4g} in its first epoch"
         else:
             return None
-        return f"{wrong}, with a loss of {losses[-1]:.4g}; scale X, as StandardScaler does, or {rate}"
+        return f"{wrong}, with a loss of {losses[-1]:.4g}; {advice}"
 
 
 def _check_weights(ensemble):

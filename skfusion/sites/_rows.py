@@ -13,6 +13,7 @@ from sklearn.utils.validation import validate_data
 from skfusion._checks import check_column
 from skfusion._inputs import (
     check_groups,
+    check_no_dates,
     check_numbers,
     check_object_labels,
     check_rows,
@@ -60,6 +61,7 @@ class SiteRows:
     @classmethod
     def check(cls, site, X, y, sample_weight, groups):
         """Check rows as an estimator's ``fit`` does, or raise TypeError or ValueError."""
+        check_no_dates(X)
         if issparse(y):
             raise TypeError(f"y must be a dense array, got a {type(y).__name__}; pass y.toarray()")
         check_column("y", y)

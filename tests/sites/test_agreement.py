@@ -245,6 +245,7 @@ def test_a_site_says_what_is_wrong_with_its_targets_and_shows_none(y, question, 
         ),
         ((np.full((12, 3), np.nan), Y, None, None), ValueError, "contains NaN"),
         ((X, csr_array(X), None, None), TypeError, "y must be a dense array"),
+        ((X.astype("M8[D]"), Y, None, None), TypeError, r"X must hold numbers, got datetime64\[D\]"),
         ((X, "diagnosis", None, None), ValueError, r"y must be an array.*pass the values of a column, .*'diagnosis'"),
     ],
 )
