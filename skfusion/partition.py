@@ -522,10 +522,11 @@ def divide(partitioner, X, y, groups, peers, rng):
     ownership : Ownership or None
         None where rows go by no labels.
     """
-    if groups is not None and peers.own("groups") and not isinstance(partitioner, _AssigningPartitioner):
-        partitioner = GroupPartitioner()
     # A subclass that overrides the method is a third party's.
-    if type(partitioner).partition in (_AssigningPartitioner.partition, SplitterPartitioner.partition):
+    method = getattr(type(partitioner), "partition", None)
+    if groups is not None and peers.own("groups") and method is not _AssigningPartitioner.partition:
+        return GroupPartitioner()._divide(X, y, groups, peers, rng)
+    if method in (_AssigningPartitioner.partition, SplitterPartitioner.partition):
         return partitioner._divide(X, y, groups, peers, rng)
     n_networks = _check_n_networks(peers, len(y))
     parts = partitioner.partition(X, y, groups=groups, n_networks=n_networks, random_state=rng)

@@ -1,6 +1,7 @@
 """Partitioners: every row to exactly one peer, in the manner that each promises."""
 
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -591,6 +592,7 @@ def test_a_subclass_without_partition_cannot_be_made():
 def test_anything_with_the_method_will_do():
     parts = [list(range(100)), list(range(100, 150))]
     assert_partition(fitted(GivenParts(parts)).partition_, 150, 2)
+    assert_partition(fitted(SimpleNamespace(partition=GivenParts(parts).partition)).partition_, 150, 2)
 
 
 @pytest.mark.parametrize(
