@@ -29,6 +29,8 @@ __all__ = [
 
 # How often to draw Dirichlet proportions again if they leave a peer without rows.
 _DIRICHLET_DRAWS = 100
+# Above which the sum of the law's gamma variates may overflow; proportions have long been equal by then.
+_LARGEST_ALPHA = 1e300
 
 _HOW_TO_PASS_GROUPS = (
     "pass them by fit(X, y, groups=...), in a pipeline by fit(X, y, STEP__groups=...), and in a search or "
@@ -350,7 +352,7 @@ def _draw_proportions(y, owned, alpha, rng):
     assigned[~new] = peer_of_row(owned, y[~new], rng)
     for name in np.unique(y[new]):
         rows = rng.permutation(np.flatnonzero(y == name))
-        shares = rng.dirichlet(np.full(owned.n_networks, alpha))
+        shares = rng.dirichlet(np.full(owned.n_networks, min(alpha, _LARGEST_ALPHA)))
         # alpha may be so small that all of the law's gamma variates are 0; in the limit one peer has all.
         if np.isnan(shares).any():
             shares = np.eye(owned.n_networks)[rng.randint(owned.n_networks)]

@@ -210,6 +210,13 @@ def test_as_alpha_goes_to_zero_each_class_goes_to_one_peer_whichever(alpha):
     assert len(classes[0]) == pytest.approx(150, abs=5 * np.sqrt(75))
 
 
+@pytest.mark.parametrize("alpha", [1e300, np.finfo(float).max])
+def test_as_alpha_grows_each_peer_gets_as_much_of_each_class(alpha):
+    y = np.repeat([0, 1], 30)
+    for part in DirichletPartitioner(alpha).partition(None, y, n_networks=10, random_state=0):
+        np.testing.assert_array_equal(y[part], [0, 0, 0, 1, 1, 1])
+
+
 def test_proportions_that_leave_a_peer_without_rows_are_drawn_anew():
     y = np.resize([0, 1], 40)
     for seed in range(20):
