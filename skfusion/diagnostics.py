@@ -5,6 +5,7 @@ from functools import reduce
 from math import inf
 
 import numpy as np
+from sklearn.base import clone
 
 from skfusion._checks import check_choice, check_integer, check_real, check_rng, shown
 from skfusion._typing import FusionRule, RandomState, TopologyName
@@ -139,7 +140,7 @@ def diagnose(
     share = check_real("share", share, 0, 1, open_minimum=True, open_maximum=True)
     n_parameters = check_integer("n_parameters", n_parameters, 1)
     draws, rng = _draws(topology, n_networks), check_rng(random_state)
-    rounds = _drawn(topology, n_networks, rng) if draws else _cycle(topology, n_networks)
+    rounds = _rounds(topology, n_networks, _N_DRAWS, rng) if draws else _cycle(topology, n_networks)
     mixing = (fusion_round.mixing_matrix(fusion_rate, rule) for fusion_round in rounds)
     contraction, late, steps = _of_draws(mixing, type(topology) is RandomTopology) if draws else _of_cycle(mixing)
     sent = float(n_parameters) * np.array([fusion_round.networks_sent() for fusion_round in rounds])
@@ -153,20 +154,19 @@ def diagnose(
 
 
 def _draws(topology, n_networks):
-    """Whether a topology uses the random state that it is given."""
+    """Whether a topology uses the random state that it is given, in any of its rounds."""
     rng = np.random.RandomState(0)
-    round_of(topology, n_networks, 0, rng)
+    _rounds(clone(topology, safe=False), n_networks, _LONGEST_CYCLE, rng)  # a copy, as it may count its rounds
     return rng.randint(2**31) != np.random.RandomState(0).randint(2**31)
 
 
-def _drawn(topology, n_networks, rng):
-    """Return rounds that stand for all those that a topology could draw."""
-    return [round_of(topology, n_networks, fusion_round, rng) for fusion_round in range(_N_DRAWS)]
+def _rounds(topology, n_networks, n_rounds, rng=None):
+    return [round_of(topology, n_networks, fusion_round, rng) for fusion_round in range(n_rounds)]
 
 
 def _cycle(topology, n_networks):
     """Return the rounds of one cycle, after which a topology repeats itself."""
-    rounds = [round_of(topology, n_networks, fusion_round) for fusion_round in range(2 * _LONGEST_CYCLE)]
+    rounds = _rounds(topology, n_networks, 2 * _LONGEST_CYCLE)
     for length in range(1, _LONGEST_CYCLE + 1):
         if all(one.equals(other) for one, other in zip(rounds, rounds[length:], strict=False)):
             return rounds[:length]

@@ -29,6 +29,8 @@ __all__ = [
 
 # How often to draw Dirichlet proportions again if they leave a peer without rows.
 _DIRICHLET_DRAWS = 100
+# Above which the sum of the law's gamma variates may overflow; proportions have long been equal by then.
+_LARGEST_ALPHA = 1e300
 
 _HOW_TO_PASS_GROUPS = (
     "pass them by fit(X, y, groups=...), in a pipeline by fit(X, y, STEP__groups=...), and in a search or "
@@ -350,7 +352,7 @@ def _draw_proportions(y, owned, alpha, rng):
     assigned[~new] = peer_of_row(owned, y[~new], rng)
     for name in np.unique(y[new]):
         rows = rng.permutation(np.flatnonzero(y == name))
-        shares = rng.dirichlet(np.full(owned.n_networks, alpha))
+        shares = rng.dirichlet(np.full(owned.n_networks, min(alpha, _LARGEST_ALPHA)))
         # alpha may be so small that all of the law's gamma variates are 0; in the limit one peer has all.
         if np.isnan(shares).any():
             shares = np.eye(owned.n_networks)[rng.randint(owned.n_networks)]
@@ -522,10 +524,11 @@ def divide(partitioner, X, y, groups, peers, rng):
     ownership : Ownership or None
         None where rows go by no labels.
     """
-    if groups is not None and peers.own("groups") and not isinstance(partitioner, _AssigningPartitioner):
-        partitioner = GroupPartitioner()
     # A subclass that overrides the method is a third party's.
-    if type(partitioner).partition in (_AssigningPartitioner.partition, SplitterPartitioner.partition):
+    method = getattr(type(partitioner), "partition", None)
+    if groups is not None and peers.own("groups") and method is not _AssigningPartitioner.partition:
+        return GroupPartitioner()._divide(X, y, groups, peers, rng)
+    if method in (_AssigningPartitioner.partition, SplitterPartitioner.partition):
         return partitioner._divide(X, y, groups, peers, rng)
     n_networks = _check_n_networks(peers, len(y))
     parts = partitioner.partition(X, y, groups=groups, n_networks=n_networks, random_state=rng)

@@ -194,7 +194,7 @@ def round_of(topology, n_networks, fusion_round=0, random_state=None):
     """Return a topology's round, checked, as a PairRound or a MatrixRound."""
     matrix = getattr(topology, "matrix", None)  # a topology that is no BaseTopology may have pairs alone
     shares = None if matrix is None else matrix(n_networks, fusion_round, random_state)
-    if shares is None:
+    if shares is None and _overrides(topology, "pairs"):
         return PairRound(check_pairs(topology.pairs(n_networks, fusion_round, random_state), n_networks), n_networks)
     return MatrixRound.of(check_mixing(shares, n_networks), getattr(topology, "by_server", False))
 
@@ -607,11 +607,11 @@ def check_topology(topology: TopologyName | BaseTopology) -> BaseTopology:
 
 def _says_who_fuses(topology):
     """Whether it has pairs or a matrix of its own."""
-    own = [getattr(type(topology), name, None) for name in ("pairs", "matrix")]
-    return any(
-        method not in (None, of_base)
-        for method, of_base in zip(own, (BaseTopology.pairs, BaseTopology.matrix), strict=True)
-    )
+    return _overrides(topology, "pairs") or _overrides(topology, "matrix")
+
+
+def _overrides(topology, name):
+    return getattr(type(topology), name, None) not in (None, getattr(BaseTopology, name))
 
 
 def check_suits(topology, n_networks, fusion_round=0):
@@ -623,7 +623,10 @@ def check_suits(topology, n_networks, fusion_round=0):
 
 
 def with_edges_alone(topology):
-    """Replace a topology's networkx graph with a list of its edges: a fitted estimator then needs no networkx."""
-    if isinstance(topology, GraphTopology) and hasattr(topology.graph, "edges"):
+    """Replace a topology's networkx graph with a list of its edges: a fitted estimator then needs no networkx.
+
+    A third party's subclass keeps its graph, of which it may use more than the edges.
+    """
+    if type(topology) is GraphTopology and hasattr(topology.graph, "edges"):
         topology.set_params(graph=[(int(first), int(second)) for first, second in topology.graph.edges()])
     return topology

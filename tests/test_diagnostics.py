@@ -11,7 +11,14 @@ from test_topology import CONTRACTIONS, RANDOM_CONTRACTIONS, TOPOLOGIES
 
 from skfusion import FusedMLPClassifier
 from skfusion.diagnostics import TopologyDiagnostics, diagnose
-from skfusion.topology import BaseTopology, ExponentialTopology, GraphTopology, HypercubeTopology, RingTopology
+from skfusion.topology import (
+    BaseTopology,
+    ExponentialTopology,
+    GraphTopology,
+    HypercubeTopology,
+    RandomTopology,
+    RingTopology,
+)
 
 RULES = ("sequential", "simultaneous")
 FIXED = {name: topology for name, topology in TOPOLOGIES.items() if "random" not in name}
@@ -53,6 +60,25 @@ class StarByTurnsTopology(BaseTopology):
         return [(0, other) for other in range(1, 2 if fusion_round % 2 else n_networks)]
 
 
+class CountingStarTopology(StarByTurnsTopology):
+    """The same by a count of its own."""
+
+    def pairs(self, n_networks, fusion_round=0, random_state=None):
+        self.n_rounds_ = getattr(self, "n_rounds_", -1) + 1
+        return super().pairs(n_networks, self.n_rounds_)
+
+
+class RandomByTurnsTopology(BaseTopology):
+    """A third party's: a ring, and in every other round random pairs."""
+
+    def __init__(self, first=0):
+        self.first = first
+
+    def pairs(self, n_networks, fusion_round=0, random_state=None):
+        topology = RandomTopology() if fusion_round % 2 == self.first else RingTopology()
+        return topology.pairs(n_networks, fusion_round, random_state)
+
+
 class StrayingTopology(BaseTopology):
     """One that never begins anew."""
 
@@ -69,6 +95,16 @@ def test_rounds_that_draw_and_change_are_those_of_all_numbers():
     assert found.contraction == pytest.approx(np.sqrt(0.9 * 2 / 3 + 0.1), rel=0.03)
     assert found.sent_mean == pytest.approx(0.9, rel=0.03)
     assert found.rounds == np.ceil(np.log(0.01) / np.log(found.contraction))
+
+
+def test_a_topology_that_counts_its_rounds_is_asked_for_none_before_the_first():
+    assert diagnose(CountingStarTopology(), 5, 0.3) == diagnose(StarByTurnsTopology(), 5, 0.3)
+
+
+def test_a_topology_that_draws_in_some_rounds_alone_is_one_that_draws():
+    found = [diagnose(RandomByTurnsTopology(first), 8, 0.5, "simultaneous", random_state=0) for first in (0, 1)]
+    assert [one.sent_mean for one in found] == [1.5, 1.5]  # half in pairs, half round a ring
+    assert found[1].contraction == pytest.approx(found[0].contraction, rel=0.03)
 
 
 @pytest.mark.parametrize(("topology", "rule", "expected"), CONTRACTIONS, ids=str)

@@ -181,6 +181,22 @@ def test_the_order_of_pairs_is_written_beside_them():
     assert spots[1, 1] < -1.1  # outside, at 6 o'clock
 
 
+def test_shares_below_0_are_shown_too():
+    display = TopologyDisplay.from_topology("average", 3, fusion_rate=0.9)  # which overshoots the mean
+    assert [text.get_text() for text in display.axes_[1].texts] == [
+        "-.20",
+        ".60",
+        ".60",
+        ".60",
+        "-.20",
+        ".60",
+        ".60",
+        ".60",
+        "-.20",
+    ]
+    np.testing.assert_allclose(display.im_.get_clim(), (-0.2, 0.6))
+
+
 def test_graph_and_matrix_are_of_the_same_draw():
     display = TopologyDisplay.from_topology("random", 20, random_state=np.random.RandomState(0))
     joined = np.argwhere(np.triu(display.mixing_matrix, 1)).tolist()

@@ -13,6 +13,8 @@ from scipy.sparse import csr_array
 from sklearn.datasets import load_digits
 from sklearn.model_selection import GridSearchCV
 
+from skfusion.topology import BaseTopology, RingTopology
+
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 
@@ -96,6 +98,16 @@ def test_partial_fits_in_parallel_go_as_they_do_alone(backend):
     for _ in range(3):
         alone.partial_fit(X, Y, classes=[0, 1, 2])
     assert_same_training(parallel, alone)
+
+
+def test_workers_in_processes_need_no_class_of_a_third_partys_topology():
+    class Neighbours(BaseTopology):  # like one of a notebook, which no other process can import
+        def pairs(self, n_networks, fusion_round=0, random_state=None):
+            return RingTopology().pairs(n_networks)
+
+    with joblib.parallel_config("loky", n_jobs=2):
+        fitted = model(topology=Neighbours()).fit(X, Y)
+    assert_same_training(fitted, model(topology="ring").fit(X, Y))
 
 
 def test_large_networks_train_in_processes():

@@ -225,6 +225,7 @@ def test_topologies_of_pairs_have_no_matrix():
         (np.eye(2), r"shape \(3, 3\).*got shape \(2, 2\)"),
         (np.full((3, 3), np.nan), "must sum to 1, got a sum of nan"),
         (np.full((3, 3), "a"), "dtype"),
+        (None, r"matrix must be an array of numbers of shape \(3, 3\), a row for each network, got None"),
     ],
 )
 def test_what_are_no_shares_is_refused_before_any_training(shares, match):

@@ -467,6 +467,17 @@ def test_a_third_partys_subclass_of_ours_needs_partition_alone():
     assert owned(model) == [["York"], ["Leeds"], ["Bath"]]
 
 
+def test_a_third_partys_subclass_of_ours_keeps_what_it_gave():
+    class ByCountry(GroupPartitioner):
+        def partition(self, X, y, groups=None, n_networks=None, random_state=None):
+            return super().partition(X, y, [group[:2] for group in groups], n_networks, random_state)
+
+    model = learn(classifier(n_networks=None, partitioner=ByCountry()), ["DE Kiel", "DE Ulm", "UK Bath", "UK York"])
+    assert owned(model) == [["DE Kiel", "DE Ulm"], ["UK Bath", "UK York"]]
+    for later in (["UK Bath"], ["UK Bath", "US Reno"]):
+        assert held(learn(model, later), later)[1] == {"UK Bath"}
+
+
 def test_without_groups_none_of_their_peers_can_be_made():
     for model in (classifier(n_networks=None), regressor(n_networks=None)):
         with pytest.raises(ValueError, match=r"no groups reached fit.*STEP__groups.*Sites as groups"):

@@ -1,6 +1,7 @@
 """Partitioners: every row to exactly one peer, in the manner that each promises."""
 
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -207,6 +208,13 @@ def test_as_alpha_goes_to_zero_each_class_goes_to_one_peer_whichever(alpha):
     classes = [set(y[part]) for part in parts]
     assert len(classes[0] & classes[1]) <= 3
     assert len(classes[0]) == pytest.approx(150, abs=5 * np.sqrt(75))
+
+
+@pytest.mark.parametrize("alpha", [1e300, np.finfo(float).max])
+def test_as_alpha_grows_each_peer_gets_as_much_of_each_class(alpha):
+    y = np.repeat([0, 1], 30)
+    for part in DirichletPartitioner(alpha).partition(None, y, n_networks=10, random_state=0):
+        np.testing.assert_array_equal(y[part], [0, 0, 0, 1, 1, 1])
 
 
 def test_proportions_that_leave_a_peer_without_rows_are_drawn_anew():
@@ -591,6 +599,7 @@ def test_a_subclass_without_partition_cannot_be_made():
 def test_anything_with_the_method_will_do():
     parts = [list(range(100)), list(range(100, 150))]
     assert_partition(fitted(GivenParts(parts)).partition_, 150, 2)
+    assert_partition(fitted(SimpleNamespace(partition=GivenParts(parts).partition)).partition_, 150, 2)
 
 
 @pytest.mark.parametrize(

@@ -380,6 +380,32 @@ def test_what_is_fitted_keeps_the_edges_of_a_graph_alone(kind):
     assert with_edges.fit(np.eye(4), [0, 1, 0, 1]).topology_.graph == EDGES
 
 
+class MatchingTopology(GraphTopology):
+    """A third party's: only edges that share no network."""
+
+    def pairs(self, n_networks, fusion_round=0, random_state=None):
+        return sorted(nx.maximal_matching(self.graph))
+
+
+class WheelTopology(GraphTopology):
+    """A third party's: a graph that it makes from a parameter of its own."""
+
+    def __init__(self, n_nodes, mixing="pairs"):
+        super().__init__(nx.wheel_graph(n_nodes), mixing)
+        self.n_nodes = n_nodes
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("topology", [MatchingTopology(nx.path_graph(4)), WheelTopology(4)], ids=["other", "made"])
+def test_a_third_partys_graph_trains_as_its_pairs_do(topology):
+    peers = FusedMLPClassifier((3,), n_networks=4, max_iter=3, random_state=0)
+    X, pairs = np.random.default_rng(0).normal(size=(12, 2)), topology.pairs(4)
+    fitted, same = (
+        clone(peers).set_params(topology=each).fit(X, X[:, 0] > 0) for each in (topology, FixedTopology(pairs))
+    )
+    np.testing.assert_array_equal(fitted.weights_, same.weights_)
+
+
 RING = [(0, 1), (1, 2), (2, 3), (3, 0)]
 
 

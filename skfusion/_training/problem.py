@@ -91,7 +91,8 @@ class Problem:
     ----------
     network : Network
     settings : Settings
-    topology : BaseTopology
+    topology : BaseTopology or None
+        None where others fuse.
     lengths : int64 ndarray of shape (n_networks,)
         For each peer how many rows it trains on; one that has none sits out, but fuses.
     longest : int, default=0
@@ -102,7 +103,7 @@ class Problem:
 
     network: Network
     settings: Settings
-    topology: BaseTopology
+    topology: BaseTopology | None
     lengths: IntArray
     longest: int = 0
     names: Sequence[str] | None = None
@@ -142,5 +143,6 @@ class Problem:
         return max(1.0, self.n_epoch_steps / self.settings.fusion_frequency) if by_step else 1.0
 
     def of_peers(self, peers: Sequence[int]) -> "Problem":
-        """Return the problem of some peers alone."""
-        return replace(self, lengths=self.lengths[list(peers)], longest=max(self.longest, int(self.lengths.max())))
+        """Return the problem of some peers alone, for a worker that fuses none and may lack the topology's class."""
+        longest = max(self.longest, int(self.lengths.max()))
+        return replace(self, topology=None, lengths=self.lengths[list(peers)], longest=longest)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations  # the names of matplotlib's classes are there for type checkers alone
 
+import re
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -246,13 +247,13 @@ class TopologyDisplay:
     def _plot_matrix(self, ax, im_kw):
         matrix = self.mixing_matrix
         im_kw = {"cmap": "Blues"} | im_kw
-        self.im_ = ax.imshow(matrix, **im_kw if "norm" in im_kw else {"vmin": 0} | im_kw)
+        self.im_ = ax.imshow(matrix, **im_kw if "norm" in im_kw else {"vmin": min(0, matrix.min())} | im_kw)
         self.colorbar_ = self.figure_.colorbar(self.im_, ax=ax, label="share")
         if len(matrix) <= _MOST_PRINTED_SHARES:
-            for place in np.argwhere(matrix >= 0.005):
+            for place in np.argwhere(np.abs(matrix) >= 0.005):
                 share = matrix[tuple(place)]
-                color = "white" if sum(self.im_.to_rgba(share)[:3]) < 1.5 else "black"
-                ax.text(*place[::-1], f"{share:.2f}".lstrip("0"), ha="center", va="center", color=color, size="small")
+                style = {"color": "white" if sum(self.im_.to_rgba(share)[:3]) < 1.5 else "black", "size": "small"}
+                ax.text(*place[::-1], re.sub(r"\b0\.", ".", f"{share:.2f}"), ha="center", va="center", **style)
         ax.set(xlabel="peer before the round", ylabel="peer after the round", title="mixing matrix")
         count_in_integers(ax.xaxis, ax.yaxis)
 

@@ -202,6 +202,25 @@ def test_a_run_along_a_networkx_graph_goes_on(tmp_path):
     assert_same(apart, graph_of([(0, 1), (1, 2)]).fit(PLAIN, LABELS, groups=NAMES_OF_ROWS))
 
 
+class Chord:
+    """A third party's topology that is no estimator: one pair."""
+
+    def __init__(self, *ends):
+        self.ends = ends
+
+    def pairs(self, n_networks, fusion_round=0, random_state=None):
+        return [self.ends]
+
+
+def test_a_run_along_a_topology_of_any_class_goes_on_if_it_is_the_same(tmp_path):
+    sites = sites_of(PLAIN, LABELS, NAMES_OF_ROWS)
+    file = saved_run(tmp_path / "run.npz", model=classifier(topology=Chord(0, 2)), sites=sites)
+    with pytest.raises(ValueError, match=r"with topology 'Chord\(ends=\(0, 2\)\)' instead of 'Chord\(ends=\(1, 2\)\)'"):
+        at_sites(classifier(topology=Chord(1, 2)), sites, checkpoint=file)
+    apart = at_sites(classifier(topology=Chord(0, 2)), sites, checkpoint=file)
+    assert_same(apart, classifier(topology=Chord(0, 2)).fit(PLAIN, LABELS, groups=NAMES_OF_ROWS))
+
+
 def test_more_epochs_may_be_asked_for_than_at_first(tmp_path):
     file, sites = saved_run(tmp_path / "run.npz"), sites_of(PLAIN, LABELS, NAMES_OF_ROWS)
     apart = at_sites(classifier(max_iter=7, n_jobs=2, n_networks=5), sites, checkpoint=file)
