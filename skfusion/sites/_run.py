@@ -94,7 +94,8 @@ class Run:
         ensemble.progress = unpack_progress(self.saved.progress, self.saved.entropy)
         ensemble.history[:] = self.saved.history
         drift = replace(drift, **kept) if kept else None
-        return Done(self.saved.n_segments, state.losses, drift, self.saved.arrays.get("spread"))
+        spread = self.saved.arrays.get("spread")
+        return Done(self.saved.n_segments, state.losses, drift, spread, self.saved.absent_since)
 
     def restore_stopping(self, training):
         """Let Stopping know what it knew."""
@@ -143,6 +144,7 @@ class Run:
             best=stopping.best,
             n_without=stopping.n_without,
             n_segments=done.n_segments,
+            absent_since=done.absent_since,
             arrays=pack(ensemble.state) | {name: array for name, array in optional.items() if array is not None},
         ).write(self.path)
 

@@ -534,6 +534,25 @@ def test_going_on_without_a_site_is_training_of_the_others(topology):
         assert min(apart.history_[-1]["numbers_sent"][:2]) > 0
 
 
+@pytest.mark.parametrize("n_rounds", [0, 1, 2, 3])
+def test_a_site_that_sits_an_epoch_out_does_so_after_a_restart_too(n_rounds, tmp_path):
+    model, file = classifier(fusion_unit="step", fusion_frequency=10, max_iter=3), tmp_path / "run.npz"
+    options = dict(patience=100, absent="skip", checkpoint=file)
+
+    def stop(site, data):
+        if Message.decode(data).round >= 8 + n_rounds:  # of the four that the second epoch has, from 7 on
+            raise Killed
+        return altered_after(4, never)(site, data)
+
+    with changing(stop) as transport, pytest.raises(Killed):
+        fit_sites(clone(model), transport, **options)
+    with changing(altered_after(11, never)) as transport:
+        apart = fit_sites(clone(model), transport, **options)
+    with changing(altered_after(4, never)) as transport:
+        whole = fit_sites(clone(model), transport, **options | {"checkpoint": None})
+    assert_same(apart, whole)
+
+
 def test_a_site_that_is_heard_of_again_is_waited_for_anew(monkeypatch):
     late = Message("train answered", "run", 1, "York").encode()  # to the question before
     due = Message("train answered", "run", 2, "York").encode()
