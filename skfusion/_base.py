@@ -664,7 +664,7 @@ def _fitted_attributes(ensemble, n_iter):
     if losses:
         attributes |= {"loss_": losses[-1], "best_loss_": min(losses)}
     if scores:
-        attributes |= {"validation_scores_": scores, "best_validation_score_": max(scores)}
+        attributes |= {"validation_scores_": scores, "best_validation_score_": float(np.fmax.reduce(scores))}
     return attributes
 
 

@@ -534,6 +534,24 @@ def test_going_on_without_a_site_is_training_of_the_others(topology):
         assert min(apart.history_[-1]["numbers_sent"][:2]) > 0
 
 
+@pytest.mark.parametrize("first", [3, 13, 15, 17])  # the first epoch, and those around the best one
+def test_an_epoch_whose_score_is_not_known_is_never_the_best(first):
+    X, y = PLAIN[:20], PLAIN[:20, 0]  # a row of each site is held out, and R² takes two
+
+    def trained(max_iter):
+        model = FusedMLPRegressor((6,), max_iter=max_iter, early_stopping=True, random_state=3, learning_rate_init=0.05)
+        sites = [Site(X[k::2], y[k::2], name=name) for k, name in enumerate(["Bath", "York"])]
+        with Changing(sites, between(first, first + 1, never)) as transport, transport.clock():
+            return fit_sites(model, transport, patience=100, absent="skip")
+
+    whole = trained(30)
+    best = int(np.nanargmax(whole.validation_scores_))
+    assert whole.best_validation_score_ == whole.validation_scores_[best]
+    assert np.isnan(whole.validation_scores_[(first - 3) // 2])
+    assert whole.n_iter_ == best + 12  # as n_iter_no_change allows
+    np.testing.assert_array_equal(trained(best + 1).weights_, whole.weights_)
+
+
 @pytest.mark.parametrize("n_rounds", [0, 1, 2, 3])
 def test_a_site_that_sits_an_epoch_out_does_so_after_a_restart_too(n_rounds, tmp_path):
     model, file = classifier(fusion_unit="step", fusion_frequency=10, max_iter=3), tmp_path / "run.npz"
