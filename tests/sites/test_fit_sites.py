@@ -1,6 +1,7 @@
 """Sites that die, lie or do not answer; coordinators that die; what leaves a site."""
 
 import json
+import re
 from contextlib import contextmanager
 from dataclasses import replace
 from types import SimpleNamespace
@@ -193,6 +194,22 @@ def test_nor_is_one_with_another_topology_or_scaler(model, other, name, tmp_path
     file = saved_run(tmp_path / "run.npz", model=clone(model))
     with pytest.raises(ValueError, match=f"is of another run, with {name} "):
         at_sites(other, sites_of(PLAIN, LABELS, NAMES_OF_ROWS), checkpoint=file)
+
+
+@pytest.mark.parametrize("wanted", [4, 2, ["Bath", "York"], ["Bath", "Hull", "Leeds", "York"]])
+def test_nor_is_one_of_other_sites_even_if_those_are_not_there(wanted, tmp_path):
+    file = saved_run(tmp_path / "run.npz")
+    match = re.escape(f"is of another run, with sites ['Bath', 'Leeds', 'York'] instead of {wanted}; ")
+    with LocalTransport(sites_of(PLAIN, LABELS, NAMES_OF_ROWS)) as transport, pytest.raises(ValueError, match=match):
+        fit_sites(classifier(), transport, sites=wanted, checkpoint=file, patience=1)
+
+
+@pytest.mark.parametrize("wanted", [None, 3, ["York", "Bath", "Leeds"]])
+def test_a_run_goes_on_with_its_sites_though_there_are_more(wanted, tmp_path):
+    file, sites = saved_run(tmp_path / "run.npz"), sites_of(PLAIN, LABELS, NAMES_OF_ROWS)
+    with LocalTransport([*sites, Site(PLAIN, LABELS, name="Hull")]) as transport:
+        apart = fit_sites(classifier(), transport, sites=wanted, checkpoint=file)
+    assert_same(apart, classifier().fit(PLAIN, LABELS, groups=NAMES_OF_ROWS))
 
 
 def test_a_run_along_a_networkx_graph_goes_on(tmp_path):
