@@ -409,7 +409,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         if is_classifier(self) == (contents.classes is None):
             kind, output = ("classifier" if is_classifier(self) else "regressor"), contents.network.output
             raise ValueError(f"entry 'output' of {path} must be that of a {kind}, got {output!r}")
-        fitted = self.__sklearn_is_fitted__()
+        fitted = getattr(self, "_ensemble", None) is not None
         _weights_file.check_agreement(path, contents, self._contents() if fitted else self._contents_like(contents))
         ensemble = (self._fitted() if fitted else self._start_as(contents)).with_weights(contents.weights)
         if fitted:
@@ -506,7 +506,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         return Ensemble.start(problem, contents.classes, progress, contents.weights.dtype)
 
     def __sklearn_is_fitted__(self):
-        return getattr(self, "_ensemble", None) is not None
+        return "_ensemble" in vars(self)  # also with weights at sites, or a pipeline would not let predict say so
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -667,7 +667,7 @@ def _fitted_attributes(ensemble, n_iter):
     if losses:
         attributes |= {"loss_": losses[-1], "best_loss_": min(losses)}
     if scores:
-        attributes |= {"validation_scores_": scores, "best_validation_score_": max(scores)}
+        attributes |= {"validation_scores_": scores, "best_validation_score_": float(np.fmax.reduce(scores))}
     return attributes
 
 

@@ -106,10 +106,11 @@ class Stopping:
             record["validation_scores"] = [one.score() for one in sums]
             record["validation_score"] = merged(sums).score()
             goal = -record["validation_score"]
-        self.n_without = self.n_without + 1 if goal > self.best - self._settings.tol else 0
+        unknown = np.isnan(goal)  # as where the sites that answer hold out too few rows for a score
+        self.n_without = self.n_without + 1 if unknown or goal > self.best - self._settings.tol else 0
         if goal < self.best and self._held_out is not None:
             self.best_weights = ensemble.weights.copy()
-        self.best = min(goal, self.best)
+        self.best = self.best if unknown else min(goal, self.best)
 
     def is_due(self, state):
         """Whether training is to stop; an adaptive learning rate is lowered instead as long as that is possible."""

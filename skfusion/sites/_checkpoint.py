@@ -40,6 +40,8 @@ class Checkpoint:
         What Stopping knows.
     n_segments : int
         How many segments of the epoch are done.
+    absent_since : dict of str to int
+        For each site that sits the epoch out the first segment without it.
     arrays : dict of str to ndarray
         The peers' state, and maybe "spread" and "best_weights".
     """
@@ -54,6 +56,7 @@ class Checkpoint:
     best: float
     n_without: int
     n_segments: int
+    absent_since: dict[str, int]
     arrays: dict[str, np.ndarray]
 
     def write(self, path):

@@ -1,7 +1,7 @@
 """Training at sites: the engine, held-out rows that are elsewhere, and what lets a run be taken up again."""
 
 import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -119,12 +119,15 @@ class Done:
         Their Drift by then.
     spread : ndarray or None, default=None
         The weights' spread around the last of the rounds, if that was asked for.
+    absent_since : dict of str to int, default={}
+        For each site that sits the epoch out the first segment without it.
     """
 
     n_segments: int = 0
     losses: np.ndarray | None = None
     drift: Drift | None = None
     spread: np.ndarray | None = None
+    absent_since: dict[str, int] = field(default_factory=dict)
 
     def restore(self, ensemble):
         """Undo what going through the epoch once more has done to an ensemble."""
@@ -170,12 +173,19 @@ class JournalledEngine:
         """Train all peers, unless they had been trained when the run was saved."""
         if start == 0:
             self._n_segments, self._spread = 0, self._done.spread
+            self._absent_since = self._done.absent_since.copy()
             self._progress = copy.deepcopy(self._ensemble.progress)
         if self._n_segments >= self._done.n_segments:
             self._done.restore(self._ensemble)
             self._done = Done()
-            self._save(self._progress, Done(self._n_segments, spread=self._spread))
+            done = Done(self._n_segments, spread=self._spread, absent_since=self._absent_since)
+            self._save(self._progress, done)
             self._engine.train(start, stop, last)
+            for site in self._engine.absent_sites:
+                self._absent_since.setdefault(site, self._n_segments)
+        else:
+            since = self._absent_since.items()
+            self._engine.absent_sites = {site for site, first in since if first <= self._n_segments}
         self._n_segments += 1
 
     def fuse(self, fusion_round, spread=None):

@@ -56,6 +56,11 @@ class Run:
         """The names of the sites that take part, None in a new run."""
         return None if self.saved is None else self.saved.identity.get("sites")
 
+    def check_sites(self, wanted):
+        """Raise ValueError unless the run that is taken up is one of these sites, named or numbered."""
+        if self.sites is not None and wanted != (len(self.sites) if is_integer(wanted) else self.sites):
+            raise self._of_another("sites", self.sites, wanted)
+
     def progress(self, random_state):
         """Return the Progress before the first epoch."""
         return Progress.start(random_state) if self.saved is None else Progress.of(self.saved.entropy)
@@ -77,10 +82,13 @@ class Run:
         for name, value in identity.items():
             was = self.saved.identity.get(name)
             if was != value:
-                raise ValueError(
-                    f"checkpoint {self.path} is of another run, with {name} {shown(was)} instead of {shown(value)}; "
-                    "name another file, or remove this one to start afresh"
-                )
+                raise self._of_another(name, was, value)
+
+    def _of_another(self, name, was, value):
+        return ValueError(
+            f"checkpoint {self.path} is of another run, with {name} {shown(was)} instead of {shown(value)}; "
+            "name another file, or remove this one to start afresh"
+        )
 
     def restore(self, ensemble):
         """Put peers back to where they were saved; returns what was Done of the epoch."""
@@ -94,7 +102,8 @@ class Run:
         ensemble.progress = unpack_progress(self.saved.progress, self.saved.entropy)
         ensemble.history[:] = self.saved.history
         drift = replace(drift, **kept) if kept else None
-        return Done(self.saved.n_segments, state.losses, drift, self.saved.arrays.get("spread"))
+        spread = self.saved.arrays.get("spread")
+        return Done(self.saved.n_segments, state.losses, drift, spread, self.saved.absent_since)
 
     def restore_stopping(self, training):
         """Let Stopping know what it knew."""
@@ -143,6 +152,7 @@ class Run:
             best=stopping.best,
             n_without=stopping.n_without,
             n_segments=done.n_segments,
+            absent_since=done.absent_since,
             arrays=pack(ensemble.state) | {name: array for name, array in optional.items() if array is not None},
         ).write(self.path)
 

@@ -132,9 +132,9 @@ def fit_sites(
         raise ValueError("collect must be True with fuse_at='coordinator', which has all weights anyway; got False")
     wanted, known = _check_sites(sites), _check_classes_given(classes, model)
     parameters, run = model._check_parameters(), Run.begin(checkpoint)
-    if not isinstance(wanted, list):
-        wanted = run.sites or wanted
-    names = gather(transport, wanted, patience)
+    if wanted is not None:
+        run.check_sites(wanted)
+    names = gather(transport, run.sites or wanted, patience)
     call = _Call(Exchange(transport, run.name, patience), names, scaler, known, run, absent == "skip", fuse_at, collect)
     _log.info("run %s %s, with %s", run.name, run.state, names)
     fitted = _fit(model, parameters, call)

@@ -146,6 +146,14 @@ def test_nobody_takes_the_weights_that_training_began_with_for_those_it_came_to(
     assert not any(b'"train kept"' in request for site in sites for request in site.requests)
 
 
+def test_a_pipeline_says_where_its_weights_are_until_it_has_some(tmp_path):
+    model = fitted(make_pipeline(StandardScaler(), classifier()), keepers(tmp_path), collect=False)
+    with pytest.raises(NotFittedError, match="the weights of this FusedMLPClassifier are at the sites"):
+        model.predict(PLAIN)
+    model[-1].load_weights(tmp_path / "York" / "weights.npz")
+    assert model.score(PLAIN, LABELS) > 0
+
+
 def test_the_losses_of_a_model_without_weights_can_be_drawn(tmp_path):
     pytest.importorskip("matplotlib")
     from skfusion.display import FusionCurveDisplay

@@ -1,6 +1,7 @@
 """Sites that die, lie or do not answer; coordinators that die; what leaves a site."""
 
 import json
+import re
 from contextlib import contextmanager
 from dataclasses import replace
 from types import SimpleNamespace
@@ -193,6 +194,22 @@ def test_nor_is_one_with_another_topology_or_scaler(model, other, name, tmp_path
     file = saved_run(tmp_path / "run.npz", model=clone(model))
     with pytest.raises(ValueError, match=f"is of another run, with {name} "):
         at_sites(other, sites_of(PLAIN, LABELS, NAMES_OF_ROWS), checkpoint=file)
+
+
+@pytest.mark.parametrize("wanted", [4, 2, ["Bath", "York"], ["Bath", "Hull", "Leeds", "York"]])
+def test_nor_is_one_of_other_sites_even_if_those_are_not_there(wanted, tmp_path):
+    file = saved_run(tmp_path / "run.npz")
+    match = re.escape(f"is of another run, with sites ['Bath', 'Leeds', 'York'] instead of {wanted}; ")
+    with LocalTransport(sites_of(PLAIN, LABELS, NAMES_OF_ROWS)) as transport, pytest.raises(ValueError, match=match):
+        fit_sites(classifier(), transport, sites=wanted, checkpoint=file, patience=1)
+
+
+@pytest.mark.parametrize("wanted", [None, 3, ["York", "Bath", "Leeds"]])
+def test_a_run_goes_on_with_its_sites_though_there_are_more(wanted, tmp_path):
+    file, sites = saved_run(tmp_path / "run.npz"), sites_of(PLAIN, LABELS, NAMES_OF_ROWS)
+    with LocalTransport([*sites, Site(PLAIN, LABELS, name="Hull")]) as transport:
+        apart = fit_sites(classifier(), transport, sites=wanted, checkpoint=file)
+    assert_same(apart, classifier().fit(PLAIN, LABELS, groups=NAMES_OF_ROWS))
 
 
 def test_a_run_along_a_networkx_graph_goes_on(tmp_path):
@@ -551,6 +568,43 @@ def test_going_on_without_a_site_is_training_of_the_others(topology):
     assert (apart.weights_[:2] != never_trained).any(axis=1).all()
     if topology != "random":  # the two others have fused with one another
         assert min(apart.history_[-1]["numbers_sent"][:2]) > 0
+
+
+@pytest.mark.parametrize("first", [3, 13, 15, 17])  # the first epoch, and those around the best one
+def test_an_epoch_whose_score_is_not_known_is_never_the_best(first):
+    X, y = PLAIN[:20], PLAIN[:20, 0]  # a row of each site is held out, and R² takes two
+
+    def trained(max_iter):
+        model = FusedMLPRegressor((6,), max_iter=max_iter, early_stopping=True, random_state=3, learning_rate_init=0.05)
+        sites = [Site(X[k::2], y[k::2], name=name) for k, name in enumerate(["Bath", "York"])]
+        with Changing(sites, between(first, first + 1, never)) as transport, transport.clock():
+            return fit_sites(model, transport, patience=100, absent="skip")
+
+    whole = trained(30)
+    best = int(np.nanargmax(whole.validation_scores_))
+    assert whole.best_validation_score_ == whole.validation_scores_[best]
+    assert np.isnan(whole.validation_scores_[(first - 3) // 2])
+    assert whole.n_iter_ == best + 12  # as n_iter_no_change allows
+    np.testing.assert_array_equal(trained(best + 1).weights_, whole.weights_)
+
+
+@pytest.mark.parametrize("n_rounds", [0, 1, 2, 3])
+def test_a_site_that_sits_an_epoch_out_does_so_after_a_restart_too(n_rounds, tmp_path):
+    model, file = classifier(fusion_unit="step", fusion_frequency=10, max_iter=3), tmp_path / "run.npz"
+    options = dict(patience=100, absent="skip", checkpoint=file)
+
+    def stop(site, data):
+        if Message.decode(data).round >= 8 + n_rounds:  # of the four that the second epoch has, from 7 on
+            raise Killed
+        return altered_after(4, never)(site, data)
+
+    with changing(stop) as transport, pytest.raises(Killed):
+        fit_sites(clone(model), transport, **options)
+    with changing(altered_after(11, never)) as transport:
+        apart = fit_sites(clone(model), transport, **options)
+    with changing(altered_after(4, never)) as transport:
+        whole = fit_sites(clone(model), transport, **options | {"checkpoint": None})
+    assert_same(apart, whole)
 
 
 def test_a_site_that_is_heard_of_again_is_waited_for_anew(monkeypatch):
