@@ -28,6 +28,7 @@ from skfusion._inputs import (
     check_weights,
     encode,
 )
+from skfusion._mlps import as_mlps
 from skfusion._ownership import Ownership, Peers
 from skfusion._parameters import check_parameters, check_prediction
 from skfusion._training.engine import engine_for
@@ -247,7 +248,8 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         yardstick = Yardstick(ensemble, data)
         engine = engine_for(problem, data.sparsified(), ensemble.state, problem.settings.max_iter)
         training = Training(ensemble, problem, engine, held_out)
-        self._train(training, yardstick, attributes, {"X": given, "y": y, "metadata": _metadata(sample_weight)})
+        metadata = None if sample_weight is None else {"sample_weight": sample_weight}
+        self._train(training, yardstick, attributes, {"X": given, "y": y, "metadata": metadata})
         return self
 
     def _partial_fit(self, X, y, sample_weight, groups, classes=None):
@@ -451,16 +453,16 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         return self._as_mlps(["consensus"])[0]
 
     def _as_mlps(self, predictions):
-        ensemble = self._fitted()
         names = (
             "solver learning_rate learning_rate_init power_t momentum nesterovs_momentum beta_1 beta_2 epsilon alpha "
             "batch_size max_iter tol n_iter_no_change shuffle random_state"
         )
-        blank = ensemble.blank_mlp({name: getattr(self, name) for name in names.split()})
-        blank.n_iter_ = self.n_iter_
-        if hasattr(self, "feature_names_in_"):
-            blank.feature_names_in_ = self.feature_names_in_
-        return [ensemble.as_mlp(prediction, blank) for prediction in predictions]
+        mlps = as_mlps(self._fitted(), predictions, {name: getattr(self, name) for name in names.split()})
+        for mlp in mlps:
+            mlp.n_iter_ = self.n_iter_
+            if hasattr(self, "feature_names_in_"):
+                mlp.feature_names_in_ = self.feature_names_in_
+        return mlps
 
     def _fitted(self):
         if "_ensemble" in vars(self) and self._ensemble is None:
@@ -666,7 +668,3 @@ def _fitted_attributes(ensemble, n_iter):
     if scores:
         attributes |= {"validation_scores_": scores, "best_validation_score_": max(scores)}
     return attributes
-
-
-def _metadata(sample_weight):
-    return None if sample_weight is None else {"sample_weight": sample_weight}
