@@ -25,7 +25,6 @@ from skfusion._inputs import (
     check_rows,
     check_sample_weight,
     check_string_width,
-    check_weights,
     encode,
 )
 from skfusion._mlps import as_mlps
@@ -430,7 +429,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
     @weights_.setter
     def weights_(self, weights: ArrayLike) -> None:
         ensemble = self._fitted()
-        self._ensemble = ensemble.with_weights(check_weights(weights, ensemble))
+        self._ensemble = ensemble.with_weights(ensemble.checked(weights))
 
     @property
     def coefs_(self) -> list[FloatArray]:

@@ -4,7 +4,7 @@ import copy
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from sklearn.utils import check_random_state
+from sklearn.utils import check_array, check_random_state
 
 from skfusion._checks import shown
 from skfusion._training.drift import Drift
@@ -142,6 +142,21 @@ class Ensemble:
         consensus = self.consensus.view()
         consensus.flags.writeable = False
         return self.network.layers(consensus)
+
+    def checked(self, weights):
+        """Return weights that may replace the peers', as a new array of their dtype, or raise ValueError."""
+        old = self.weights
+        with np.errstate(invalid="ignore"):  # where large ones cancel out
+            weights = check_array(
+                weights, ensure_2d=False, dtype=old.dtype, order="C", copy=True, input_name="weights_"
+            )
+        if weights.shape != old.shape:
+            raise ValueError(f"weights_ must have shape (n_networks, n_parameters) = {old.shape}, got {weights.shape}")
+        if not self.network.stays_finite(weights):
+            raise ValueError(
+                f"weights_ must be so small that no sum of them overflows, got up to {np.abs(weights).max():g}"
+            )
+        return weights
 
     def with_weights(self, weights):
         """Return the same peers with other weights; all else about them stays, as when they fuse."""
