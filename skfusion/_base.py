@@ -32,9 +32,9 @@ from skfusion._ownership import Ownership, Peers
 from skfusion._parameters import check_parameters, check_prediction
 from skfusion._training.engine import engine_for
 from skfusion._training.ensemble import Ensemble, Progress
+from skfusion._training.held_out import HeldOutRows, hold_out
 from skfusion._training.outcome import Yardstick, exhausted
 from skfusion._training.problem import Data, Problem
-from skfusion._training.stopping import HeldOutRows, hold_out
 from skfusion._training.training import Training
 from skfusion._typing import (
     FloatArray,

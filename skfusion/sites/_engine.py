@@ -76,7 +76,7 @@ class SiteEngine:
 
 
 class HeldOutAtSites:
-    """The rows that peers hold out, at their sites; a :class:`~skfusion._training.stopping.HeldOut`.
+    """The rows that peers hold out, at their sites; a :class:`~skfusion._training.held_out.HeldOut`.
 
     Parameters
     ----------
