@@ -8,6 +8,7 @@ import forks
 import joblib
 import numpy as np
 import pytest
+from models import AtEpoch
 from sklearn.datasets import make_classification
 from threadpoolctl import threadpool_info
 
@@ -136,23 +137,6 @@ def test_a_child_that_is_forked_within_the_limit_lifts_its_own():
 
 
 # Workers of joblib's that die
-
-
-class AtEpoch:
-    """Callback that calls a function as an epoch begins."""
-
-    def __init__(self, epoch, function):
-        self.epoch, self.function = epoch, function
-
-    def setup(self, estimator, context): ...
-
-    def teardown(self, estimator, context): ...
-
-    def on_fit_task_begin(self, estimator, context):
-        if context.task_name == "epoch" and context.task_id == self.epoch:
-            self.function()
-
-    def on_fit_task_end(self, estimator, context): ...
 
 
 def loky_worker():
