@@ -26,16 +26,16 @@ from skfusion._inputs import (
     check_rows,
     check_sample_weight,
     check_string_width,
-    check_weights,
     encode,
 )
+from skfusion._mlps import as_mlps
 from skfusion._ownership import Ownership, Peers
 from skfusion._parameters import check_parameters, check_prediction
 from skfusion._training.engine import engine_for
 from skfusion._training.ensemble import Ensemble, Progress
+from skfusion._training.held_out import HeldOutRows, hold_out
 from skfusion._training.outcome import Yardstick, exhausted
 from skfusion._training.problem import Data, Problem
-from skfusion._training.stopping import HeldOutRows, hold_out
 from skfusion._training.training import Training
 from skfusion._typing import (
     FloatArray,
@@ -248,7 +248,8 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         yardstick = Yardstick(ensemble, data)
         engine = engine_for(problem, data.sparsified(), ensemble.state, problem.settings.max_iter)
         training = Training(ensemble, problem, engine, held_out)
-        self._train(training, yardstick, attributes, {"X": given, "y": y, "metadata": _metadata(sample_weight)})
+        metadata = None if sample_weight is None else {"sample_weight": sample_weight}
+        self._train(training, yardstick, attributes, {"X": given, "y": y, "metadata": metadata})
         return self
 
     def _partial_fit(self, X, y, sample_weight, groups, classes=None):
@@ -429,7 +430,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
     @weights_.setter
     def weights_(self, weights: ArrayLike) -> None:
         ensemble = self._fitted()
-        self._ensemble = ensemble.with_weights(check_weights(weights, ensemble))
+        self._ensemble = ensemble.with_weights(ensemble.checked(weights))
 
     @property
     def coefs_(self) -> list[FloatArray]:
@@ -452,16 +453,16 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         return self._as_mlps(["consensus"])[0]
 
     def _as_mlps(self, predictions):
-        ensemble = self._fitted()
         names = (
             "solver learning_rate learning_rate_init power_t momentum nesterovs_momentum beta_1 beta_2 epsilon alpha "
             "batch_size max_iter tol n_iter_no_change shuffle random_state"
         )
-        blank = ensemble.blank_mlp({name: getattr(self, name) for name in names.split()})
-        blank.n_iter_ = self.n_iter_
-        if hasattr(self, "feature_names_in_"):
-            blank.feature_names_in_ = self.feature_names_in_
-        return [ensemble.as_mlp(prediction, blank) for prediction in predictions]
+        mlps = as_mlps(self._fitted(), predictions, {name: getattr(self, name) for name in names.split()})
+        for mlp in mlps:
+            mlp.n_iter_ = self.n_iter_
+            if hasattr(self, "feature_names_in_"):
+                mlp.feature_names_in_ = self.feature_names_in_
+        return mlps
 
     def _fitted(self):
         if "_ensemble" in vars(self) and self._ensemble is None:
@@ -669,7 +670,3 @@ def _fitted_attributes(ensemble, n_iter):
     if scores:
         attributes |= {"validation_scores_": scores, "best_validation_score_": float(np.fmax.reduce(scores))}
     return attributes
-
-
-def _metadata(sample_weight):
-    return None if sample_weight is None else {"sample_weight": sample_weight}

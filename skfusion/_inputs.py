@@ -1,4 +1,4 @@
-"""Checks of the data given to fit: targets, weights and groups."""
+"""Checks of the data given to fit: rows, targets, weights and groups."""
 
 from dataclasses import dataclass
 from numbers import Number
@@ -243,17 +243,3 @@ def check_class_weight(class_weight):
             check_real(f"class_weight[{shown(name)}]", weight, open_maximum=True)
     elif not (isinstance(class_weight, str) and class_weight == "balanced"):
         raise ValueError(f"class_weight must be a dict, 'balanced' or None, got {shown(class_weight)}")
-
-
-def check_weights(weights, ensemble):
-    """Return weights that may replace an ensemble's, as a new array of their dtype, or raise ValueError."""
-    old = ensemble.weights
-    with np.errstate(invalid="ignore"):  # where large ones cancel out
-        weights = check_array(weights, ensure_2d=False, dtype=old.dtype, order="C", copy=True, input_name="weights_")
-    if weights.shape != old.shape:
-        raise ValueError(f"weights_ must have shape (n_networks, n_parameters) = {old.shape}, got {weights.shape}")
-    if not ensemble.network.stays_finite(weights):
-        raise ValueError(
-            f"weights_ must be so small that no sum of them overflows, got up to {np.abs(weights).max():g}"
-        )
-    return weights

@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 
+from skfusion._balance import largest_first
 from skfusion._checks import shown
 from skfusion._inputs import check_groups, comparable
 from skfusion._typing import FloatArray, IntArray
@@ -186,28 +187,6 @@ def _places(sizes, free, load):
     load[free] += sizes[first]
     peers[others] = largest_first(sizes[others], load)
     return peers
-
-
-def largest_first(sizes, loads):
-    """Spread items over bins, the largest first and each into the bin that holds least.
-
-    Parameters
-    ----------
-    sizes : array-like of shape (n_items,)
-    loads : array-like of shape (n_bins,)
-        What the bins hold already.
-
-    Returns
-    -------
-    int ndarray of shape (n_items,)
-        The bin of each item.
-    """
-    sizes, loads = np.asarray(sizes), np.array(loads)
-    bins = np.empty(len(sizes), np.intp)
-    for item in np.argsort(-sizes, kind="stable"):
-        bins[item] = loads.argmin()
-        loads[bins[item]] += sizes[item]
-    return bins
 
 
 def _warn_of_merger(ownership):

@@ -132,6 +132,23 @@ class Recorder:
         return None
 
 
+class AtEpoch:
+    """A callback that calls a function as an epoch, counted from 0, begins."""
+
+    def __init__(self, epoch, function):
+        self.epoch, self.function = epoch, function
+
+    def setup(self, estimator, context): ...
+
+    def teardown(self, estimator, context): ...
+
+    def on_fit_task_begin(self, estimator, context):
+        if context.task_name == "epoch" and context.task_id == self.epoch:
+            self.function()
+
+    def on_fit_task_end(self, estimator, context): ...
+
+
 def interrupt():
     raise KeyboardInterrupt
 

@@ -10,6 +10,7 @@ import joblib
 import numpy as np
 import psutil  # dask.distributed and Ray depend on it
 import pytest
+from models import AtEpoch
 from sklearn.datasets import make_classification
 
 from skfusion import FusedMLPClassifier
@@ -104,33 +105,17 @@ def test_one_job_stays_here(dask, data, sent):
     assert sent == {"rows": [], "state": []}
 
 
-class Killer:
-    """Callback that kills a worker a moment into the third epoch."""
-
-    def __init__(self, workers):
-        self.workers = workers
-        self.killed = False
-
-    def setup(self, estimator, context): ...
-
-    def teardown(self, estimator, context): ...
-
-    def on_fit_task_begin(self, estimator, context):
-        if context.task_name == "epoch" and context.task_id == 2:
-            threading.Timer(0.05, self.kill).start()
-
-    def on_fit_task_end(self, estimator, context): ...
-
-    def kill(self):
-        os.kill(self.workers()[0], signal.SIGKILL)
-        self.killed = True
-
-
 def test_death_of_a_worker_changes_nothing(cluster, data, sent):
-    killer = Killer(cluster.workers)
+    killed = []
+
+    def kill():
+        os.kill(cluster.workers()[0], signal.SIGKILL)
+        killed.append(True)
+
+    a_moment_into_the_third = AtEpoch(2, lambda: threading.Timer(0.05, kill).start())
     params = dict(n_networks=4, hidden_layer_sizes=(200,), max_iter=6, random_state=0)
     with joblib.parallel_config(**cluster.config):
-        remote = FusedMLPClassifier(**params).set_callbacks(killer).fit(*data)
-    assert killer.killed
+        remote = FusedMLPClassifier(**params).set_callbacks(a_moment_into_the_third).fit(*data)
+    assert killed
     assert len(sent["rows"]) > 2  # those that the dead worker held were sent again
     np.testing.assert_array_equal(remote.weights_, FusedMLPClassifier(**params).fit(*data).weights_)

@@ -6,7 +6,19 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
-from models import X2, Y2, BrokenTopology, Recorder, X, Y, assert_same_training, interrupt, model, without_seconds
+from models import (
+    X2,
+    Y2,
+    AtEpoch,
+    BrokenTopology,
+    Recorder,
+    X,
+    Y,
+    assert_same_training,
+    interrupt,
+    model,
+    without_seconds,
+)
 from scipy.sparse import csr_array
 from sklearn.callback import ProgressBar, ScoringMonitor
 from sklearn.exceptions import NotFittedError
@@ -81,16 +93,8 @@ def test_an_interrupt_while_a_trained_model_is_judged_keeps_it(monkeypatch):
     assert_same_training(interrupted, model().fit(X, Y))
 
 
-class Impatient(Recorder):
-    """A callback that interrupts before the first epoch."""
-
-    def on_fit_task_begin(self, estimator, context):
-        if context.task_name == "epoch":
-            raise KeyboardInterrupt
-
-
 def test_an_interrupt_before_anything_has_been_learnt_is_passed_on():
-    interrupted = model().set_callbacks(Impatient())
+    interrupted = model().set_callbacks(AtEpoch(0, interrupt))
     with pytest.raises(KeyboardInterrupt):
         interrupted.fit(X, Y)
     with pytest.raises(NotFittedError):

@@ -7,8 +7,8 @@ import threading
 import forks
 import joblib
 import numpy as np
-import psutil  # dask.distributed depends on it
 import pytest
+from models import AtEpoch
 from sklearn.datasets import make_classification
 from threadpoolctl import threadpool_info
 
@@ -139,41 +139,25 @@ def test_a_child_that_is_forked_within_the_limit_lifts_its_own():
 # Workers of joblib's that die
 
 
-class AtEpoch:
-    """Callback that calls a function as an epoch begins."""
-
-    def __init__(self, epoch, function):
-        self.epoch, self.function = epoch, function
-
-    def setup(self, estimator, context): ...
-
-    def teardown(self, estimator, context): ...
-
-    def on_fit_task_begin(self, estimator, context):
-        if context.task_name == "epoch" and context.task_id == self.epoch:
-            self.function()
-
-    def on_fit_task_end(self, estimator, context): ...
-
-
-def loky_workers():
-    children = psutil.Process().children(recursive=True)
-    return [child for child in children if "popen_loky_posix" in "".join(child.cmdline())]
-
-
-def kill_a_worker():
-    loky_workers()[0].kill()
+def loky_worker():
+    """Return the process id of one of loky's two workers."""
+    return joblib.Parallel(n_jobs=2, backend="loky")([joblib.delayed(os.getpid)()])[0]
 
 
 @pytest.mark.parametrize(("backend", "delay"), [("loky", 0.02), ("multiprocessing", None)])  # both are loky's workers
 def test_a_round_in_which_a_worker_dies_is_done_again(backend, delay):
     killed = []
 
-    def kill():
-        kill_a_worker()
-        killed.append(True)
+    def kill(worker):
+        os.kill(worker, signal.SIGKILL)
+        killed.append(worker)
 
-    kill_soon = kill if delay is None else lambda: threading.Timer(delay, kill).start()
+    def kill_soon():
+        if delay is None:
+            kill(loky_worker())
+        else:
+            threading.Timer(delay, kill, [loky_worker()]).start()
+
     params = dict(fusion_unit="step", fusion_frequency=200, momentum=0.9)
     with joblib.parallel_config(backend, n_jobs=2):
         fitted = model(**params).set_callbacks(AtEpoch(1, kill_soon)).fit(X, Y)
@@ -183,15 +167,23 @@ def test_a_round_in_which_a_worker_dies_is_done_again(backend, delay):
 
 def test_workers_that_always_die_end_the_fit_with_an_error_and_other_errors_are_raised_as_they_are(monkeypatch):
     monkeypatch.setattr(crews, "_MOST_ATTEMPTS", 1)
-    with joblib.parallel_config("loky", n_jobs=2, inner_max_num_threads=3):
+    with joblib.parallel_config("loky", n_jobs=2):
         crew = hire(2)
         assert isinstance(crew, LokyCrew)
         assert crew.run(abs, {"a": (-1,), "b": (-2,)}) == {"a": 1, "b": 2}
-        assert crew.run(os.getenv, {0: ("OMP_NUM_THREADS",)}) == {0: "3"}  # as the configuration says
         with pytest.raises(ZeroDivisionError):
             crew.run(divmod, {0: (1, 1), 1: (1, 0)})
         with pytest.raises(RuntimeError, match=r"tried 1 times, and each time a worker died.*memory"):
             crew.run(os._exit, {0: (1,), 1: (1,)})
+        crew.leave()
+
+
+def test_workers_are_started_as_the_configuration_says(monkeypatch):
+    # As loky starts them by default, since others do not get what it has set for them.
+    monkeypatch.setattr("joblib.externals.loky.backend.context._DEFAULT_START_METHOD", None)
+    with joblib.parallel_config("loky", n_jobs=2, inner_max_num_threads=3):
+        crew = hire(2)
+        assert crew.run(os.getenv, {0: ("OMP_NUM_THREADS",)}) == {0: "3"}
         crew.leave()
 
 

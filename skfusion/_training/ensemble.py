@@ -4,8 +4,7 @@ import copy
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from sklearn.neural_network import MLPClassifier, MLPRegressor
-from sklearn.utils import check_random_state
+from sklearn.utils import check_array, check_random_state
 
 from skfusion._checks import shown
 from skfusion._training.drift import Drift
@@ -144,6 +143,21 @@ class Ensemble:
         consensus.flags.writeable = False
         return self.network.layers(consensus)
 
+    def checked(self, weights):
+        """Return weights that may replace the peers', as a new array of their dtype, or raise ValueError."""
+        old = self.weights
+        with np.errstate(invalid="ignore"):  # where large ones cancel out
+            weights = check_array(
+                weights, ensure_2d=False, dtype=old.dtype, order="C", copy=True, input_name="weights_"
+            )
+        if weights.shape != old.shape:
+            raise ValueError(f"weights_ must have shape (n_networks, n_parameters) = {old.shape}, got {weights.shape}")
+        if not self.network.stays_finite(weights):
+            raise ValueError(
+                f"weights_ must be so small that no sum of them overflows, got up to {np.abs(weights).max():g}"
+            )
+        return weights
+
     def with_weights(self, weights):
         """Return the same peers with other weights; all else about them stays, as when they fuse."""
         other = copy.copy(self)
@@ -191,64 +205,3 @@ class Ensemble:
         ndarray of shape (n_samples, n_classes) or (n_samples, n_outputs)
         """
         return self.network.answers(self.networks(prediction), X)
-
-    def blank_mlp(self, params):
-        """Return an MLPClassifier or MLPRegressor of the network's shape that has no weights yet, for ``as_mlp``.
-
-        Parameters
-        ----------
-        params : dict
-            Parameters of MLPClassifier and MLPRegressor, except for those that follow from the network.
-
-        Returns
-        -------
-        MLPClassifier or MLPRegressor
-        """
-        n_features, *hidden, n_outputs = self.network.layer_sizes
-        mlp = _taught_on_one_row(self.classes, n_outputs)
-        mlp.set_params(hidden_layer_sizes=tuple(hidden), activation=self.network.activation, **params)
-        mlp.n_features_in_, mlp.n_layers_ = n_features, len(self.network.layer_sizes)
-        mlp.out_activation_ = self.network.output
-        return mlp
-
-    def as_mlp(self, prediction, blank):
-        """One network as a fitted MLPClassifier or MLPRegressor, which costs a copy of its weights.
-
-        Parameters
-        ----------
-        prediction : "consensus" or int
-            The consensus, or the peer of that index.
-        blank : MLPClassifier or MLPRegressor
-            Made by ``blank_mlp``; it is not changed.
-
-        Returns
-        -------
-        MLPClassifier or MLPRegressor
-        """
-        mlp = copy.copy(blank)  # what both share, scikit-learn replaces and never changes
-        if prediction == "consensus":
-            weights, losses, n_rows_seen = self.consensus, self.curve("loss"), self.state.samples_seen.sum()
-        else:
-            weights, losses = self.weights[prediction], [losses[prediction] for losses in self.curve("losses")]
-            losses = [loss for loss in losses if not np.isnan(loss)]  # it sat out the others
-            n_rows_seen = self.state.samples_seen[prediction]
-        mlp.coefs_, mlp.intercepts_ = self.network.layers(weights.copy())
-        mlp.t_, mlp.loss_curve_ = int(n_rows_seen), losses
-        mlp.loss_, mlp.best_loss_ = losses[-1] if losses else np.inf, min(losses, default=np.inf)
-        return mlp
-
-
-def _taught_on_one_row(classes, n_outputs):
-    """Return the smallest MLP that knows the classes and has set up what scikit-learn keeps to itself.
-
-    Only training sets that up, and on one row of one feature, through one hidden unit, it costs next to nothing.
-    """
-    tiny = dict(hidden_layer_sizes=(1,), alpha=0, random_state=0)
-    row = np.zeros((1, 1))
-    if classes is None:
-        mlp = MLPRegressor(**tiny).partial_fit(row, np.zeros((1, n_outputs) if n_outputs > 1 else 1))
-    else:
-        mlp = MLPClassifier(**tiny).partial_fit(row, classes[:1], classes=classes)
-    # No public method drops it: the peer's own partial_fit would go on with its learning rate and its moments.
-    del mlp._optimizer
-    return mlp

@@ -6,10 +6,8 @@ from itertools import pairwise
 from queue import SimpleQueue
 
 import joblib
-import numpy as np
 
-from skfusion._ownership import largest_first
-from skfusion._training.peers import Bundle
+from skfusion._training.peers import Bundle, bundled
 
 
 class ThreadTeam:
@@ -100,8 +98,7 @@ class LocalEngine:
         self._problem, self._data, self._state, self._n_threads = problem, data, state, n_threads
 
     def __enter__(self):
-        bins = largest_first(self._problem.lengths, np.zeros(self._n_threads))
-        peers = [np.flatnonzero(bins == thread) for thread in range(self._n_threads)]
+        peers = bundled(self._problem.lengths, self._n_threads)
         self._bundles = [Bundle(self._problem, self._data, self._state, some) for some in peers]
         self._team = ThreadTeam(self._n_threads) if self._n_threads > 1 else Alone()
         return self

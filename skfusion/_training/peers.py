@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from skfusion import _kernels
+from skfusion._balance import largest_first
 
 _CACHE_LINE = 64  # bytes
 
@@ -105,6 +106,24 @@ class PeerState:
             if mine is not None:
                 for peer, value in zip(peers, theirs, strict=True):
                     mine[peer] = value
+
+
+def bundled(lengths, n_bundles):
+    """Return the peers of each of several bundles that have about equally many rows.
+
+    Parameters
+    ----------
+    lengths : int ndarray of shape (n_networks,)
+        For each peer how many rows it trains on.
+    n_bundles : int
+        At most the number of peers.
+
+    Returns
+    -------
+    list of int ndarray
+    """
+    bundle_of_peer = largest_first(lengths, np.zeros(n_bundles))
+    return [np.flatnonzero(bundle_of_peer == number) for number in range(n_bundles)]
 
 
 class Bundle:

@@ -9,12 +9,9 @@ import pickle
 import uuid
 from contextlib import suppress
 
-import numpy as np
-
-from skfusion._ownership import largest_first
 from skfusion._training.blas import one_blas_thread
 from skfusion._training.crews import hire
-from skfusion._training.peers import Bundle
+from skfusion._training.peers import Bundle, bundled
 
 # In a worker: the bundles of the fit that sent rows last, by fit and number.
 _held = {}
@@ -61,8 +58,7 @@ class RemoteEngine:
 
     def __init__(self, problem, data, state, n_bundles):
         self._problem, self._data, self._state = problem, data, state
-        bins = largest_first(problem.lengths, np.zeros(n_bundles))
-        self._bundles = [np.flatnonzero(bins == number) for number in range(n_bundles)]
+        self._bundles = bundled(problem.lengths, n_bundles)
         self._fit = uuid.uuid4().hex
 
     def __enter__(self):

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from skfusion._background import MOST_SAMPLED, Votes, elect
+from skfusion._training.held_out import hold_out
 from skfusion._training.sparsify import MOST_NONZEROS, is_sparse, may_be_sparse
-from skfusion._training.stopping import hold_out
 from skfusion.sites._agreement import agree
 from skfusion.sites._description import Description
 from skfusion.sites._meeting import Meeting

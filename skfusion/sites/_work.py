@@ -7,10 +7,10 @@ import numpy as np
 from skfusion import _kernels
 from skfusion._background import vote
 from skfusion._training.blas import steady_blas
+from skfusion._training.held_out import HeldOutRows
 from skfusion._training.peers import Bundle
 from skfusion._training.problem import Data, Problem
 from skfusion._training.sparsify import MOST_NONZEROS, deviations
-from skfusion._training.stopping import HeldOutRows
 from skfusion.sites._state import template
 from skfusion.sites.message import RefusalError
 

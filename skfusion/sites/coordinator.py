@@ -27,8 +27,9 @@ from skfusion._training.training import Training
 from skfusion.partition import GroupPartitioner
 from skfusion.sites._apart import ApartEngine, ApartTraining, check_in_pairs
 from skfusion.sites._description import LABEL_KINDS, Question, pack_labels
-from skfusion.sites._engine import HeldOutAtSites, JournalledEngine, SiteEngine, SiteTraining
+from skfusion.sites._engine import HeldOutAtSites, SiteEngine, SiteTraining
 from skfusion.sites._exchange import Exchange, gather
+from skfusion.sites._journal import JournalledEngine
 from skfusion.sites._preparation import Division, ask_for_agreement, meeting_on, plans_for
 from skfusion.sites._run import Run, identity_of
 from skfusion.sites._scaling import fit_scaler, names_out
@@ -176,7 +177,8 @@ def _fit(model, parameters, call):
         ensemble = Ensemble.start(problem, agreement.classes, progress, np.dtype(agreement.dtype))
     else:
         ensemble = old.restarted(problem, progress)
-    training = _training(call, ensemble, problem, meeting, _identity(model, call, agreement, problem, meeting))
+    identity = identity_of(model, problem.topology, call.scaler, agreement, meeting.plans) | {"fuse_at": call.fuse_at}
+    training = _training(call, ensemble, problem, meeting, identity)
     names = agreement.feature_names if scaler is None else names_out(scaler)
     attributes = _attributes(agreement, problem.topology, names)
     outcome = model._train(training, LossesAlone(), attributes, _ROWS_ELSEWHERE, stacklevel=5)
@@ -191,11 +193,6 @@ def _log_agreement(agreement):
     labels = "" if agreement.classes is None else f", classes {shown(agreement.classes.tolist())}"
     rows = dict(zip(agreement.peers, agreement.lengths, strict=True))
     _log.info("%d features%s; rows of each peer: %s", agreement.n_features, labels, shown(rows))
-
-
-def _identity(model, call, agreement, problem, meeting):
-    identity = identity_of(model, problem.topology, call.scaler, agreement, meeting.plans)
-    return identity | {"fuse_at": call.fuse_at}
 
 
 def _question(model, call, old):
