@@ -3,6 +3,7 @@
 import copy
 import gc
 import pickle
+import tracemalloc
 import weakref
 
 import forks
@@ -172,3 +173,19 @@ def test_rows_leave_the_memory_with_their_last_name(params):
     finally:
         gc.enable()
     assert fitted.score(X, Y) > 0
+
+
+@pytest.mark.parametrize("prediction", ["consensus", "vote"])
+@pytest.mark.parametrize(("n_rows", "n_networks"), [(20_000, 1), (500, 50)])
+def test_a_fit_takes_memory_for_the_weights_and_for_few_rows(n_rows, n_networks, prediction):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(n_rows, 200)).astype(np.float32), rng.integers(3, size=n_rows)
+    fused = model(hidden_layer_sizes=(500,), n_networks=n_networks, prediction=prediction, max_iter=1)
+    fused.set_params(batch_size=200).fit(X[:100], y[:100])  # what is imported or kept once does not count
+    tracemalloc.start()
+    try:
+        fused.fit(X, y)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 1.1 * fused.weights_.nbytes + 0.5 * 20_000 * X[0].nbytes

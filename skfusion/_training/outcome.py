@@ -1,11 +1,10 @@
 """What came of training: an error where it diverged, and advice where it was of no use."""
 
-from dataclasses import replace
-
 import numpy as np
 
 # Of more rows a sample is enough.
 _MOST_ROWS = 10_000
+_ROWS_AT_ONCE = 1000  # to copy, since all of the sample could take as much memory as the rows themselves
 # By what share a loss must be below that of the best constant answer to count as better.
 _LEAST_GAIN = 0.01
 # Training that goes on from good weights may raise the loss a little, but not by this share of the constant's.
@@ -37,7 +36,7 @@ def _how_to_fuse(ensemble):
     if after <= _GROWTH * before:
         return None
     with np.errstate(over="ignore", invalid="ignore"):
-        length = np.linalg.norm(ensemble.weights.astype(np.float64).mean(axis=0))
+        length = np.linalg.norm(ensemble.weights.mean(axis=0, dtype=np.float64))
     if after <= length:  # which is NaN where weights have overflowed
         return None
     return (
@@ -115,10 +114,12 @@ class Yardstick:
     """
 
     def __init__(self, ensemble, data):
-        self._data = _sample(data)
-        targets = self._data.target
-        differ = (targets != targets[0]).any()
-        self.constant = self._loss(ensemble.network, _best_constant(ensemble.network, self._data)) if differ else 0.0
+        self._X, self._parts, weight = data.X, *_sample(data)
+        rows = np.concatenate(self._parts)
+        self._target, self._weight = data.target[rows], None if weight is None else weight[rows]
+        differ = (self._target != self._target[0]).any()
+        constant = _best_constant(ensemble.network, self._target, self._weight)
+        self.constant = self._loss(ensemble.network, constant) if differ else 0.0
         self.start = self._loss(ensemble.network, self._answers(ensemble))
         self._limit = _DIVERGED * max(self.start + _penalty_bound(ensemble), self.constant)
 
@@ -179,20 +180,20 @@ class Yardstick:
     def _check_peers(self, ensemble):
         """Raise ValueError unless each peer has finite weights and finite answers to rows of its own."""
         _check_weights(ensemble)
-        for peer, part in enumerate(self._data.parts):
+        for peer, part in enumerate(self._parts):
             if len(part):
-                _check_answers(called(peer), ensemble.answers(self._data.X[part], peer), ensemble)
+                _check_answers(called(peer), _answers(ensemble, self._X, part, peer), ensemble)
 
     def _is_better(self, loss):
         return loss < (1 - _LEAST_GAIN) * self.constant
 
     def _answers(self, ensemble):
         ensemble.update_consensus()
-        return ensemble.answers(self._data.X, ensemble.settings.prediction)
+        return _answers(ensemble, self._X, np.concatenate(self._parts), ensemble.settings.prediction)
 
     def _loss(self, network, answers):
         """Return the mean loss of answers to the rows, of shape (n_samples, n_answers) or (1, n_answers)."""
-        target, answers = self._data.target, answers.astype(np.float64)
+        target, answers = self._target, answers.astype(np.float64)
         with np.errstate(over="ignore", invalid="ignore"):
             if network.output == "identity":
                 losses = 0.5 * ((answers - target) ** 2).mean(axis=1)
@@ -203,7 +204,7 @@ class Yardstick:
                     losses = 0.5 * share * ((answers**2).sum(axis=1) - 2 * of_class + 1)
                 else:
                     losses = -np.log(np.maximum(of_class, np.finfo(np.float64).tiny))
-            return float(np.average(losses, weights=self._data.sample_weight))
+            return float(np.average(losses, weights=self._weight))
 
 
 class LossesAlone:
@@ -243,29 +244,36 @@ def _loss_of_equal_chances(ensemble):
 
 
 def _sample(data):
-    """Return a sample of the rows that have a weight, spread over those of each peer."""
+    """Return a sample of each peer's rows that have a weight, as parts, and the weights of all rows."""
     weight, parts = data.sample_weight, data.parts
     if weight is not None:
         parts = [part[weight[part] > 0] for part in parts]
     if not any(map(len, parts)):  # so that nothing can be learned
-        data, parts = replace(data, sample_weight=None), data.parts
+        weight, parts = None, data.parts
     share = min(1, _MOST_ROWS / sum(map(len, parts)))
     counts = [int(np.ceil(share * len(part))) for part in parts]
     some = [part[np.linspace(0, len(part) - 1, n).astype(int)] for part, n in zip(parts, counts, strict=True)]
-    return replace(data, parts=some).of_peers(range(len(some)))
+    return some, weight
 
 
-def _best_constant(network, data):
+def _answers(ensemble, X, rows, prediction):
+    """Return an ensemble's answers to some of the rows of X."""
+    portions = [rows[start : start + _ROWS_AT_ONCE] for start in range(0, len(rows), _ROWS_AT_ONCE)]
+    return np.concatenate([ensemble.answers(X[portion], prediction) for portion in portions])
+
+
+def _best_constant(network, target, weight):
     """Return the one answer to all rows that has the lowest loss, of shape (1, n_answers)."""
     if network.output == "identity":
-        return np.average(data.target.astype(np.float64), axis=0, weights=data.sample_weight)[np.newaxis]
-    counts = np.bincount(data.target, weights=data.sample_weight, minlength=max(2, network.layer_sizes[-1]))
+        return np.average(target.astype(np.float64), axis=0, weights=weight)[np.newaxis]
+    counts = np.bincount(target, weights=weight, minlength=max(2, network.layer_sizes[-1]))
     return counts[np.newaxis] / counts.sum()
 
 
 def _penalty_bound(ensemble):
     """Return the mean of the networks' penalties or more, as if intercepts were penalised and each row a batch."""
-    weights, settings = ensemble.weights, ensemble.settings
-    with np.errstate(over="ignore"):
-        squares, magnitudes = np.vdot(weights, weights), np.abs(weights).sum()
-        return float(0.5 * settings.l2 * squares + settings.l1 * magnitudes) / len(weights)
+    settings = ensemble.settings
+    with np.errstate(over="ignore"):  # one network after another, since all at once would be copied
+        norms = [(np.vdot(weights, weights), np.abs(weights).sum()) for weights in ensemble.weights]
+        squares, magnitudes = np.sum(norms, axis=0, dtype=np.float64)
+        return float(0.5 * settings.l2 * squares + settings.l1 * magnitudes) / len(norms)
