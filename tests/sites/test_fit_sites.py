@@ -45,22 +45,27 @@ NUMBERS_PER_PEER = 10  # beside its network: steps, rows, learning rate, loss, a
 
 
 class Changing(LocalTransport):
-    """Sites whose answers are changed, or lost where ``change`` returns None; time passes once all are there."""
+    """Sites whose answers are changed, or lost where ``change`` returns None; time passes once all are there.
+
+    Answers come in the order of the sites' names, whichever thread is faster.
+    """
 
     def __init__(self, sites, change):
         super().__init__(sites)
-        self._change, self._n_awaited, self.now = change, 0, 0.0
+        self._change, self._n_awaited, self._arrived, self.now = change, 0, [], 0.0
 
     def send(self, site, message):
         self._n_awaited += 1
         super().send(site, message)
 
     def receive(self, timeout):
-        if not self._n_awaited:
+        receive = super().receive
+        self._arrived += sorted(receive(60) for _ in range(self._n_awaited))
+        self._n_awaited = 0
+        if not self._arrived:
             self.now += timeout
             return None
-        self._n_awaited -= 1
-        site, data = super().receive(60)
+        site, data = self._arrived.pop(0)
         data = self._change(site, data)
         return None if data is None else (site, data)
 
