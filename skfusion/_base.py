@@ -241,12 +241,13 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         progress = Progress.start(parameters.random_state)
         peers = self._peers(parameters, rows, old, complete=old is None)
         problem, data, held_out, attributes = self._divide(parameters, rows, peers, progress)
+        to_train_on = data.sparsified()  # before there are weights, as many peers take memory for a moment to agree
         if old is None:
             ensemble = Ensemble.start(problem, rows.classes, progress, rows.X.dtype)
         else:
             ensemble = old.restarted(problem, progress)
         yardstick = Yardstick(ensemble, data)
-        engine = engine_for(problem, data.sparsified(), ensemble.state, problem.settings.max_iter)
+        engine = engine_for(problem, to_train_on, ensemble.state, problem.settings.max_iter)
         training = Training(ensemble, problem, engine, held_out)
         metadata = None if sample_weight is None else {"sample_weight": sample_weight}
         self._train(training, yardstick, attributes, {"X": given, "y": y, "metadata": metadata})

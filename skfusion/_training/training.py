@@ -169,7 +169,8 @@ class Training:
         """One fusion round, which measures the spread of the weights where asked to; returns how often each is sent."""
         progress, n_networks = self.ensemble.progress, self.problem.n_networks
         fusion_round = round_of(self.problem.topology, n_networks, progress.fusion_round, progress.topology_rng)
-        fusion_round = fusion_round.without(self._engine.absent)
+        if self._engine.absent:
+            fusion_round = fusion_round.without(self._engine.absent)
         if self.ensemble.drift is None:
             self._engine.fuse(fusion_round, spread)
         else:
