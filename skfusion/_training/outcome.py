@@ -114,7 +114,8 @@ class Yardstick:
     """
 
     def __init__(self, ensemble, data):
-        self._X, self._parts, weight = data.X, *_sample(data)
+        self._X = data.X
+        self._parts, weight = _sample(data)
         rows = np.concatenate(self._parts)
         self._target, self._weight = data.target[rows], None if weight is None else weight[rows]
         differ = (self._target != self._target[0]).any()
