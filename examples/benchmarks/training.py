@@ -112,17 +112,10 @@ def figure(rows):
 
 
 def main():
-    arguments = parser(__doc__)
-    networks = dict.fromkeys(case.network for case in all_cases())
-    arguments.add_argument("--network", choices=networks, help="measure this one alone; results go to training_NETWORK")
-    options = arguments.parse_args()
-    if options.quick and options.network:
-        arguments.error("--quick measures digits alone, so that --network cannot go with it")
+    options = parser(__doc__).parse_args()
     if not HAS_TORCH:
         print("PyTorch is not installed and is left out.")
-    name = f"training_{options.network}" if options.network else "training"
-    chosen = [case for case in all_cases() if options.network in (None, case.network)]
-    cases, duration = (quick_cases(), (0.1, 1)) if options.quick else (chosen, (3, 5))
+    cases, duration = (quick_cases(), (0.1, 1)) if options.quick else (all_cases(), (3, 5))
     memory = [memory_row(case) for case in cases if in_memory_table(case)]
     print_table("Peak memory of training, above data and imports", memory)
     times = []
@@ -130,11 +123,11 @@ def main():
         times.append(time_row(case, *duration))
         print(f"{len(times)} of {len(cases)}: {case}", flush=True)
         if options.out:
-            write(options.out, name, {"time": times, "memory": memory}, goals(times))
+            write(options.out, "training", {"time": times, "memory": memory}, goals(times))
     print_table("Time of training on a row", times)
     print_goals(goals(times))
     if options.out:
-        write(options.out, name, {"time": times, "memory": memory}, goals(times), figure(times))
+        write(options.out, "training", {"time": times, "memory": memory}, goals(times), figure(times))
 
 
 if __name__ == "__main__":
