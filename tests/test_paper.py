@@ -245,12 +245,9 @@ def test_runs_are_judged_at_equal_epochs_equal_steps_and_the_best_epochs():
 def test_runs_are_judged_on_the_epochs_and_seeds_that_are_asked_for():
     rows = pd.DataFrame({"epoch": [1, 2, 3, 1, 2], "seed": [0, 0, 0, 1, 1]})
 
-    def chosen(*options):
-        return cifar_judge.chosen(rows, cells.parse_options("", options)).index.tolist()
-
-    assert chosen() == [0, 1, 2, 3, 4]
-    assert chosen("--epochs", "2") == [0, 1, 3, 4]
-    assert chosen("--epochs", "1", "--seed", "1") == [3]
+    assert cifar_judge.chosen(rows).index.tolist() == [0, 1, 2, 3, 4]
+    assert cifar_judge.chosen(rows, epochs=2).index.tolist() == [0, 1, 3, 4]
+    assert cifar_judge.chosen(rows, [1], 1).index.tolist() == [3]
 
 
 def test_cifar_is_judged_from_what_has_been_written(tmp_path, monkeypatch, capsys):

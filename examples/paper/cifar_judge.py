@@ -2,7 +2,7 @@
 
 Judged on what cifar_train.py has written so far, each run against the network with all rows of the same seed: after as
 many epochs, after as many steps of each network, and both at the epoch at which they err least on held-out rows.
---epochs 30 leaves out what runs have done since their thirtieth.
+--epochs 30 judges them after their thirtieth; the figure shows what they have done since, too.
 """
 
 import matplotlib.pyplot as plt
@@ -16,11 +16,10 @@ WHO = ("peers", "consensus")
 WAYS = ("equal epochs", "equal steps", "best epochs")
 
 
-def chosen(rows, options):
-    """Return the rows of the seeds and of the first epochs that the options name; without them, all rows."""
-    if options.seed:
-        rows = rows[rows["seed"].isin(options.seed)]
-    return rows[rows["epoch"] <= options.epochs] if options.epochs else rows
+def chosen(rows, seeds=None, epochs=None):
+    """Return the rows of these seeds and of the first epochs; without either, all rows."""
+    rows = rows[rows["seed"].isin(seeds)] if seeds else rows
+    return rows[rows["epoch"] <= epochs] if epochs else rows
 
 
 def runs_of(rows):
@@ -127,15 +126,15 @@ def draw(runs, title):
 
 def main(argv=None):
     options = parse_options(__doc__, argv)
-    rows = chosen(pd.read_csv(output(options, "cifar.csv")), options)
-    runs = runs_of(rows)
+    rows = chosen(pd.read_csv(output(options, "cifar.csv")), options.seed)
+    runs = runs_of(chosen(rows, epochs=options.epochs))
     tables = {"standing": standing(runs), "judged": judge(runs)}
     for name, frame in tables.items():
         frame.round(3).to_csv(output(options, f"cifar_{name}.csv"), index=False)
     print(markdown(tables["standing"]))
     for who in WHO:
         print(f"\n{who}, points above all rows:\n\n{markdown(in_points(tables['judged'], who))}")
-    save(draw(runs, EXPERIMENTS[rows["data"].iloc[0]].title), output(options, "cifar.png"))
+    save(draw(runs_of(rows), EXPERIMENTS[rows["data"].iloc[0]].title), output(options, "cifar.png"))
 
 
 if __name__ == "__main__":
