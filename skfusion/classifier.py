@@ -336,7 +336,8 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
         Weights are relative to their mean over the rows of the call, so ``sample_weight`` and ``class_weight`` change
         nothing where these all have the same weight, such as in a portion of a single row or class.
 
-        An adaptive learning rate stays as it is, since losses of different rows do not show when training stalls.
+        An adaptive learning rate stays as it is, since losses of different rows do not show when training stalls; a new
+        ``learning_rate_init`` replaces it.
 
         Parameters
         ----------

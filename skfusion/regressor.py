@@ -220,7 +220,8 @@ class FusedMLPRegressor(MultiOutputMixin, RegressorMixin, BaseFusedMLP):
         Weights are relative to their mean over the rows of the call, so ``sample_weight`` changes nothing where these
         all have the same weight, such as in a portion of a single row.
 
-        An adaptive learning rate stays as it is, since losses of different rows do not show when training stalls.
+        An adaptive learning rate stays as it is, since losses of different rows do not show when training stalls; a new
+        ``learning_rate_init`` replaces it.
 
         Parameters
         ----------

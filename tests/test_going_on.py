@@ -101,13 +101,25 @@ def test_another_solver_starts_without_moments(before, after):
     np.testing.assert_array_equal(changed.partial_fit(X, Y).weights_, restarted.weights_)
 
 
-def test_a_constant_learning_rate_may_change_between_partial_fits():
-    slow, fast = (model(learning_rate_init=0.01).fit(X, Y) for _ in range(2))
-    start = slow.weights_.copy()
-    slow.partial_fit(X, Y)
-    fast.set_params(learning_rate_init=1e-9).partial_fit(X, Y)
-    assert np.abs(slow.weights_ - start).max() > 1e-3
-    np.testing.assert_allclose(fast.weights_, start, atol=1e-6)  # which were equal, so that fusion moves none
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("schedule", ["constant", "invscaling", "adaptive"])
+def test_the_learning_rate_may_change_between_partial_fits(schedule, solver):
+    fast, slow = (model(learning_rate_init=0.01, learning_rate=schedule, **SOLVERS[solver]) for _ in range(2))
+    start = fast.fit(X, Y).weights_.copy()
+    fast.partial_fit(X, Y)
+    slow.fit(X, Y).set_params(learning_rate_init=1e-9, momentum=0).partial_fit(X, Y)
+    assert np.abs(fast.weights_ - start).max() > 1e-4
+    np.testing.assert_allclose(slow.weights_, start, atol=1e-6)  # which were equal, so that fusion moves none
+
+
+@pytest.mark.parametrize("schedule", ["invscaling", "adaptive"])
+def test_adam_takes_over_no_rate_of_a_schedule_that_it_ignores(schedule):
+    stalled = dict(tol=10, n_iter_no_change=1, max_iter=4, shuffle=False, partitioner=parts_of(40, 40, 30, 40))
+    scheduled = model(learning_rate=schedule, **stalled).fit(X, Y)
+    constant = copy.deepcopy(scheduled).set_params(learning_rate="constant")
+    for fitted in (scheduled, constant):
+        fitted.set_params(solver="adam").partial_fit(X, Y)
+    np.testing.assert_array_equal(scheduled.weights_, constant.weights_)
 
 
 @pytest.mark.parametrize("partitioner", ["random", "class", "dirichlet"])

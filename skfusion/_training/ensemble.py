@@ -93,8 +93,7 @@ class Ensemble:
         self._check_fits(problem)
         state, settings = self.state.copy(), problem.settings
         state.set_solver(settings)
-        if settings.learning_rate == "constant":
-            state.learning_rates[:] = settings.learning_rate_init
+        state.set_learning_rates(settings, self.settings)
         return self._copy(settings, state, progress)
 
     def _check_fits(self, problem):

@@ -78,6 +78,14 @@ class PeerState:
         if corrected != (self.drift is not None):
             self.drift = aligned(np.zeros_like(self.weights)) if corrected else None
 
+    def set_learning_rates(self, settings, old):
+        """Take the learning rates of new settings; adaptive ones stay where they would have started from the same."""
+        changed = (settings.schedule, settings.learning_rate_init) != (old.schedule, old.learning_rate_init)
+        if settings.schedule == "invscaling":
+            self.learning_rates[:] = inversely_scaled(settings, self.samples_seen)
+        elif settings.schedule == "constant" or changed:
+            self.learning_rates[:] = settings.learning_rate_init
+
     def copy(self):
         """Copy it, to where it trains fast."""
         names = "weights", "first_moments", "second_moments", "drift"
@@ -106,6 +114,12 @@ class PeerState:
             if mine is not None:
                 for peer, value in zip(peers, theirs, strict=True):
                     mine[peer] = value
+
+
+def inversely_scaled(settings, samples_seen):
+    """Return the learning rates of peers that have seen so many rows."""
+    with np.errstate(over="ignore"):  # by which the rate is 0
+        return settings.learning_rate_init / (samples_seen + 1.0) ** settings.power_t
 
 
 def bundled(lengths, n_bundles):
@@ -201,7 +215,5 @@ class Bundle:
         n_rows = np.maximum(self._n_rows, 1)  # a peer without rows has no loss either
         state.losses[peers] = (state.losses[peers] + penalties * self._n_steps) / n_rows
         state.samples_seen[peers] += self._n_rows
-        if self.settings.learning_rate == "invscaling" and self.settings.solver == "sgd":
-            seen = state.samples_seen[peers] + 1.0
-            with np.errstate(over="ignore"):  # by which the rate is 0
-                state.learning_rates[peers] = self.settings.learning_rate_init / seen**self.settings.power_t
+        if self.settings.schedule == "invscaling":
+            state.learning_rates[peers] = inversely_scaled(self.settings, state.samples_seen[peers])

@@ -46,6 +46,11 @@ class Settings:
     n_jobs: int | None
     verbose: int
 
+    @property
+    def schedule(self) -> str:
+        """The schedule in use: Adam knows a constant learning rate only."""
+        return self.learning_rate if self.solver == "sgd" else "constant"
+
 
 @dataclass(frozen=True)
 class Data:

@@ -59,8 +59,7 @@ class Stopping:
 
     def _lower(self, learning_rates):
         """Go on with a fifth of an adaptive learning rate; returns False where there is nothing to lower."""
-        adaptive = self._settings.solver == "sgd" and self._settings.learning_rate == "adaptive"
-        if not adaptive or learning_rates[0] <= _SMALLEST_LEARNING_RATE:
+        if self._settings.schedule != "adaptive" or learning_rates[0] <= _SMALLEST_LEARNING_RATE:
             return False
         learning_rates /= 5
         return True
