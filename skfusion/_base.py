@@ -595,8 +595,8 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
 
         Warnings name the caller that is ``stacklevel`` frames up.
         """
-        max_iter = training.problem.settings.max_iter
-        task = self._init_callback_context(task_name="fit", max_subtasks=max_iter)
+        settings = training.problem.settings
+        task = self._init_callback_context(task_name="fit", max_subtasks=settings.max_iter)
         task.call_on_fit_task_begin(estimator=self, **given)
         epochs = _Epochs(self, training, attributes, task, given)
         outcome = training.run(epochs.begin, epochs.end)
@@ -608,7 +608,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         if outcome == "interrupted":
             warnings.warn("Training interrupted by user; the peers keep what they have learned.", stacklevel=stacklevel)
         if outcome == "max_iter":
-            warnings.warn(exhausted(max_iter, complaint), ConvergenceWarning, stacklevel=stacklevel)
+            warnings.warn(exhausted(settings, complaint), ConvergenceWarning, stacklevel=stacklevel)
         elif complaint is not None:
             warnings.warn(f"Training {complaint}", ConvergenceWarning, stacklevel=stacklevel)
         task.call_on_fit_task_end(estimator=self, reconstruction_attributes={}, **given)

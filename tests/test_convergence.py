@@ -199,6 +199,23 @@ def test_reaching_max_iter_is_told_once_with_what_to_change():
     assert "hardly better than a constant answer" in text
 
 
+@pytest.mark.parametrize("early_stopping", [False, True])
+@pytest.mark.parametrize("patience", [1, 3, np.inf])
+@pytest.mark.parametrize("max_iter", [4, 5])
+def test_what_is_to_be_changed_after_max_iter_would_have_ended_training(max_iter, patience, early_stopping):
+    X, y = scale(IRIS[0]), IRIS[1]
+    model = FusedMLPClassifier(
+        learning_rate_init=0.05, max_iter=max_iter, random_state=0, early_stopping=early_stopping
+    )
+    [text] = said(model.set_params(n_iter_no_change=patience, tol=0), X, y)
+    stalled = "validation score hardly rises" if early_stopping else "loss hardly falls"
+    advised = {name: f"or {name} if the {stalled} any more" in text for name in ("tol", "n_iter_no_change lower")}
+    assert sum(advised.values()) == 1
+    ended = said(model.set_params(tol=10), X, y) == []
+    assert advised["tol"] == ended
+    assert said(model.set_params(n_iter_no_change=1), X, y) == []
+
+
 def test_a_warm_start_that_spoils_what_was_learned_is_warned_of():
     X, y = scale(load_diabetes().data), scale(load_diabetes().target)
     model = FusedMLPRegressor(n_networks=1, warm_start=True, tol=1e-2, random_state=0).fit(X, y)

@@ -84,12 +84,14 @@ def check_finite_answers(who, finite, ensemble):
         raise divergence(f"the predictions of {who} stopped being finite in epoch {ensemble.progress.epoch}", ensemble)
 
 
-def exhausted(max_iter, complaint):
+def exhausted(settings, complaint):
     """Say that ``max_iter`` was reached, and what to change; the complaint is a Yardstick's, or None."""
-    reached = f"Maximum number of epochs (max_iter={max_iter}) reached and training has not converged yet"
-    if complaint is None:
-        return f"{reached}; set max_iter higher, or tol if the loss hardly falls any more"
-    return f"{reached}. So far it {complaint}; or set max_iter higher, if the loss still falls"
+    reached = f"Maximum number of epochs (max_iter={settings.max_iter}) reached and training has not converged yet"
+    if complaint is not None:
+        return f"{reached}. So far it {complaint}; or set max_iter higher, if the loss still falls"
+    stalled = "the validation score hardly rises" if settings.early_stopping else "the loss hardly falls"
+    patient = settings.n_iter_no_change > settings.max_iter - 2  # so much that no tol would have ended training
+    return f"{reached}; set max_iter higher, or {'n_iter_no_change lower' if patient else 'tol'} if {stalled} any more"
 
 
 class Yardstick:
