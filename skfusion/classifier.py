@@ -215,7 +215,8 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
     :func:`skfusion.diagnostics.diagnose` computes what other topologies send.
 
     A row's weight multiplies its gradient.  It is relative to the mean weight of all rows, not of the batch as in
-    MLPClassifier, so it matters at a batch size of 1, too.  Rows of weight 0 are dropped before the partition.
+    MLPClassifier, so it matters at a batch size of 1, too.  Rows of ``sample_weight`` 0 are dropped before the
+    partition; those of a class of weight 0 stay.
 
     References
     ----------
