@@ -56,8 +56,8 @@ def _parser():
 
 def _n_bytes(text):
     try:
-        return check_max_bytes(int(text))
-    except ValueError as error:
+        return check_max_bytes(int(text) if text.lstrip("-").isdecimal() else text)
+    except (TypeError, ValueError) as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 

@@ -39,6 +39,7 @@ SITES = np.random.default_rng(0).choice(NAMES, len(Y))
             ValueError,
             "^load must name a function of a module, .*'hospital:'",
         ),
+        (("study:coordinate", ".hospital:load", 3), ValueError, "^load must name .* got '.hospital:load'"),
         (("study:coordinate", len, 3), ValueError, "^load must name a function of a module, .* got <built-in"),
         (("study:coordinate", "hospital:load", 0), ValueError, "^n_sites must be at least 1, got 0"),
         (("study:coordinate", "hospital:load", "3"), TypeError, "^n_sites must be an integer of at least 1, got '3'"),
