@@ -192,6 +192,7 @@ class BaseTopology(BaseEstimator):
 
 def round_of(topology, n_networks, fusion_round=0, random_state=None):
     """Return a topology's round, checked, as a PairRound or a MatrixRound."""
+    fusion_round = check_integer("fusion_round", fusion_round, 0)
     matrix = getattr(topology, "matrix", None)  # a topology that is no BaseTopology may have pairs alone
     shares = None if matrix is None else matrix(n_networks, fusion_round, random_state)
     if shares is None and _overrides(topology, "pairs"):

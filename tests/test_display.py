@@ -110,6 +110,11 @@ def test_curves_of_a_thousand_peers_are_each_faint(fitted):
     assert display.axes_[0].get_legend().get_lines()[0].get_alpha() == 1
 
 
+def test_a_label_for_the_peers_stands_for_all_of_them(fitted):
+    display = FusionCurveDisplay.from_estimator(fitted, peer_kw={"label": "sites"})
+    assert legend_texts(display.axes_[0]) == ["sites", "mean"]
+
+
 def test_one_network_that_never_disagrees_is_drawn():
     single = FusedMLPClassifier((4,), **PARAMS | {"n_networks": 1}).fit(X, Y)
     display = FusionCurveDisplay.from_estimator(single)
@@ -239,11 +244,13 @@ def test_any_number_of_peers_can_be_drawn(n_networks):
         (("grid", 4), ValueError, "topology must be one of 'ring'"),
         (("ring", 0), ValueError, "n_networks must be at least 1, got 0"),
         (("ring", 4, 1.5), ValueError, r"fusion_rate must be in \[0, 1\], got 1.5"),
+        (("ring", 4, 0.5, -1), ValueError, "fusion_round must be at least 0, got -1"),
+        (("ring", 4, 0.5, "two"), TypeError, "fusion_round must be an integer of at least 0, got 'two'"),
     ],
 )
 def test_topologies_that_are_none_are_refused(arguments, error, message):
     with pytest.raises(error, match=message):
-        TopologyDisplay.from_topology(*arguments)
+        TopologyDisplay.from_topology(*arguments[:3], **dict(zip(["fusion_round"], arguments[3:], strict=False)))
 
 
 # Partitions
@@ -279,6 +286,17 @@ def test_classes_are_named_and_grow_lighter():
     assert legend_texts(display.ax_) == ["c", "b", "a"]  # as they lie
     lightness = [np.dot(bars.get_facecolor()[0, :3], (0.3, 0.6, 0.1)) for bars in display.bars_]
     assert (np.diff(lightness) > 0.1).all()
+
+
+def test_classes_are_named_as_they_are_whatever_their_names_mean_to_matplotlib():
+    names = ["", "$5-$10", "$a_$", "_rest"]
+    display = PartitionDisplay.from_partition([[0, 1], [2, 3]], names)
+    display.figure_.canvas.draw()
+    assert legend_texts(display.ax_) == names[::-1]
+    assert not any(text.get_parse_math() for text in display.ax_.get_legend().get_texts())
+    many = PartitionDisplay.from_partition([np.arange(40)], [f"$a_{name:02}_$" for name in range(40)])
+    many.figure_.canvas.draw()
+    assert many.figure_.axes[1].get_yticklabels()[0].get_text() == "$a_00_$"
 
 
 def test_many_classes_and_peers_have_a_colour_bar():
@@ -417,6 +435,12 @@ def test_estimators_that_cannot_be_drawn_are_refused(fitted, display):
     [
         (FusionCurveDisplay, {"peer_kw": {"c": "red"}}, lambda drawn: drawn.peer_lines_[1].get_color(), "red"),
         (FusionCurveDisplay, {"line_kw": {"lw": 7}}, lambda drawn: drawn.summary_line_.get_linewidth(), 7),
+        (
+            TopologyDisplay,
+            {"arrow_kw": {"fc": "red"}},
+            lambda drawn: drawn.arrows_.get_facecolor().tolist(),
+            [[1, 0, 0, 1]],
+        ),
         (TopologyDisplay, {"arrow_kw": {"cmap": "Reds"}}, lambda drawn: drawn.arrows_.get_cmap().name, "Reds"),
         (TopologyDisplay, {"im_kw": {"vmax": 7}}, lambda drawn: drawn.im_.get_clim(), (0, 7)),
         (TopologyDisplay, {"im_kw": {"norm": LogNorm(0.01)}}, lambda drawn: drawn.im_.get_clim()[0], 0.01),

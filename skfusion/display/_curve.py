@@ -254,7 +254,9 @@ class FusionCurveDisplay:
         has_score = ~np.isnan(self.peer_scores).T
         lines = [(self.epochs[has], of_peer[has]) for has, of_peer in zip(has_score, self.peer_scores.T, strict=True)]
         self.peer_lines_ = ax.plot(*chain.from_iterable(lines), **styled(faint | marker, peer_kw, artist))
-        self.peer_lines_[0].set_label(f"{n_networks} peers" if n_networks > 1 else "1 peer")
+        self.peer_lines_[0].set_label(peer_kw.get("label", f"{n_networks} peers" if n_networks > 1 else "1 peer"))
+        for line in self.peer_lines_[1:]:
+            line.set_label("_")  # one entry of the legend stands for all
         strong = {"color": "black", "linewidth": 2, "label": self.summary_name}
         (self.summary_line_,) = ax.plot(self.epochs, self.summary_scores, **styled(strong | marker, line_kw, artist))
         falling = self.summary_scores[-1] < self.summary_scores[0]

@@ -215,12 +215,17 @@ class PartitionDisplay:
     def _explain_colors(self, plt, colors):
         n_classes = len(self.classes)
         if n_classes <= _MOST_CLASSES_IN_LEGEND:
-            self.ax_.legend(title="class", loc="upper left", bbox_to_anchor=(1, 1), reverse=True)
+            top_first = range(n_classes)[::-1]
+            bars = [self.bars_[code] for code in top_first]
+            # A legend leaves out labels that are empty or begin with "_", so names come in afterwards.
+            legend = self.ax_.legend(bars, top_first, title="class", loc="upper left", bbox_to_anchor=(1, 1))
+            for text, code in zip(legend.get_texts(), top_first, strict=True):
+                text.set(text=str(self.classes[code]), parse_math=False)
             return
         scale = plt.cm.ScalarMappable(plt.Normalize(-0.5, n_classes - 0.5), colors)
         ticks = np.arange(0, n_classes, -(-n_classes // _MOST_CLASSES_IN_LEGEND))
         colorbar = self.figure_.colorbar(scale, ax=self.ax_, label="class")
-        colorbar.set_ticks(ticks, labels=[str(self.classes[tick]) for tick in ticks])
+        colorbar.set_ticks(ticks, labels=[str(self.classes[tick]) for tick in ticks], parse_math=False)
 
 
 def _check_part(part, peer, n_samples):

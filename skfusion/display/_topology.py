@@ -10,7 +10,7 @@ import numpy as np
 from skfusion._base import BaseFusedMLP
 from skfusion._checks import check_choice, check_integer, check_real, check_rng
 from skfusion._typing import FloatArray, FusionRule, IntArray, RandomState, TopologyName
-from skfusion.display._common import check_estimator, check_keywords, count_in_integers, pyplot, two_axes
+from skfusion.display._common import check_estimator, check_keywords, count_in_integers, pyplot, styled, two_axes
 from skfusion.fusion import RULES, MatrixRound
 from skfusion.topology import BaseTopology, check_topology, round_of
 
@@ -230,10 +230,13 @@ class TopologyDisplay:
             ax.text(*places[peer] * 1.16, peer, ha="center", va="center", weight="bold")
         self.order_texts_ = [] if many else _number(ax, self.pairs, places, tails, shafts)
         ax.set(xlim=(-1.4, 1.4), ylim=(-1.4, 1.4), aspect="equal")
+        shaded = many and self.arrows_.get_array() is not None
         if self.at_once:
             ax.set_title("who takes a share of whom, all at once")
+        elif shaded:
+            ax.set_title("pairs of a round, first (light) to last (dark)")
         else:
-            ax.set_title("pairs of a round, first (light) to last (dark)" if many else "pairs of a round, in order")
+            ax.set_title("pairs of a round" if many else "pairs of a round, in order")
         ax.axis("off")
 
     def _plot_arrows(self, ax, plt, tails, shafts, arrow_kw):
@@ -242,7 +245,9 @@ class TopologyDisplay:
         scale = dict(angles="xy", scale_units="xy", scale=1, units="inches", headwidth=6, headlength=8)
         color = dict(cmap=dark_half, alpha=np.clip(500 / max(len(orders), 1), 0.05, 1))
         shades = np.ones_like(orders) if self.at_once else orders + 1
-        return ax.quiver(*tails[orders].T, *shafts[orders].T, shades, **scale | color | arrow_kw)
+        arrow_kw = styled(scale | color, arrow_kw, plt.matplotlib.collections.PolyCollection)
+        shaded = [] if {"color", "facecolor"} & arrow_kw.keys() else [shades]  # which would hide a colour
+        return ax.quiver(*tails[orders].T, *shafts[orders].T, *shaded, **arrow_kw)
 
     def _plot_matrix(self, ax, im_kw):
         matrix = self.mixing_matrix
