@@ -177,6 +177,14 @@ def test_arrows_join_the_pairs_in_order_and_the_matrix_is_the_mixing_matrix(topo
     assert display.colorbar_.mappable is display.im_
 
 
+@pytest.mark.parametrize("name", ["color", "facecolor", "fc"])
+def test_arrows_of_one_colour_are_not_shaded(name):
+    display = TopologyDisplay.from_topology("ring", 64, arrow_kw={name: "red"})
+    display.figure_.canvas.draw()  # which colours what is shaded
+    assert (display.arrows_.get_facecolor()[:, :3] == [1, 0, 0]).all()
+    assert display.axes_[0].get_title() == "pairs of a round"
+
+
 def test_the_order_of_pairs_is_written_beside_them():
     pairs = [(0, 1), (2, 2), (0, 3), (0, 1)]
     texts = TopologyDisplay.from_topology(Pairs(pairs), 4).order_texts_
@@ -435,12 +443,6 @@ def test_estimators_that_cannot_be_drawn_are_refused(fitted, display):
     [
         (FusionCurveDisplay, {"peer_kw": {"c": "red"}}, lambda drawn: drawn.peer_lines_[1].get_color(), "red"),
         (FusionCurveDisplay, {"line_kw": {"lw": 7}}, lambda drawn: drawn.summary_line_.get_linewidth(), 7),
-        (
-            TopologyDisplay,
-            {"arrow_kw": {"fc": "red"}},
-            lambda drawn: drawn.arrows_.get_facecolor().tolist(),
-            [[1, 0, 0, 1]],
-        ),
         (TopologyDisplay, {"arrow_kw": {"cmap": "Reds"}}, lambda drawn: drawn.arrows_.get_cmap().name, "Reds"),
         (TopologyDisplay, {"im_kw": {"vmax": 7}}, lambda drawn: drawn.im_.get_clim(), (0, 7)),
         (TopologyDisplay, {"im_kw": {"norm": LogNorm(0.01)}}, lambda drawn: drawn.im_.get_clim()[0], 0.01),
