@@ -117,6 +117,8 @@ class TopologyDisplay:
         ------
         NotFittedError, TypeError
             If the estimator is not fitted, or has no ``topology_``.
+        TypeError, ValueError
+            As :meth:`from_topology`.
         """
         check_estimator(estimator, "topology_")
         of_fit = estimator._fitted().settings  # which the parameters of today need not be
