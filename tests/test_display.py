@@ -252,13 +252,23 @@ def test_any_number_of_peers_can_be_drawn(n_networks):
         (("grid", 4), ValueError, "topology must be one of 'ring'"),
         (("ring", 0), ValueError, "n_networks must be at least 1, got 0"),
         (("ring", 4, 1.5), ValueError, r"fusion_rate must be in \[0, 1\], got 1.5"),
-        (("ring", 4, 0.5, -1), ValueError, "fusion_round must be at least 0, got -1"),
-        (("ring", 4, 0.5, "two"), TypeError, "fusion_round must be an integer of at least 0, got 'two'"),
     ],
 )
 def test_topologies_that_are_none_are_refused(arguments, error, message):
     with pytest.raises(error, match=message):
-        TopologyDisplay.from_topology(*arguments[:3], **dict(zip(["fusion_round"], arguments[3:], strict=False)))
+        TopologyDisplay.from_topology(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("fusion_round", "error", "message"),
+    [
+        (-1, ValueError, "fusion_round must be at least 0, got -1"),
+        ("two", TypeError, "fusion_round must be an integer of at least 0, got 'two'"),
+    ],
+)
+def test_rounds_that_are_none_are_refused(fusion_round, error, message):
+    with pytest.raises(error, match=message):
+        TopologyDisplay.from_topology("ring", 4, fusion_round=fusion_round)
 
 
 # Partitions

@@ -108,7 +108,7 @@ def test_the_learning_rate_may_change_between_partial_fits(schedule, solver):
     start = fast.fit(X, Y).weights_.copy()
     fast.partial_fit(X, Y)
     slow.fit(X, Y).set_params(learning_rate_init=1e-9, momentum=0).partial_fit(X, Y)
-    assert np.abs(fast.weights_ - start).max() > 1e-4
+    assert np.abs(fast.weights_ - start).max() > 1e-3
     np.testing.assert_allclose(slow.weights_, start, atol=1e-6)  # which were equal, so that fusion moves none
 
 

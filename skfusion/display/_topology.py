@@ -232,13 +232,14 @@ class TopologyDisplay:
             ax.text(*places[peer] * 1.16, peer, ha="center", va="center", weight="bold")
         self.order_texts_ = [] if many else _number(ax, self.pairs, places, tails, shafts)
         ax.set(xlim=(-1.4, 1.4), ylim=(-1.4, 1.4), aspect="equal")
-        shaded = many and self.arrows_.get_array() is not None
         if self.at_once:
             ax.set_title("who takes a share of whom, all at once")
-        elif shaded:
-            ax.set_title("pairs of a round, first (light) to last (dark)")
+        elif not many:
+            ax.set_title("pairs of a round, in order")
+        elif self.arrows_.get_array() is None:  # all of one colour
+            ax.set_title("pairs of a round")
         else:
-            ax.set_title("pairs of a round" if many else "pairs of a round, in order")
+            ax.set_title("pairs of a round, first (light) to last (dark)")
         ax.axis("off")
 
     def _plot_arrows(self, ax, plt, tails, shafts, arrow_kw):

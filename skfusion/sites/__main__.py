@@ -4,6 +4,7 @@ import argparse
 import logging
 import signal
 import sys
+from contextlib import suppress
 
 from skfusion._checks import shown
 from skfusion.sites._claim import ClaimedError
@@ -55,8 +56,10 @@ def _parser():
 
 
 def _n_bytes(text):
+    with suppress(ValueError):  # what is no number is named as it is
+        text = int(text)
     try:
-        return check_max_bytes(int(text) if text.lstrip("-").isdecimal() else text)
+        return check_max_bytes(text)
     except (TypeError, ValueError) as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 
