@@ -298,7 +298,7 @@ def _registered():
 def _get_task(task):
     if isinstance(task, OpenMLTask):
         return task
-    if not str(task).isdigit():
+    if not str(task).isdecimal():
         raise ValueError(f"task must be an OpenML task or its id, got {shown(task)}")
     return openml.tasks.get_task(int(task))
 

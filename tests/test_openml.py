@@ -364,7 +364,7 @@ def test_labels_that_are_read_as_numbers_stay_labels(offline, monkeypatch):
     assert (run.predictions["correct"] == y[run.predictions["row_id"]].to_numpy()).all()
 
 
-@pytest.mark.parametrize("task", ["vowel", 61.0, None, -3])
+@pytest.mark.parametrize("task", ["vowel", "²", 61.0, None, -3])
 def test_task_is_a_task_or_an_id(task):
     with pytest.raises(ValueError, match="task must be an OpenML task or its id, got"):
         run_on_task(GaussianNB(), task)
