@@ -151,8 +151,6 @@ class MatrixRound:
 
     def without(self, absent):
         """Return the round without some networks: the others take over their shares, in proportion to their own."""
-        if not len(absent):
-            return self
         present = np.ones(self.n_networks)
         present[list(absent)] = 0
         shares = self.matrix * present * present[:, None]

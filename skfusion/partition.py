@@ -51,7 +51,7 @@ def _check_n_networks(peers, n_samples):
     return n_networks
 
 
-def _check_partition(parts, n_samples, n_networks=None, *, complete=True):
+def _check_partition(parts, n_samples, n_networks, *, complete):
     """Return ``parts`` as int arrays if they are disjoint and cover all rows, or raise.
 
     With ``complete`` no peer may be left without rows.
@@ -572,7 +572,7 @@ PARTITIONERS = {
 }
 
 
-def check_partitioner(partitioner, groups, peers, *, labelled=True):
+def check_partitioner(partitioner, groups, peers, *, labelled):
     """Return a new partitioner for None, a name, an instance or a splitter, or raise ValueError or TypeError.
 
     None stands for "group" if there are groups, else for "random".  If y has no class labels (``labelled``),

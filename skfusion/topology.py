@@ -598,7 +598,7 @@ def check_topology(topology: TopologyName | BaseTopology) -> BaseTopology:
     """Return a new topology for a name or an instance, or raise ValueError or TypeError."""
     if isinstance(topology, str):
         return TOPOLOGIES[check_choice("topology", topology, TOPOLOGIES)]()
-    if isinstance(topology, type) or not _says_who_fuses(topology):
+    if isinstance(topology, type) or not any(_overrides(topology, name) for name in ("pairs", "matrix")):
         raise TypeError(
             f"topology must be one of {', '.join(map(repr, TOPOLOGIES))} or a BaseTopology instance, got "
             f"{shown(topology)}"
@@ -606,16 +606,12 @@ def check_topology(topology: TopologyName | BaseTopology) -> BaseTopology:
     return clone(topology, safe=False)
 
 
-def _says_who_fuses(topology):
-    """Whether it has pairs or a matrix of its own."""
-    return _overrides(topology, "pairs") or _overrides(topology, "matrix")
-
-
 def _overrides(topology, name):
+    """Whether a topology has a method of its own."""
     return getattr(type(topology), name, None) not in (None, getattr(BaseTopology, name))
 
 
-def check_suits(topology, n_networks, fusion_round=0):
+def check_suits(topology, n_networks, fusion_round):
     """Return a topology's round of so many networks, or raise an error if it cannot make one.
 
     This asks a copy: a topology that counts its rounds must not count this one.

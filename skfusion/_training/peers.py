@@ -95,10 +95,6 @@ class PeerState:
                 setattr(other, name, aligned(getattr(self, name)))
         return other
 
-    def with_weights(self, weights):
-        """Return the same state with other weights."""
-        return replace(self, weights=weights)
-
     def take(self, peers):
         """Copy some peers' state."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}

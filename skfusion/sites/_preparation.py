@@ -1,6 +1,6 @@
 """From what sites report to what each is to do: the plans of a run."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -122,7 +122,7 @@ def meeting_on(exchange, agreement, plans, division, skip):
     candidate = None if agreement.sparse else _candidate(meeting)
     meeting.number = _COUNT
     background, weighty = _count(meeting, candidate, division, agreement.n_features)
-    plans = {site: plan.with_background(background) for site, plan in plans.items()}
+    plans = {site: replace(plan, background=background) for site, plan in plans.items()}
     return Meeting(exchange, plans, agreement.by_site, _FIRST_OF_TRAINING, skip), weighty
 
 
