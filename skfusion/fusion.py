@@ -53,7 +53,7 @@ def check_mixing(matrix, n_networks):
 
 
 def nonzero(mask):
-    """Return the rows and columns of what is true in a boolean matrix: where that is little, far sooner than NumPy."""
+    """Return the rows and columns of a boolean matrix's true entries, far faster than NumPy where these are few."""
     return np.divmod(np.flatnonzero(mask), mask.shape[1])
 
 

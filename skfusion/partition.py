@@ -514,7 +514,7 @@ def divide(partitioner, X, y, groups, peers, rng):
     partitioner : object
         With the method ``partition``.
     X, y, groups
-        As of ``partition``.
+        As in ``partition``.
     peers : Peers
     rng : RandomState
 

@@ -193,7 +193,7 @@ class BaseTopology(BaseEstimator):
 def round_of(topology, n_networks, fusion_round=0, random_state=None):
     """Return a topology's round, checked, as a PairRound or a MatrixRound."""
     fusion_round = check_integer("fusion_round", fusion_round, 0)
-    matrix = getattr(topology, "matrix", None)  # a topology that is no BaseTopology may have pairs alone
+    matrix = getattr(topology, "matrix", None)  # a topology that is not a BaseTopology may have pairs alone
     shares = None if matrix is None else matrix(n_networks, fusion_round, random_state)
     if shares is None and _overrides(topology, "pairs"):
         return PairRound(check_pairs(topology.pairs(n_networks, fusion_round, random_state), n_networks), n_networks)
@@ -612,7 +612,7 @@ def _overrides(topology, name):
 
 
 def check_suits(topology, n_networks, fusion_round):
-    """Return a topology's round of so many networks, or raise an error if it cannot make one.
+    """Return a topology's round of ``n_networks`` networks, or raise an error if it cannot make one.
 
     This asks a copy: a topology that counts its rounds must not count this one.
     """

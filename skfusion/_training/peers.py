@@ -113,7 +113,7 @@ class PeerState:
 
 
 def inversely_scaled(settings, samples_seen):
-    """Return the learning rates of peers that have seen so many rows."""
+    """Return the learning rates of peers that have seen ``samples_seen`` rows."""
     with np.errstate(over="ignore"):  # by which the rate is 0
         return settings.learning_rate_init / (samples_seen + 1.0) ** settings.power_t
 

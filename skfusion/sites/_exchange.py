@@ -84,7 +84,7 @@ class Exchange:
         read : callable
             ``read(site, answer)`` returns what an answer says, or raises MessageError.
         needed : bool, default=True
-            Whether each answer is; otherwise a site without one that is not refused becomes absent.
+            Whether every site must answer.  Otherwise one that does not, or whose answer is refused, becomes absent.
 
         Returns
         -------

@@ -33,7 +33,7 @@ class Meeting:
         read : callable
             ``read(site, answer)`` returns what an answer says, or raises MessageError.
         needed : bool or None, default=None
-            Whether each answer is; None to go by ``skip``.
+            Whether every site must answer; None to go by ``skip``.
 
         Returns
         -------

@@ -75,7 +75,7 @@ class Plan:
     background: np.ndarray | None = None
 
     def content(self) -> dict[str, Any]:
-        """Return what of it is JSON."""
+        """Return the part of it that is JSON."""
         network = self.network
         return {
             "peers": self.peers,
