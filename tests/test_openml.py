@@ -627,7 +627,7 @@ def test_interrupted_download_is_one_line_and_repeated(benchmark, server, capsys
     assert len(table(tmp_path)) == 3
 
 
-def test_server_down_is_one_line(benchmark, cache, capsys, tmp_path):
+def test_server_down_is_one_line(benchmark, cache, capsys):
     assert benchmark("--tasks", replay.UNKNOWN, replay.OTHER_DATA) == 1
     assert_one_line(capsys, "task 404: the server http://127.0.0.1:9/api/v1/xml cannot be reached")
     assert benchmark("--suite", 99) == 1

@@ -44,10 +44,6 @@ class Meeting:
         number, self.number = self.number, self.number + 1
         return self._exchange.ask(number, kind, messages, read, needed=not self._skip if needed is None else needed)
 
-    def read(self, read):
-        """Return a function that reads a site's answer, from one that reads an answer to a plan."""
-        return lambda site, answer: read(answer, self.plans[site])
-
     def _with_plan(self, site, content, arrays):
         plan = self.plans[site]
         return {"plan": plan.content(), **content}, {**plan.arrays(), **arrays}
