@@ -116,13 +116,13 @@ def load_task(task_id, max_rows):
     except TaskError:
         raise
     except NotImplementedError as error:
-        raise TaskError(f"is no classification task: {one_line(error)}") from None
+        raise TaskError(f"is not a classification task: {one_line(error)}") from None
     except Exception as error:
         raise TaskError(explain(error) if isinstance(error, REMOTE) else broken(one_line(error))) from None
     if task.task_type_id != TaskType.SUPERVISED_CLASSIFICATION:
-        raise TaskError(f"is no classification task, but {task.task_type}")
+        raise TaskError(f"is not a classification task, but {task.task_type}")
     if not task.class_labels:
-        raise TaskError("is no classification task: its target has no declared labels")
+        raise TaskError("is not a classification task: its target has no declared labels")
     if not is_complete(task, len(y)):
         raise TaskError(broken("rows or folds are missing"))
     check_table(X, y)
@@ -204,7 +204,7 @@ class Results:
         self._path = folder / "results.csv"
         self.table = pd.read_csv(self._path) if self._path.exists() else pd.DataFrame(columns=COLUMNS)
         if list(self.table) != COLUMNS:
-            raise ValueError(f"{self._path} is no table of this script's results")
+            raise ValueError(f"{self._path} is not a table of this script's results")
 
     def rows(self, **key):
         """The rows with certain values."""
@@ -373,7 +373,7 @@ def parse(arguments):
     which.add_argument("--suite", metavar="ID", help="all tasks of an OpenML benchmark suite, such as 99")
     which.add_argument("--tasks", metavar="ID", type=int, nargs="+", help="some tasks, such as 3022 146822")
     parser.add_argument("--tune", action="store_true", help="also tune rate, frequency and topology")
-    parser.add_argument("--max-rows", metavar="N", type=int, help="use at most so many rows of each task, at random")
+    parser.add_argument("--max-rows", metavar="N", type=int, help="use at most N rows of each task, at random")
     parser.add_argument("--out", metavar="FOLDER", type=Path, default=Path("openml_benchmark"), help="for the results")
     parser.add_argument("--publish", action="store_true", help="upload the runs to OpenML; asks first")
     options = parser.parse_args(arguments)

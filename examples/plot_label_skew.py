@@ -49,7 +49,7 @@ plt.show()
 # %%
 # Fusing more often
 # -----------------
-# Each cell below is one fit of 30 epochs, with a hypercube of peers that fuse simultaneously at a rate of 0.5.
+# Each cell below is one fit of 30 epochs.  By default peers fuse along a hypercube, simultaneously, at a rate of 0.5.
 
 intervals = {
     "never": dict(fusion_rate=0.0),
@@ -57,19 +57,11 @@ intervals = {
     "every 10 steps": dict(fusion_unit="step", fusion_frequency=10),
     "every 2 steps": dict(fusion_unit="step", fusion_frequency=2),
 }
-common = dict(
-    n_networks=10,
-    topology="hypercube",
-    fusion_rule="simultaneous",
-    learning_rate_init=0.05,
-    max_iter=30,
-    n_iter_no_change=np.inf,
-    random_state=0,
-)
+common = dict(n_networks=10, learning_rate_init=0.05, max_iter=30, n_iter_no_change=np.inf, random_state=0)
 errors = np.empty((len(intervals), len(partitioners)))
 for row, interval in enumerate(intervals.values()):
     for column, partitioner in enumerate(partitioners.values()):
-        model = FusedMLPClassifier((64, 32), partitioner=partitioner, **common | {"fusion_rate": 0.5} | interval)
+        model = FusedMLPClassifier((64, 32), partitioner=partitioner, **common, **interval)
         model.fit(X_train, y_train)
         errors[row, column] = 100 * (1 - model.peer_scores(X_test, y_test).min())
 

@@ -35,7 +35,6 @@ model = make_pipeline(
         (32,),
         partitioner=ClassPartitioner(classes_per_network=2),
         topology="random",
-        fusion_rule="simultaneous",
         fusion_unit="step",
         learning_rate_init=0.05,
         max_iter=10,

@@ -418,7 +418,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
             self._ensemble = ensemble
         else:
             self._forget()  # such as the feature names of a fit that failed
-            self._set(_fitted_attributes(ensemble, n_iter=0))
+            self.__dict__.update(_fitted_attributes(ensemble, n_iter=0))
             if contents.feature_names is not None:
                 self.feature_names_in_ = contents.feature_names.astype(object)
         return self
@@ -617,10 +617,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
     def _publish(self, training, attributes):
         """Set the fitted attributes."""
         training.ensemble.update_consensus()
-        self._set(_trained_attributes(training, training.ensemble) | attributes)
-
-    def _set(self, attributes):
-        vars(self).update(attributes)
+        self.__dict__.update(_trained_attributes(training, training.ensemble) | attributes)
 
 
 class _Epochs:

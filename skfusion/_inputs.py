@@ -111,7 +111,7 @@ def check_same_classes(classes, known, why):
 
 
 def encode(y, classes):
-    """Return the class indices of labels, or raise ValueError if one is no class."""
+    """Return the class indices of labels, or raise ValueError if one is not a class."""
     y, classes = comparable(y, classes)
     try:
         codes = np.searchsorted(classes, y)

@@ -29,13 +29,13 @@ def _blank_mlp(ensemble, params):
     """Return an MLP of the network's shape that has no weights yet."""
     network = ensemble.network
     n_features, *hidden, n_outputs = network.layer_sizes
-    mlp = _taught_on_one_row(ensemble.classes, n_outputs)
+    mlp = _trained_on_one_row(ensemble.classes, n_outputs)
     mlp.set_params(hidden_layer_sizes=tuple(hidden), activation=network.activation, **params)
     mlp.n_features_in_, mlp.n_layers_, mlp.out_activation_ = n_features, len(network.layer_sizes), network.output
     return mlp
 
 
-def _taught_on_one_row(classes, n_outputs):
+def _trained_on_one_row(classes, n_outputs):
     """Return the smallest MLP that knows the classes and has set up what scikit-learn keeps to itself.
 
     Only training sets that up, and on one row of one feature, through one hidden unit, it costs next to nothing.

@@ -9,7 +9,7 @@ import numpy as np
 from skfusion._checks import check_path, cut, shown
 from skfusion._replacing import regular_status
 
-# What an entry may unpack to: so many times the size of the file, but at least so many bytes.
+# An entry may unpack to this many times the size of the file, and in any case to this many bytes.
 _LARGEST_EXPANSION, _NEGLIGIBLE_SIZE = 64, 2**20
 
 
@@ -24,11 +24,11 @@ def open_entries(path):
     Raises
     ------
     TypeError
-        If ``path`` is no path.
+        If ``path`` is not a path.
     OSError
         If there is no such regular file.
     ValueError
-        If it is no whole .npz file.
+        If it is not a complete .npz file.
     """
     path = check_path("path", path)
     size = regular_status(path).st_size

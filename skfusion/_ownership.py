@@ -111,7 +111,7 @@ def with_entries(ownership, labels, peers, shares=1.0):
 
 
 def with_labels(ownership, labels, n_seen):
-    """Return an Ownership with those of rows' labels that it lacks: each gets a free peer, or joins the least loaded.
+    """Return an Ownership that has all of some rows' labels: a new one gets a free peer, or joins the least loaded.
 
     Parameters
     ----------

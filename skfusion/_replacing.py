@@ -14,17 +14,17 @@ _TEMPORARY_PREFIX = ".skfusion-"
 
 @contextmanager
 def replacing(path, *, follow_links=True, durable=False):
-    """Yield a file that, once it is whole, takes the place of the one that a path leads to, and its owner and mode.
+    """Yield a file that, once it is complete, replaces the one that a path leads to, and keeps its owner and mode.
 
     Parameters
     ----------
     path : str or path-like
         Of a regular file, or of none yet.
     follow_links : bool, default=True
-        Whether the place is that which a symbolic link leads to, rather than the link's own, as is safe where others
-        may have made it.
+        Whether to replace what a symbolic link leads to.  Otherwise the link itself is replaced, which is safe where
+        others may have made it.
     durable : bool, default=False
-        Whether it is to outlast a power failure from then on.
+        Whether the file must survive a power failure from then on.
 
     Raises
     ------
@@ -69,12 +69,12 @@ def _replacing(path, follow_links, durable):
 
 
 def _sync_folder(folder):
-    """Have a folder's entries written, as the file's new name is one."""
+    """Flush a folder's entries to disk, since the file's new name is one of them."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno != errno.EINVAL:  # as network drives raise that do this for files alone
+        if error.errno != errno.EINVAL:  # which network drives raise that can do this for files alone
             raise
     finally:
         os.close(descriptor)

@@ -72,7 +72,7 @@ class WeightTotals:
 
     @classmethod
     def of_equal_rows(cls, counts):
-        """Of so many rows of weight 1 in each class."""
+        """Of rows of weight 1, ``counts`` of them in each class."""
         return cls(counts, [Fraction(count) for count in counts.tolist()], np.sign(counts).astype(np.float64))
 
     def __add__(self, other):
@@ -94,7 +94,7 @@ class WeightTotals:
         Raises
         ------
         ValueError
-            If class_weight names what is no class, or is 0 for all classes that have rows.
+            If class_weight names what is not a class, or is 0 for all classes that have rows.
         """
         of_class = self._class_weights(class_weight, classes)
         total = sum(weight * of_rows for weight, of_rows in zip(of_class, self.sums, strict=True))

@@ -48,7 +48,7 @@ def write(path, contents):
     Raises
     ------
     TypeError
-        If ``path`` is no path.
+        If ``path`` is not a path.
     OSError
         If the file cannot be written.
     ValueError
@@ -76,11 +76,11 @@ def read(path):
     Raises
     ------
     TypeError
-        If ``path`` is no path.
+        If ``path`` is not a path.
     OSError
         If there is no such file.
     ValueError
-        If it is no whole .npz file, an entry is missing, or an entry is not what it should be.
+        If it is not a complete .npz file, an entry is missing, or an entry is not what it should be.
     """
     with open_entries(path) as entries:
         version = entries.scalar("format_version", "iu")

@@ -53,7 +53,7 @@ def check_mixing(matrix, n_networks):
 
 
 def nonzero(mask):
-    """Return the rows and columns of what is true in a boolean matrix: where that is little, far sooner than NumPy."""
+    """Return the rows and columns of a boolean matrix's true entries, far faster than NumPy where these are few."""
     return np.divmod(np.flatnonzero(mask), mask.shape[1])
 
 
@@ -151,8 +151,6 @@ class MatrixRound:
 
     def without(self, absent):
         """Return the round without some networks: the others take over their shares, in proportion to their own."""
-        if not len(absent):
-            return self
         present = np.ones(self.n_networks)
         present[list(absent)] = 0
         shares = self.matrix * present * present[:, None]

@@ -51,7 +51,7 @@ def _check_n_networks(peers, n_samples):
     return n_networks
 
 
-def _check_partition(parts, n_samples, n_networks=None, *, complete=True):
+def _check_partition(parts, n_samples, n_networks, *, complete):
     """Return ``parts`` as int arrays if they are disjoint and cover all rows, or raise.
 
     With ``complete`` no peer may be left without rows.
@@ -224,9 +224,9 @@ class StratifiedPartitioner(_AssigningPartitioner):
         n_networks = self._require_number(peers.n_networks)
         shuffled = rng.permutation(len(y))
         dealt = shuffled[np.argsort(y[shuffled], kind="stable")]
-        peer_of_row = np.empty(len(y), np.intp)
-        peer_of_row[dealt] = peers.in_turn(len(y), n_networks)
-        return peer_of_row, n_networks, None
+        assigned = np.empty(len(y), np.intp)
+        assigned[dealt] = peers.in_turn(len(y), n_networks)
+        return assigned, n_networks, None
 
 
 class ClassPartitioner(_AssigningPartitioner):
@@ -425,13 +425,13 @@ class PredefinedPartitioner(_AssigningPartitioner):
     def _assign(self, y, groups, peers, rng):
         n_networks = peers.n_networks
         check_column("peer_of_row", self.peer_of_row)
-        peer_of_row = np.asarray(self.peer_of_row)
-        if peer_of_row.shape != (len(y),) or peer_of_row.dtype.kind not in "iu" or peer_of_row.min() < 0:
+        assigned = np.asarray(self.peer_of_row)
+        if assigned.shape != (len(y),) or assigned.dtype.kind not in "iu" or assigned.min() < 0:
             raise ValueError(
                 f"peer_of_row must hold the index of a peer, from 0, for each of the {len(y)} rows, not counting those "
-                f"of sample_weight 0; got {shown(peer_of_row)}"
+                f"of sample_weight 0; got {shown(assigned)}"
             )
-        natural = int(peer_of_row.max()) + 1
+        natural = int(assigned.max()) + 1
         if n_networks is None and natural > len(y):
             raise ValueError(
                 f"peer_of_row must name peers from 0 to {len(y) - 1}, so that each has one of the {len(y)} rows; got "
@@ -440,7 +440,7 @@ class PredefinedPartitioner(_AssigningPartitioner):
         if n_networks is not None and n_networks < natural:
             right = f"; set n_networks={natural} or None" if peers.complete else ""
             raise ValueError(f"peer_of_row must name peers below n_networks={n_networks}, got {natural - 1}{right}")
-        return peer_of_row.astype(np.intp), natural if n_networks is None else n_networks, None
+        return assigned.astype(np.intp), natural if n_networks is None else n_networks, None
 
 
 class SplitterPartitioner(BasePartitioner):
@@ -514,7 +514,7 @@ def divide(partitioner, X, y, groups, peers, rng):
     partitioner : object
         With the method ``partition``.
     X, y, groups
-        As of ``partition``.
+        As in ``partition``.
     peers : Peers
     rng : RandomState
 
@@ -572,7 +572,7 @@ PARTITIONERS = {
 }
 
 
-def check_partitioner(partitioner, groups, peers, *, labelled=True):
+def check_partitioner(partitioner, groups, peers, *, labelled):
     """Return a new partitioner for None, a name, an instance or a splitter, or raise ValueError or TypeError.
 
     None stands for "group" if there are groups, else for "random".  If y has no class labels (``labelled``),

@@ -193,7 +193,7 @@ class BaseTopology(BaseEstimator):
 def round_of(topology, n_networks, fusion_round=0, random_state=None):
     """Return a topology's round, checked, as a PairRound or a MatrixRound."""
     fusion_round = check_integer("fusion_round", fusion_round, 0)
-    matrix = getattr(topology, "matrix", None)  # a topology that is no BaseTopology may have pairs alone
+    matrix = getattr(topology, "matrix", None)  # a topology that is not a BaseTopology may have pairs alone
     shares = None if matrix is None else matrix(n_networks, fusion_round, random_state)
     if shares is None and _overrides(topology, "pairs"):
         return PairRound(check_pairs(topology.pairs(n_networks, fusion_round, random_state), n_networks), n_networks)
@@ -275,7 +275,7 @@ class RingTopology(_GraphOfNetworks):
     [[0, 1], [1, 2], [2, 3], [3, 0]]
     """
 
-    def pairs(self, n_networks: int, fusion_round: int = 0, random_state: RandomState = None) -> IntArray:  # noqa: D102
+    def pairs(self, n_networks: int, fusion_round: int = 0, random_state: RandomState = None) -> IntArray:
         n_networks = check_integer("n_networks", n_networks, 1)
         first = np.arange(n_networks)
         return _as_pairs(first, (first + 1) % n_networks)
@@ -307,7 +307,7 @@ class RandomTopology(BaseTopology):
     def __init__(self, replacement: bool = False):
         self.replacement = replacement
 
-    def pairs(self, n_networks: int, fusion_round: int = 0, random_state: RandomState = None) -> IntArray:  # noqa: D102
+    def pairs(self, n_networks: int, fusion_round: int = 0, random_state: RandomState = None) -> IntArray:
         n_networks = check_integer("n_networks", n_networks, 1)
         rng = check_rng(random_state)
         n_pairs = (n_networks + 1) // 2 if n_networks > 1 else 0
@@ -347,7 +347,7 @@ class HypercubeTopology(BaseTopology):
         self.each_edge_once = each_edge_once
         self.incomplete = incomplete
 
-    def pairs(self, n_networks: int, fusion_round: int = 0, random_state: RandomState = None) -> IntArray:  # noqa: D102
+    def pairs(self, n_networks: int, fusion_round: int = 0, random_state: RandomState = None) -> IntArray:
         n_networks = check_integer("n_networks", n_networks, 1)
         check_choice("incomplete", self.incomplete, ("skip", "raise"))
         n_bits = (n_networks - 1).bit_length()
@@ -380,7 +380,7 @@ class LineTopology(_GraphOfNetworks):
     [[0, 1], [1, 2], [2, 3]]
     """
 
-    def pairs(self, n_networks: int, fusion_round: int = 0, random_state: RandomState = None) -> IntArray:  # noqa: D102
+    def pairs(self, n_networks: int, fusion_round: int = 0, random_state: RandomState = None) -> IntArray:
         first = np.arange(check_integer("n_networks", n_networks, 1) - 1)
         return _as_pairs(first, first + 1)
 
@@ -400,7 +400,7 @@ class StarTopology(_GraphOfNetworks):
     [[0, 1], [0, 2], [0, 3]]
     """
 
-    def pairs(self, n_networks: int, fusion_round: int = 0, random_state: RandomState = None) -> IntArray:  # noqa: D102
+    def pairs(self, n_networks: int, fusion_round: int = 0, random_state: RandomState = None) -> IntArray:
         others = np.arange(1, check_integer("n_networks", n_networks, 1))
         return _as_pairs(np.zeros_like(others), others)
 
@@ -420,7 +420,7 @@ class CompleteTopology(_GraphOfNetworks):
     [[0, 1], [1, 2], [2, 3], [0, 2], [1, 3], [0, 3]]
     """
 
-    def pairs(self, n_networks: int, fusion_round: int = 0, random_state: RandomState = None) -> IntArray:  # noqa: D102
+    def pairs(self, n_networks: int, fusion_round: int = 0, random_state: RandomState = None) -> IntArray:
         first, second = np.triu_indices(check_integer("n_networks", n_networks, 1), 1)
         # In the order of networks, each would be finished before it could learn what later ones learn from one another.
         order = np.argsort(second - first, kind="stable")
@@ -449,7 +449,7 @@ class TorusTopology(_GraphOfNetworks):
     [[0, 3], [1, 4], [2, 5], [3, 0], [4, 1], [5, 2]]
     """
 
-    def pairs(self, n_networks: int, fusion_round: int = 0, random_state: RandomState = None) -> IntArray:  # noqa: D102
+    def pairs(self, n_networks: int, fusion_round: int = 0, random_state: RandomState = None) -> IntArray:
         n_networks = check_integer("n_networks", n_networks, 1)
         n_rows = max(side for side in range(1, isqrt(n_networks) + 1) if n_networks % side == 0)
         grid = np.arange(n_networks).reshape(n_rows, -1)
@@ -487,7 +487,7 @@ class ExponentialTopology(BaseTopology):
     [[[0, 1], [2, 3]], [[0, 2], [1, 3]], [[0, 1], [2, 3]]]
     """
 
-    def pairs(self, n_networks: int, fusion_round: int = 0, random_state: RandomState = None) -> IntArray:  # noqa: D102
+    def pairs(self, n_networks: int, fusion_round: int = 0, random_state: RandomState = None) -> IntArray:
         n_networks = check_integer("n_networks", n_networks, 1)
         n_distances = max(1, (n_networks - 1).bit_length())
         distance = 2 ** (check_integer("fusion_round", fusion_round, 0) % n_distances)
@@ -524,7 +524,7 @@ class GraphTopology(_GraphOfNetworks):
         super().__init__(mixing)
         self.graph = graph
 
-    def pairs(self, n_networks: int, fusion_round: int = 0, random_state: RandomState = None) -> IntArray:  # noqa: D102
+    def pairs(self, n_networks: int, fusion_round: int = 0, random_state: RandomState = None) -> IntArray:
         n_networks = check_integer("n_networks", n_networks, 1)
         nodes, edges = self._nodes_and_edges()
         for node in nodes:
@@ -574,9 +574,7 @@ class AverageTopology(BaseTopology):
 
     by_server = True
 
-    def matrix(  # noqa: D102
-        self, n_networks: int, fusion_round: int = 0, random_state: RandomState = None
-    ) -> NDArray[np.float64]:
+    def matrix(self, n_networks: int, fusion_round: int = 0, random_state: RandomState = None) -> NDArray[np.float64]:
         n_networks = check_integer("n_networks", n_networks, 1)
         return np.broadcast_to(1 / n_networks, (n_networks, n_networks))
 
@@ -598,7 +596,7 @@ def check_topology(topology: TopologyName | BaseTopology) -> BaseTopology:
     """Return a new topology for a name or an instance, or raise ValueError or TypeError."""
     if isinstance(topology, str):
         return TOPOLOGIES[check_choice("topology", topology, TOPOLOGIES)]()
-    if isinstance(topology, type) or not _says_who_fuses(topology):
+    if isinstance(topology, type) or not any(_overrides(topology, name) for name in ("pairs", "matrix")):
         raise TypeError(
             f"topology must be one of {', '.join(map(repr, TOPOLOGIES))} or a BaseTopology instance, got "
             f"{shown(topology)}"
@@ -606,17 +604,13 @@ def check_topology(topology: TopologyName | BaseTopology) -> BaseTopology:
     return clone(topology, safe=False)
 
 
-def _says_who_fuses(topology):
-    """Whether it has pairs or a matrix of its own."""
-    return _overrides(topology, "pairs") or _overrides(topology, "matrix")
-
-
 def _overrides(topology, name):
+    """Whether a topology has a method of its own."""
     return getattr(type(topology), name, None) not in (None, getattr(BaseTopology, name))
 
 
-def check_suits(topology, n_networks, fusion_round=0):
-    """Return a topology's round of so many networks, or raise an error if it cannot make one.
+def check_suits(topology, n_networks, fusion_round):
+    """Return a topology's round of ``n_networks`` networks, or raise an error if it cannot make one.
 
     This asks a copy: a topology that counts its rounds must not count this one.
     """

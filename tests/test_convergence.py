@@ -6,6 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
+from models import NO_STEP
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris, load_wine, make_circles, make_regression
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import log_loss
@@ -18,7 +19,6 @@ from skfusion.topology import RingTopology
 
 WINE, CANCER, IRIS = (load(return_X_y=True) for load in (load_wine, load_breast_cancer, load_iris))
 AREA = np.delete(CANCER[0], 3, axis=1), CANCER[0][:, 3]
-NO_STEP = 1e-30  # a learning rate that is lost in rounding
 SUDDEN = {"n_iter_no_change": 1, "learning_rate_init": NO_STEP}  # converges at once, having learned nothing
 
 

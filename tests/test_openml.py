@@ -604,7 +604,7 @@ def test_unknown_and_regression_tasks_are_a_line_each(benchmark, server, capsys,
     assert benchmark("--tasks", replay.UNKNOWN, replay.REGRESSION, replay.OTHER_DATA) == 1
     assert capsys.readouterr().err.splitlines() == [
         "task 404: the server answers: Unknown task - None (code 151)",
-        "task 62: is no classification task, but Supervised Regression",
+        "task 62: is not a classification task, but Supervised Regression",
     ]
     assert len(table(tmp_path)) == 2
 
@@ -627,7 +627,7 @@ def test_interrupted_download_is_one_line_and_repeated(benchmark, server, capsys
     assert len(table(tmp_path)) == 3
 
 
-def test_server_down_is_one_line(benchmark, cache, capsys, tmp_path):
+def test_server_down_is_one_line(benchmark, cache, capsys):
     assert benchmark("--tasks", replay.UNKNOWN, replay.OTHER_DATA) == 1
     assert_one_line(capsys, "task 404: the server http://127.0.0.1:9/api/v1/xml cannot be reached")
     assert benchmark("--suite", 99) == 1
@@ -666,7 +666,7 @@ def test_folder_of_something_else_is_left_alone(benchmark, cache, capsys, tmp_pa
     other.parent.mkdir()
     other.write_text("a,b\n1,2\n")
     assert benchmark("--tasks", replay.CLASSIFICATION) == 1
-    assert "is no table of this script's results" in assert_one_line(capsys, "--out ")
+    assert "is not a table of this script's results" in assert_one_line(capsys, "--out ")
     assert other.read_text() == "a,b\n1,2\n"
     shutil.rmtree(other.parent)
     other.parent.write_text("")

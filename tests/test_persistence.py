@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from models import NAMES, X, Y, model
+from models import NAMES, NO_STEP, X, Y, model
 from models import pandas_frame as framed
 from sklearn.base import clone
 from sklearn.datasets import load_iris
@@ -299,7 +299,7 @@ def test_one_that_was_not_fitted_trains_on_from_the_file(tmp_path):
 
 
 def test_a_warm_start_goes_on_from_the_file(fitted, file):
-    here = model(momentum=0.9, learning_rate_init=1e-30, fusion_rate=0, warm_start=True)
+    here = model(momentum=0.9, learning_rate_init=NO_STEP, fusion_rate=0, warm_start=True)
     here.load_weights(file).fit(framed(X), SPECIES[Y])
     np.testing.assert_array_equal(here.weights_, fitted.weights_)
 

@@ -13,9 +13,9 @@ from sklearn.datasets import make_classification
 from threadpoolctl import threadpool_info
 
 from skfusion import FusedMLPClassifier
-from skfusion._training import crews
+from skfusion._training import pools
 from skfusion._training.blas import one_blas_thread
-from skfusion._training.crews import DaskCrew, LokyCrew, hire
+from skfusion._training.pools import DaskPool, LokyPool, pool_for
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
@@ -166,25 +166,25 @@ def test_a_round_in_which_a_worker_dies_is_done_again(backend, delay):
 
 
 def test_workers_that_always_die_end_the_fit_with_an_error_and_other_errors_are_raised_as_they_are(monkeypatch):
-    monkeypatch.setattr(crews, "_MOST_ATTEMPTS", 1)
+    monkeypatch.setattr(pools, "_MOST_ATTEMPTS", 1)
     with joblib.parallel_config("loky", n_jobs=2):
-        crew = hire(2)
-        assert isinstance(crew, LokyCrew)
-        assert crew.run(abs, {"a": (-1,), "b": (-2,)}) == {"a": 1, "b": 2}
+        pool = pool_for(2)
+        assert isinstance(pool, LokyPool)
+        assert pool.run(abs, {"a": (-1,), "b": (-2,)}) == {"a": 1, "b": 2}
         with pytest.raises(ZeroDivisionError):
-            crew.run(divmod, {0: (1, 1), 1: (1, 0)})
+            pool.run(divmod, {0: (1, 1), 1: (1, 0)})
         with pytest.raises(RuntimeError, match=r"tried 1 times, and each time a worker died.*memory"):
-            crew.run(os._exit, {0: (1,), 1: (1,)})
-        crew.leave()
+            pool.run(os._exit, {0: (1,), 1: (1,)})
+        pool.close()
 
 
 def test_workers_are_started_as_the_configuration_says(monkeypatch):
     # As loky starts them by default, since others do not get what it has set for them.
     monkeypatch.setattr("joblib.externals.loky.backend.context._DEFAULT_START_METHOD", None)
     with joblib.parallel_config("loky", n_jobs=2, inner_max_num_threads=3):
-        crew = hire(2)
-        assert crew.run(os.getenv, {0: ("OMP_NUM_THREADS",)}) == {0: "3"}
-        crew.leave()
+        pool = pool_for(2)
+        assert pool.run(os.getenv, {0: ("OMP_NUM_THREADS",)}) == {0: "3"}
+        pool.close()
 
 
 # Dask clusters that die
@@ -237,12 +237,12 @@ def test_a_task_that_kills_its_workers_ends_with_an_error(cluster):
     client.run_on_scheduler(lambda dask_scheduler: setattr(dask_scheduler, "allowed_failures", 0))
     with joblib.parallel_config("dask"):
         backend, _ = joblib.parallel.get_active_backend()
-        crew = DaskCrew(backend)
-        assert crew.run(abs, {"a": (-1,), "b": (-2,)}) == {"a": 1, "b": 2}
+        pool = DaskPool(backend)
+        assert pool.run(abs, {"a": (-1,), "b": (-2,)}) == {"a": 1, "b": 2}
         with pytest.raises(ZeroDivisionError):
-            crew.run(divmod, {0: (1, 1), 1: (1, 0)})
+            pool.run(divmod, {0: (1, 1), 1: (1, 0)})
         with pytest.raises(RuntimeError, match="tried 1 times, and each time a worker died"):
-            crew.run(os._exit, {0: (1,)})
+            pool.run(os._exit, {0: (1,)})
 
 
 def test_a_fit_within_a_task_gives_its_place_to_the_tasks_that_it_makes(cluster):

@@ -81,10 +81,10 @@ class Drift:
             _kernels.track(state.weights, self.starts, self.rates, state.drift, self.corrections, mix)
 
     def after_round(self, state, mix, fusion_momentum):
-        """Follow what the weights have moved since the last round, and write the drift of the next steps.
+        """Follow how the weights have moved since the last round, and write the drift of the next steps.
 
-        What has moved a peer's weights are the steps of all that the round has mixed, so the rates are mixed as well;
-        where nobody has taken any, velocities stay.
+        A round moves a peer's weights by the steps of all whose weights it mixes, so it mixes the rates as well; where
+        nobody has taken a step, velocities stay.
         """
         if self.velocities is None:
             self.starts[:] = state.weights

@@ -160,7 +160,7 @@ class Ensemble:
     def with_weights(self, weights):
         """Return the same peers with other weights; all else about them stays, as when they fuse."""
         other = copy.copy(self)
-        other.state = self.state.with_weights(weights)
+        other.state = replace(self.state, weights=weights)
         if self.drift is not None:
             other.drift = self.drift.started_from(weights)
         other.update_consensus()

@@ -13,7 +13,7 @@ _LEAST_RISE = 0.1
 _DIVERGED = 1e6
 # Peers whose loss on rows of their own is below this share of the constant's have learned.
 _LEARNED = 0.5
-# By what factor a round must increase the disagreement for that to be no rounding.
+# By what factor a round must increase the disagreement for that to be more than rounding.
 _GROWTH = 1.01
 
 

@@ -95,10 +95,6 @@ class PeerState:
                 setattr(other, name, aligned(getattr(self, name)))
         return other
 
-    def with_weights(self, weights):
-        """Return the same state with other weights."""
-        return replace(self, weights=weights)
-
     def take(self, peers):
         """Copy some peers' state."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
@@ -117,7 +113,7 @@ class PeerState:
 
 
 def inversely_scaled(settings, samples_seen):
-    """Return the learning rates of peers that have seen so many rows."""
+    """Return the learning rates of peers that have seen ``samples_seen`` rows."""
     with np.errstate(over="ignore"):  # by which the rate is 0
         return settings.learning_rate_init / (samples_seen + 1.0) ** settings.power_t
 

@@ -10,8 +10,8 @@ import uuid
 from contextlib import suppress
 
 from skfusion._training.blas import one_blas_thread
-from skfusion._training.crews import hire
 from skfusion._training.peers import Bundle, bundled
+from skfusion._training.pools import pool_for
 
 # In a worker: the bundles of the fit that sent rows last, by fit and number.
 _held = {}
@@ -62,7 +62,7 @@ class RemoteEngine:
         self._fit = uuid.uuid4().hex
 
     def __enter__(self):
-        self._crew = hire(self._problem.settings.n_jobs)
+        self._pool = pool_for(self._problem.settings.n_jobs)
         return self
 
     def __exit__(self, kind, *exception):
@@ -70,9 +70,9 @@ class RemoteEngine:
             if kind is None:  # let the workers drop their rows, as far as these tasks reach them
                 # If one dies now, that must not take away the fit; what is left of the rows the next fit drops.
                 with suppress(Exception):
-                    self._crew.run(_release, dict.fromkeys(range(len(self._bundles)), (self._fit,)))
+                    self._pool.run(_release, dict.fromkeys(range(len(self._bundles)), (self._fit,)))
         finally:
-            self._crew.leave()
+            self._pool.close()
 
     def train(self, start, stop, last):
         """Train all peers for some steps of an epoch."""
@@ -82,7 +82,7 @@ class RemoteEngine:
         rows = dict.fromkeys(numbers)
         while numbers:
             visits = {number: (self._fit, number, rows[number], states[number], segment) for number in numbers}
-            answers = self._crew.run(_train_bundle, visits)
+            answers = self._pool.run(_train_bundle, visits)
             for number, answer in answers.items():
                 if answer is not None:
                     self._state.put(self._bundles[number], answer)

@@ -47,12 +47,12 @@ def may_be_sparse(density):
 
 
 def is_sparse(n_deviations, size):
-    """Whether so many deviations among so many values are few enough."""
+    """Whether that many deviations, among ``size`` values, are few enough."""
     return n_deviations < _SPARSE_DENSITY * size
 
 
 def deviations(X, background, counts):
-    """Return X as CSR deviations from a background, of which each row has so many, and the offset to be added."""
+    """Return X as CSR deviations from a background, ``counts`` of them in each row, and the offset to add."""
     ends = np.append(0, counts.cumsum())
     values, columns = _kernels.deviations(X, background, ends[-1])
     rows = csr_array((values, columns, ends.astype(np.int32)), shape=X.shape)

@@ -15,7 +15,7 @@ class Stopping:
     Parameters
     ----------
     settings : Settings
-    held_out : HeldOut or None, default=None
+    held_out : HeldOut or None
 
     Attributes
     ----------
@@ -27,7 +27,7 @@ class Stopping:
         Those of the epoch with the best score on the held-out rows.
     """
 
-    def __init__(self, settings, held_out=None):
+    def __init__(self, settings, held_out):
         self._settings, self._held_out = settings, held_out
         self.best, self.n_without = np.inf, 0
         self.best_weights = None

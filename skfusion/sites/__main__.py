@@ -56,7 +56,7 @@ def _parser():
 
 
 def _n_bytes(text):
-    with suppress(ValueError):  # what is no number is named as it is
+    with suppress(ValueError):  # what is not a number is shown as it is
         text = int(text)
     try:
         return check_max_bytes(text)

@@ -21,7 +21,7 @@ class ApartEngine(SiteEngine):
     Parameters
     ----------
     problem, state, meeting
-        As of SiteEngine.  The state's weights are those that all begin with, and once collected those that training has
+        As in SiteEngine.  The state's weights are those that all begin with, and once collected those that training has
         come to; in between they mean nothing.
     begun : bool
         Whether sites have their peers already, since the run was taken up again.
@@ -107,9 +107,9 @@ class ApartTraining(Training):
     Parameters
     ----------
     ensemble, problem, engine, held_out, n_epochs
-        As of Training.
+        As in Training.
     apart : ApartEngine
-        Which collects them.
+        Collects the weights.
     """
 
     def __init__(self, ensemble, problem, engine, held_out, n_epochs, apart):

@@ -80,7 +80,7 @@ class Checkpoint:
         OSError
             If it cannot be read.
         ValueError
-            If it is no whole checkpoint.
+            If it is not a complete checkpoint.
         """
         if not os.path.exists(path):
             return None

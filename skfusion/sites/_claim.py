@@ -19,8 +19,8 @@ class ClaimedError(RuntimeError):
 class Claim:
     """A folder's file that one process at a time holds, until it releases it or dies.
 
-    On one file system the lock decides, whose holder cannot be gone.  Where files are copied from machine to machine
-    there is none; there two that hold copies see that these differ once one has replaced the other.
+    On one file system a lock decides: whoever holds it is still there.  Where files are copied from machine to machine
+    there is no common lock; there two holders see that their copies differ once one has replaced the other.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ class Claim:
     role : str
         What the holder is, as in "a coordinator".
     otherwise : str
-        What to do unless that one is to end, as in "use another folder".
+        What to do instead of ending that one, as in "use another folder".
 
     Raises
     ------

@@ -230,7 +230,7 @@ def _n_sums(question, labels):
 
 def _peers(message, n_sums):
     names = message.entry("peers", list)
-    seen: set[str] = set()
+    seen = set()
     for name in names:
         if not _is_peer(name, message.site) or name in seen:
             raise MessageError(f"each peer must have a name of its own that begins with the site's, got {shown(name)}")

@@ -109,9 +109,9 @@ class SiteTraining(Training):
     Parameters
     ----------
     ensemble, problem, engine, held_out, n_epochs
-        As of Training.
+        As in Training.
     site_engine : SiteEngine
-        Which of the sites are absent.
+        Knows which sites are absent.
     """
 
     def __init__(self, ensemble, problem, engine, held_out, n_epochs, site_engine):

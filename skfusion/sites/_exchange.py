@@ -1,7 +1,6 @@
 """Questions to sites and their answers: waiting, asking again, refusing."""
 
 import logging
-import math
 import time
 from datetime import datetime
 
@@ -53,7 +52,7 @@ class Exchange:
     transport : BaseTransport
     run : str
         The run that all messages belong to.
-    patience : float, default=inf
+    patience : float
         Seconds to wait for a site.
 
     Attributes
@@ -62,7 +61,7 @@ class Exchange:
         Sites that the others have gone on without, until they are heard of again.
     """
 
-    def __init__(self, transport, run, patience=math.inf):
+    def __init__(self, transport, run, patience):
         self.run, self.absent = run, set()
         self._transport, self._patience = transport, patience
 
@@ -85,7 +84,7 @@ class Exchange:
         read : callable
             ``read(site, answer)`` returns what an answer says, or raises MessageError.
         needed : bool, default=True
-            Whether each answer is; otherwise a site without one that is not refused becomes absent.
+            Whether every site must answer.  Otherwise one that does not, or whose answer is refused, becomes absent.
 
         Returns
         -------

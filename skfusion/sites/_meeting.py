@@ -33,7 +33,7 @@ class Meeting:
         read : callable
             ``read(site, answer)`` returns what an answer says, or raises MessageError.
         needed : bool or None, default=None
-            Whether each answer is; None to go by ``skip``.
+            Whether every site must answer; None to go by ``skip``.
 
         Returns
         -------
@@ -43,10 +43,6 @@ class Meeting:
         messages = {site: self._with_plan(site, *parts(site)) for site in sites}
         number, self.number = self.number, self.number + 1
         return self._exchange.ask(number, kind, messages, read, needed=not self._skip if needed is None else needed)
-
-    def read(self, read):
-        """Return a function that reads a site's answer, from one that reads an answer to a plan."""
-        return lambda site, answer: read(answer, self.plans[site])
 
     def _with_plan(self, site, content, arrays):
         plan = self.plans[site]

@@ -4,7 +4,7 @@ Each request that concerns training has a plan in its content, under "plan", and
 remember nothing.
 """
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from types import SimpleNamespace
 from typing import Any, Self
 
@@ -74,12 +74,8 @@ class Plan:
     checksum: str
     background: np.ndarray | None = None
 
-    def with_background(self, background: np.ndarray | None) -> Self:
-        """Return the plan with a background."""
-        return replace(self, background=background)
-
     def content(self) -> dict[str, Any]:
-        """Return what of it is JSON."""
+        """Return the part of it that is JSON."""
         network = self.network
         return {
             "peers": self.peers,

@@ -1,6 +1,6 @@
 """From what sites report to what each is to do: the plans of a run."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -122,13 +122,19 @@ def meeting_on(exchange, agreement, plans, division, skip):
     candidate = None if agreement.sparse else _candidate(meeting)
     meeting.number = _COUNT
     background, weighty = _count(meeting, candidate, division, agreement.n_features)
-    plans = {site: plan.with_background(background) for site, plan in plans.items()}
+    plans = {site: replace(plan, background=background) for site, plan in plans.items()}
     return Meeting(exchange, plans, agreement.by_site, _FIRST_OF_TRAINING, skip), weighty
 
 
 def _candidate(meeting):
     """Return the background that peers vote for; None if their rows have none."""
-    answers = meeting.ask("vote", meeting.peers, lambda site: ({}, {}), meeting.read(_read_votes), needed=True)
+    answers = meeting.ask(
+        "vote",
+        meeting.peers,
+        lambda site: ({}, {}),
+        lambda site, answer: _read_votes(answer, meeting.plans[site]),
+        needed=True,
+    )
     background, density = elect([vote for votes in answers.values() for vote in votes])
     return background if may_be_sparse(density) else None
 
@@ -138,7 +144,13 @@ def _count(meeting, candidate, division, n_features):
     if candidate is None and division.held_out is None:
         return None, True
     arrays = {} if candidate is None else {"candidate": candidate}
-    answers = meeting.ask("count", meeting.peers, lambda site: ({}, arrays), meeting.read(_read_count), needed=True)
+    answers = meeting.ask(
+        "count",
+        meeting.peers,
+        lambda site: ({}, arrays),
+        lambda site, answer: _read_count(answer, meeting.plans[site]),
+        needed=True,
+    )
     counts = [count for count, _ in answers.values()]
     sparse = candidate is not None and is_sparse(sum(counts), int(division.lengths.sum()) * n_features)
     sparse = sparse and max(counts) <= MOST_NONZEROS

@@ -134,7 +134,7 @@ class Run:
         progress : Progress
             As the epoch began.
         done : Done
-            What has been of the epoch.
+            What has been done of the epoch.
         """
         if self.path is None:
             return

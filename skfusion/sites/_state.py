@@ -49,12 +49,12 @@ def unpack(message, like):
     """
     arrays = {}
     for field in fields(like):
-        template = getattr(like, field.name)
+        expected = getattr(like, field.name)
         if field.name == "generators":
-            words = message.array("generators", np.uint64, (len(template), _N_WORDS + 2))
+            words = message.array("generators", np.uint64, (len(expected), _N_WORDS + 2))
             arrays["generators"] = [_generator(own) for own in words]
-        elif template is not None:
-            arrays[field.name] = message.array(field.name, template.dtype, template.shape, finite=False)
+        elif expected is not None:
+            arrays[field.name] = message.array(field.name, expected.dtype, expected.shape, finite=False)
     _check_finite(arrays)
     return replace(like, **arrays)
 

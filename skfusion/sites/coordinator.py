@@ -85,11 +85,11 @@ def fit_sites(
         heard from again, it trains from the next epoch on.
     fuse_at : {"coordinator", "sites"}, default="coordinator"
         Who fuses.  With "sites", the weights stay at the sites while these train: the two of a pair swap theirs, and
-        the coordinator learns the losses.  This takes a transport by which sites reach one another, such as NVFlare's,
+        the coordinator learns the losses.  This needs a transport by which sites reach one another, such as NVFlare's,
         a topology of pairs, and one peer at each site.  The disagreement is not known (NaN), and callbacks find no
         weights.
     collect : bool, default=True
-        Whether sites send their peers when training is over.  With False, which takes ``fuse_at="sites"``, each writes
+        Whether sites send their peers when training is over.  With False, which needs ``fuse_at="sites"``, each writes
         its own to a file that ``load_weights`` reads, and the coordinator never has any.
 
     Returns

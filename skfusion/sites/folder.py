@@ -353,7 +353,7 @@ def _folder_of(path, site):
 
 
 def _site_of(folder):
-    """Return the name of the site whose folder it is; None if it is no site's."""
+    """Return the name of the site whose folder it is; None if it is not a site's."""
     name = unquote(folder.name)
     try:
         is_folder = quote(check_name(name), safe=" ") == folder.name and folder.is_dir()

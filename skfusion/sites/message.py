@@ -193,7 +193,7 @@ class Message:
         Raises
         ------
         MessageError
-            If it is no whole message.
+            If it is not a complete message.
         TypeError
             If it is not bytes.
         """

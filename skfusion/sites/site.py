@@ -154,7 +154,7 @@ class Site:
             If it may not.
         """
         if not self.gives_weights:
-            raise RefusalError("its weights stay there, which takes fuse_at='sites' and collect=False")
+            raise RefusalError("its weights stay there, which needs fuse_at='sites' and collect=False")
 
     def _note(self):
         """Say once a minute that the site is at work."""

@@ -202,7 +202,7 @@ def test_the_file_of_weights_has_the_columns_names_unless_they_were_scaled(tmp_p
 def test_a_site_that_gives_no_weights_refuses_to_send_them(tmp_path):
     for options in ({"fuse_at": "coordinator"}, {}):
         sites = keepers(tmp_path, gives_weights=False)
-        with pytest.raises(RuntimeError, match=r"its weights stay there, which takes .*collect=False"):
+        with pytest.raises(RuntimeError, match=r"its weights stay there, which needs .*collect=False"):
             fitted(classifier(), sites, **options)
         assert not any(b'"plan"' in request for site in sites for request in site.requests)  # before any training
     site = keepers(tmp_path, gives_weights=False)[0]

@@ -1,7 +1,6 @@
 """A site answers what it is asked, refuses what it cannot do, and survives whatever it is sent."""
 
 import copy
-import json
 import logging
 import pickle
 import re
@@ -143,7 +142,6 @@ ONE_ROW_LESS = changed(TRAIN, {"plan.lengths": [N_ROWS - 1]}, {"held_out_0": NON
         (changed(REQUESTS["validate"], arrays={"networks": np.ones((1, 3))}), "'networks' must be float64 of shape"),
         (changed(REQUESTS["validate"], arrays={"networks": np.ones((0, N_PARAMETERS))}), "'networks' must be float64"),
         (changed(REQUESTS["count"], arrays={"candidate": np.ones(3)}), "'candidate' must be float64 of shape"),
-        (changed(REQUESTS["describe"], {"labelled": False, "by_class": False}), None),
         (
             changed(REQUESTS["describe"], {"classes": {"dtype": "str", "values": ["a"]}}),
             "y must have only labels among the class",
@@ -152,12 +150,13 @@ ONE_ROW_LESS = changed(TRAIN, {"plan.lengths": [N_ROWS - 1]}, {"held_out_0": NON
 )
 def test_what_a_site_cannot_do_is_refused(message, reason):
     got = answer(message)
-    if reason is None:
-        assert got.kind == "describe answered"
-    else:
-        assert got.kind == "refused"
-        assert (got.run, got.round, got.site) == (message.run, message.round, "York")
-        assert re.search(reason, got.content["reason"])
+    assert got.kind == "refused"
+    assert (got.run, got.round, got.site) == (message.run, message.round, "York")
+    assert re.search(reason, got.content["reason"])
+
+
+def test_labels_that_are_numbers_may_be_targets_of_regression():
+    assert answer(changed(REQUESTS["describe"], {"labelled": False, "by_class": False})).kind == "describe answered"
 
 
 @pytest.mark.parametrize(
@@ -276,8 +275,3 @@ def test_wrong_arguments_are_named():
         Site(np.full_like(PLAIN, np.nan), LABELS, name="Bath")
     with pytest.raises(ValueError, match=r"^X must have at most 2147483647 rows .*, got shape \(90, 2147483648\)"):
         Site(csr_array((len(LABELS), 2**31)), LABELS, name="Bath")
-
-
-def test_messages_are_json_and_arrays():
-    for message in REQUESTS.values():
-        json.dumps(message.content, allow_nan=False)

@@ -1,4 +1,4 @@
-"""Workers in other processes, on this machine or others: what calls them, and what happens when they die."""
+"""Pools of workers in other processes, on this machine or others, and what happens when workers die."""
 
 import pickle
 import sys
@@ -16,11 +16,11 @@ _MOST_ATTEMPTS = 4  # as many as Dask's scheduler makes
 _SECONDS_BETWEEN_CHECKS = 1.0
 
 
-def hire(n_jobs):
-    """Return the crew that ``joblib.parallel_config`` asks for.
+def pool_for(n_jobs):
+    """Return the pool that ``joblib.parallel_config`` asks for.
 
-    A crew has a method ``run(function, calls)``, which returns ``{key: function(*calls[key])}`` with the calls made by
-    any of the workers, and ``leave()``, which ends their service.
+    A pool has a method ``run(function, calls)``, which returns ``{key: function(*calls[key])}`` with the calls made by
+    any of its workers, and ``close()``, which lets them go.
 
     Parameters
     ----------
@@ -29,17 +29,17 @@ def hire(n_jobs):
 
     Returns
     -------
-    LokyCrew, DaskCrew or OtherCrew
+    LokyPool, DaskPool or JoblibPool
     """
     backend, _ = joblib.parallel.get_active_backend(prefer="threads")
     if _is_of_dask(backend):
-        return DaskCrew(backend)
+        return DaskPool(backend)
     if type(backend) is joblib.parallel.LokyBackend:
-        return LokyCrew(n_jobs, backend)
-    # A pool of multiprocessing's waits for ever for a worker that has died, where loky's notices.
+        return LokyPool(n_jobs, backend)
+    # multiprocessing's own pool waits for ever for a worker that has died, where loky's notices.
     if type(backend) is joblib.parallel.MultiprocessingBackend:
-        return LokyCrew(n_jobs, "loky")
-    return OtherCrew(n_jobs)
+        return LokyPool(n_jobs, "loky")
+    return JoblibPool(n_jobs)
 
 
 def _is_of_dask(backend):
@@ -47,8 +47,8 @@ def _is_of_dask(backend):
     return distributed is not None and isinstance(getattr(backend, "client", None), distributed.Client)
 
 
-class OtherCrew:
-    """The workers of a backend of joblib's that replaces those that die.
+class JoblibPool:
+    """The workers of any other of joblib's backends, which is left to replace those that die.
 
     Parameters
     ----------
@@ -65,12 +65,12 @@ class OtherCrew:
         results = self._parallel(joblib.delayed(function)(*arguments) for arguments in calls.values())
         return dict(zip(calls, results, strict=True))
 
-    def leave(self):
-        """End the workers' service."""
+    def close(self):
+        """Let the workers go."""
         self._parallel.__exit__(None, None, None)
 
 
-class LokyCrew:
+class LokyPool:
     """Processes on this machine, which are all started again when one of them dies.
 
     Parameters
@@ -102,8 +102,8 @@ class LokyCrew:
                 self._enter()
         raise _workers_keep_dying(_MOST_ATTEMPTS) from death
 
-    def leave(self):
-        """End the workers' service."""
+    def close(self):
+        """Let the workers go."""
         self._exit()
         self._folder.cleanup()
 
@@ -131,7 +131,7 @@ def _taken_from(path):
     return result
 
 
-class DaskCrew:
+class DaskPool:
     """The workers of a Dask cluster, called without joblib, which waits for ever for what the scheduler gives up.
 
     Parameters
@@ -171,8 +171,8 @@ class DaskCrew:
                 raise
             raise self._connection_is_lost() from error
 
-    def leave(self):
-        """End the workers' service."""
+    def close(self):
+        """Let the workers go."""
 
     def _submit(self, function, calls):
         self._place(calls)
