@@ -626,10 +626,27 @@ def test_a_site_that_is_heard_of_again_is_waited_for_anew(monkeypatch):
     transport = SimpleNamespace(send=lambda site, message: None, receive=receive, resend_after=np.inf)
     monkeypatch.setattr(_exchange, "time", SimpleNamespace(monotonic=lambda: now[0]))
     exchange = _exchange.Exchange(transport, "run", patience=100)
-    exchange.absent = {"York"}
+    exchange.absent = {"York": "it was late"}
     questions = dict.fromkeys(["Bath", "York"], ({}, {}))
     assert exchange.ask(2, "train", questions, lambda site, answer: now[0], needed=False) == {"York": 150}
-    assert exchange.absent == {"Bath"}
+    assert exchange.absent.keys() == {"Bath"}
+
+
+def test_a_site_that_refuses_in_every_round_is_told_of_once_and_is_not_back_until_it_takes_part(caplog):
+    class Refusing(Site):
+        def _train(self, message):
+            if 4 <= message.round < 9:
+                raise RefusalError("its rows are others")
+            return super()._train(message)
+
+    sites = [Site(PLAIN[::2], LABELS[::2], name="Bath"), Refusing(PLAIN[1::2], LABELS[1::2], name="York")]
+    with Changing(sites, lambda site, data: data) as transport, caplog.at_level("INFO"):
+        apart = fit_sites(classifier(max_iter=12), transport, patience=100, absent="skip")
+    assert sum(bool(record["absent"]) for record in apart.history_) >= 5
+    assert apart.history_[-1]["absent"] == []
+    told = [text for record in caplog.records if "York" in (text := record.message) and record.module == "_exchange"]
+    assert [text.split(":")[0] for text in told[:2]] == ["going on without site 'York'", "site 'York' is back"]
+    assert len(told) <= 3  # the answer by which it is back may be late
 
 
 def test_someone_must_answer():
