@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import validate_data
 
-from skfusion._checks import check_column
+from skfusion._checks import check_column, shown
 from skfusion._inputs import (
     check_groups,
     check_no_dates,
@@ -71,12 +71,13 @@ class SiteRows:
         check_object_labels(y)
         table = Site()
         options = dict(accept_sparse="csr", dtype=(np.float64, np.float32), order="C", multi_output=True)
-        X, y = validate_data(table, X, y, **options)
+        X, y = validate_data(table, X, y, ensure_all_finite=False, **options)
         check_rows(X)
         if y.ndim == 2 and y.shape[1] == 1:
             y = y.ravel()
         groups, weight = check_groups(groups, len(y)), check_sample_weight(sample_weight, len(y))
         names = table.feature_names_in_.tolist() if hasattr(table, "feature_names_in_") else None
+        _check_finite(X, names)
         return cls(X, y, weight, names, _parts(site, groups, np.ones(len(y)) if weight is None else weight))
 
     def describe(self, site, question):
@@ -172,6 +173,18 @@ class SiteRows:
     def _totals(self, rows, codes, n_classes):
         weight = None if self.sample_weight is None else self.sample_weight[rows]
         return WeightTotals.of(weight, codes[rows], n_classes)
+
+
+def _check_finite(X, names):
+    """Raise ValueError if a value is missing or infinite; scikit-learn's advice, an imputer, is none for a site."""
+    finite = np.isfinite(X.data if issparse(X) else X)
+    if not finite.all():
+        places = np.unique(X.indices[~finite] if issparse(X) else np.flatnonzero(~finite.all(axis=0))).tolist()
+        columns = places if names is None else [names[place] for place in places]
+        raise ValueError(
+            f"X must hold finite numbers, and none may be missing; got NaN or infinity in columns {shown(columns)}; "
+            "fill gaps before you make a Site, at all sites alike"
+        )
 
 
 def _parts(site, groups, weight):

@@ -224,6 +224,12 @@ def test_a_site_says_what_is_wrong_with_its_targets_and_shows_none(y, question, 
     assert "2020" not in str(error.value)
 
 
+def with_gaps(X):
+    X = X.copy()
+    X[3, 0], X[1:5, 2] = np.inf, np.nan
+    return X
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "match"),
     [
@@ -243,7 +249,13 @@ def test_a_site_says_what_is_wrong_with_its_targets_and_shows_none(y, question, 
             ValueError,
             "groups must hold labels that differ once their characters",
         ),
-        ((np.full((12, 3), np.nan), Y, None, None), ValueError, "contains NaN"),
+        ((with_gaps(X), Y, None, None), ValueError, r"NaN or infinity in columns \[0, 2\]; fill gaps before"),
+        ((csr_array(with_gaps(X)), Y, None, None), ValueError, r"in columns \[0, 2\]; fill gaps .* at all sites alike"),
+        (
+            (pd.DataFrame(with_gaps(X), columns=["age", "size", "crp"]), Y, None, None),
+            ValueError,
+            r"in columns \['age', 'crp'\]; fill gaps",
+        ),
         ((X, csr_array(X), None, None), TypeError, "y must be a dense array"),
         ((X.astype("M8[D]"), Y, None, None), TypeError, r"X must hold numbers, got datetime64\[D\]"),
         ((X, "diagnosis", None, None), ValueError, r"y must be an array.*pass the values of a column, .*'diagnosis'"),
