@@ -48,6 +48,8 @@ class SiteRows:
     y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
     sample_weight : float64 ndarray of shape (n_samples,) or None
     feature_names : list of str or None
+    output_names : list of str or None
+        Of y's columns, where it has several.
     parts : dict of str to int ndarray
         By each peer's name its rows, except those of weight 0.
     """
@@ -56,6 +58,7 @@ class SiteRows:
     y: np.ndarray
     sample_weight: np.ndarray | None
     feature_names: list[str] | None
+    output_names: list[str] | None
     parts: dict[str, np.ndarray]
 
     @classmethod
@@ -69,7 +72,7 @@ class SiteRows:
         if y is None:
             raise ValueError("y must be an array with an entry for each row, got None")
         check_object_labels(y)
-        table = Site()
+        table, output_names = Site(), _output_names(y)
         options = dict(accept_sparse="csr", dtype=(np.float64, np.float32), order="C", multi_output=True)
         X, y = validate_data(table, X, y, ensure_all_finite=False, **options)
         check_rows(X)
@@ -78,7 +81,9 @@ class SiteRows:
         groups, weight = check_groups(groups, len(y)), check_sample_weight(sample_weight, len(y))
         names = table.feature_names_in_.tolist() if hasattr(table, "feature_names_in_") else None
         _check_finite(X, names)
-        return cls(X, y, weight, names, _parts(site, groups, np.ones(len(y)) if weight is None else weight))
+        output_names = output_names if y.ndim == 2 else None
+        parts = _parts(site, groups, np.ones(len(y)) if weight is None else weight)
+        return cls(X, y, weight, names, output_names, parts)
 
     def describe(self, site, question):
         """Report what the coordinator must know before it can plan.
@@ -98,6 +103,7 @@ class SiteRows:
             sparse=issparse(self.X),
             n_features=self.X.shape[1],
             feature_names=self.feature_names,
+            output_names=self.output_names,
             n_outputs=self.numbers().shape[1] if classes is None else 0,
             labels=classes if question.classes is None else None,
             weighted=self.sample_weight is not None,
@@ -173,6 +179,11 @@ class SiteRows:
     def _totals(self, rows, codes, n_classes):
         weight = None if self.sample_weight is None else self.sample_weight[rows]
         return WeightTotals.of(weight, codes[rows], n_classes)
+
+
+def _output_names(y):
+    names = [*getattr(y, "columns", [])]
+    return names if names and all(isinstance(name, str) for name in names) else None
 
 
 def _check_finite(X, names):

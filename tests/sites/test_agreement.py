@@ -201,6 +201,16 @@ def test_numbers_of_outputs_must_be_the_same():
         agree([told(X, X[:, 0], NUMBERS), told(X, X[:, :2], NUMBERS, name="York")], NUMBERS)
 
 
+def test_outputs_with_names_must_be_in_the_same_order():
+    match = "same outputs, in the same order; site 'Bath' has 'age' at place 0, site 'York' 'height'"
+    ours, theirs = FRAME[["age", "height"]], FRAME[["height", "age"]]
+    with pytest.raises(ValueError, match=match):
+        agree([told(X, ours, NUMBERS), told(X, theirs, NUMBERS, name="York")], NUMBERS)
+    assert agree([told(X, ours, NUMBERS), told(X, ours, NUMBERS, name="York")], NUMBERS).n_outputs == 2
+    one = [told(X, FRAME[["age"]], NUMBERS), told(X, FRAME[["height"]], NUMBERS, name="York")]
+    assert agree(one, NUMBERS).n_outputs == 1  # as of a column that is no table
+
+
 @pytest.mark.parametrize(
     ("y", "question", "match"),
     [
@@ -284,7 +294,7 @@ def changed(content=(), **arrays):
         (changed({"dtype": "float16"}), "'dtype' must be one of float32, float64, got 'float16'"),
         (changed({"checksum": "12345"}), "'checksum' must have 4 hexadecimal digits, got '12345'"),
         (changed({"sparse": None}), "'sparse' must be bool, got None"),
-        (changed({"feature_names": ["a"]}), "'feature_names' must have a string for each of 3 features"),
+        (changed({"feature_names": ["a"]}), "'feature_names' must have a string for each of 3 columns"),
         (changed({"labels": None}), "'labels' must be dict, got None"),
         (changed({"peers": ["York"]}), "begins with the site's, got 'York'"),
         (changed({"peers": ["Bath/../York"]}), "begins with the site's"),
