@@ -110,10 +110,11 @@ class Exchange:
                 self._send_again(site, requests[site])
             try:
                 watch.remind(waiting)
-                watch.check_patience(waiting)
                 answer = self._receive(number, kind, requests, watch)
                 if answer is not None:
                     answers[answer.site] = self._read(answer, read)
+                else:  # whatever is there counts, even if this process slept meanwhile
+                    watch.check_patience(waiting)
             except (AbsentError, MessageError, RefusedError) as error:
                 if needed or error.site is None:
                     raise

@@ -649,6 +649,20 @@ def test_a_site_that_refuses_in_every_round_is_told_of_once_and_is_not_back_unti
     assert len(told) <= 3  # the answer by which it is back may be late
 
 
+@pytest.mark.parametrize("absent", ["raise", "skip"])
+def test_answers_that_came_while_the_coordinator_slept_count(absent):
+    class Sleeping(Changing):
+        def receive(self, timeout):
+            self.now += 1000
+            return super().receive(timeout)
+
+    sites = sites_of(PLAIN, LABELS, NAMES_OF_ROWS)
+    with Sleeping(sites, lambda site, data: data) as transport, transport.clock():
+        apart = fit_sites(classifier(), transport, patience=100, absent=absent)
+    assert not any(record.get("absent") for record in apart.history_)
+    np.testing.assert_array_equal(apart.weights_, at_sites(classifier(), sites).weights_)
+
+
 def test_someone_must_answer():
     with changing(altered_after(3, lambda site, data: None)) as transport, pytest.raises(TimeoutError, match="in vain"):
         fit_sites(classifier(), transport, patience=100, absent="skip")
