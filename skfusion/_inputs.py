@@ -79,12 +79,18 @@ def check_rows(X):
 
 
 def check_no_dates(X):
-    """Raise TypeError if X holds dates or durations, which scikit-learn would turn into numbers, missing ones too."""
-    if hasattr(X, "head"):
-        X = np.asarray(X.head(1))
-    dtype = getattr(X, "dtype", None)
-    if getattr(dtype, "kind", None) in ("m", "M"):
-        raise TypeError(f"X must hold numbers, got {dtype}; turn dates into numbers, such as days since a date")
+    """Raise TypeError if X holds dates or durations, which scikit-learn would turn into numbers, missing ones too.
+
+    Those of a Polars frame become numbers beside numbers, too, in whatever unit they happen to be.
+    """
+    is_table = hasattr(X, "columns") and hasattr(X, "dtypes")
+    for place, dtype in enumerate(X.dtypes if is_table else [getattr(X, "dtype", None)]):
+        is_temporal = getattr(dtype, "is_temporal", None)  # of Polars; NumPy and pandas have a kind
+        if getattr(dtype, "kind", None) in ("m", "M") or (callable(is_temporal) and is_temporal()):
+            column = f" in column {shown(X.columns[place])}" if is_table else ""
+            raise TypeError(
+                f"X must hold numbers, got {dtype}{column}; turn dates into numbers, such as days since a date"
+            )
 
 
 def check_classes(name, classes):

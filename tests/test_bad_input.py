@@ -37,7 +37,18 @@ def test_input_that_is_not_finite_is_refused(value, container):
             use()
 
 
-@pytest.mark.parametrize("container", [np.asarray, pd.DataFrame, pl.DataFrame])
+def beside_numbers(kind_of_frame):
+    def frame(dates):
+        columns = {"size": X[:, 0], "admitted": dates[:, 2]}
+        return kind_of_frame(columns | {f"x{k}": X[:, k] for k in range(2, X.shape[1])})
+
+    return frame
+
+
+TABLES = [pd.DataFrame, pl.DataFrame, beside_numbers(pd.DataFrame), beside_numbers(pl.DataFrame)]
+
+
+@pytest.mark.parametrize("container", [np.asarray, *TABLES], ids=["array", "pandas", "polars", "pandas2", "polars2"])
 @pytest.mark.parametrize("kind", ["timedelta64[ms]", "datetime64[ms]"])
 def test_dates_which_would_count_as_numbers_even_where_missing_are_refused(kind, container):
     dates = (1000 * X).astype(int).astype(kind)
@@ -51,7 +62,9 @@ def test_dates_which_would_count_as_numbers_even_where_missing_are_refused(kind,
         fitted.predict_proba,
         lambda rows: fitted.peer_scores(rows, Y),
     ):
-        with pytest.raises(TypeError, match=rf"^X must hold numbers, got {kind[:-4]}"):
+        with pytest.raises(
+            TypeError, match=r"^X must hold numbers, got ((time|date)\w+|Duration|Datetime).*; turn dates"
+        ):
             use(container(dates))
 
 

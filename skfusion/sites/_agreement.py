@@ -117,6 +117,7 @@ def _check_alike(first, other):
         ("dtype of X", first.dtype, other.dtype),
         ("kind of X", *("sparse" if one.sparse else "dense" for one in (first, other))),
         ("number of outputs", first.n_outputs, other.n_outputs),
+        ("outputs, in the same order", *_first_difference(first.output_names, other.output_names)),
         ("kind of labels", _kind(first.labels), _kind(other.labels)),
     ):
         if ours != theirs:
@@ -126,7 +127,7 @@ def _check_alike(first, other):
 
 
 def _first_difference(ours, theirs):
-    """Return what two sites have where their features' names first differ."""
+    """Return what two sites have where their columns' names first differ."""
     if ours == theirs:
         return "", ""
     if ours is None or theirs is None:

@@ -98,6 +98,8 @@ class Description:
     feature_names : list of str or None
     n_outputs : int
         Numbers per row in regression, else 0.
+    output_names : list of str or None
+        The names of y's columns, if there are several and they have names.
     labels : ndarray of shape (n_labels,) or None
         The site's labels, sorted; None in regression and where the classes are known beforehand.
     weighted : bool
@@ -114,6 +116,7 @@ class Description:
     n_features: int
     feature_names: list[str] | None
     n_outputs: int
+    output_names: list[str] | None
     labels: np.ndarray | None
     weighted: bool
     peers: list[PeerDescription]
@@ -124,6 +127,8 @@ class Description:
         """Return it as a message's content, without the arrays."""
         names = "dtype", "sparse", "n_features", "feature_names", "n_outputs", "weighted", "checksum"
         content = {name: getattr(self, name) for name in names}
+        if self.n_outputs > 1:
+            content["output_names"] = self.output_names
         content["labels"] = None if self.labels is None else pack_labels(self.labels)
         content["peers"] = [peer.name for peer in self.peers]
         if self.weighted:
@@ -144,6 +149,7 @@ class Description:
     def read(cls, message: Message, question: Question) -> Self:
         """Take a site's answer to a question from a message, or raise MessageError."""
         n_features = _natural(message, "n_features", 1, MOST_NUMBERED)
+        n_outputs = 0 if question.labelled else _natural(message, "n_outputs", 1, MOST_NUMBERED)
         labels = None
         if question.labelled and question.classes is None:
             labels = unpack_labels(message.entry("labels", dict))
@@ -152,8 +158,9 @@ class Description:
             dtype=_one_of(message, "dtype", ROW_DTYPES),
             sparse=message.entry("sparse", bool),
             n_features=n_features,
-            feature_names=_feature_names(message, n_features),
-            n_outputs=0 if question.labelled else _natural(message, "n_outputs", 1, MOST_NUMBERED),
+            feature_names=_names(message, "feature_names", n_features),
+            n_outputs=n_outputs,
+            output_names=_names(message, "output_names", n_outputs) if n_outputs > 1 else None,
             labels=labels,
             weighted=message.entry("weighted", bool),
             peers=_peers(message, _n_sums(question, labels)),
@@ -214,10 +221,10 @@ def _one_of(message, name, choices):
     return value
 
 
-def _feature_names(message, n_features):
-    names = message.entry("feature_names", list, type(None))
-    if names is not None and (len(names) != n_features or not all(isinstance(name, str) for name in names)):
-        raise MessageError(f"entry 'feature_names' must have a string for each of {n_features} features")
+def _names(message, entry, n_columns):
+    names = message.entry(entry, list, type(None))
+    if names is not None and (len(names) != n_columns or not all(isinstance(name, str) for name in names)):
+        raise MessageError(f"entry {entry!r} must have a string for each of {n_columns} columns")
     return names
 
 

@@ -57,12 +57,12 @@ class Exchange:
 
     Attributes
     ----------
-    absent : set of str
-        Sites that the others have gone on without, until they are heard of again.
+    absent : dict of str to str
+        By site that the others have gone on without, why, until it takes part again.
     """
 
     def __init__(self, transport, run, patience):
-        self.run, self.absent = run, set()
+        self.run, self.absent = run, {}
         self._transport, self._patience = transport, patience
 
     def with_patience(self, patience):
@@ -104,24 +104,29 @@ class Exchange:
         for site, request in requests.items():
             self._transport.send(site, request)
         answers, reason, watch = {}, None, _Watch(requests, self._patience, self._transport.resend_after)
-        while waiting := requests.keys() - answers.keys() - (set() if needed else self.absent):
+        while waiting := requests.keys() - answers.keys() - (set() if needed else self.absent.keys()):
             for site in watch.lost(waiting):
                 self._send_again(site, requests[site])
             try:
                 watch.remind(waiting)
-                watch.check_patience(waiting)
                 answer = self._receive(number, kind, requests, watch)
                 if answer is not None:
                     answers[answer.site] = self._read(answer, read)
+                else:  # whatever is there counts, even if this process slept meanwhile
+                    watch.check_patience(waiting)
             except (AbsentError, MessageError, RefusedError) as error:
                 if needed or error.site is None:
                     raise
-                _log.warning("going on without site %r: %s", error.site, error)
-                self.absent.add(error.site)
+                self._go_on_without(error.site, str(error))
                 reason = error
         if not answers:
             raise AbsentError(self.absent, self._patience) from reason  # they may have refused, or lied
         return answers
+
+    def _go_on_without(self, site, reason):
+        if self.absent.get(site) != reason:  # a site may refuse again and again
+            _log.warning("going on without site %r: %s", site, reason)
+        self.absent[site] = reason
 
     def _send_again(self, site, request):
         """Send a message again; if that fails it may do so next time, and the first may have arrived."""
@@ -136,22 +141,24 @@ class Exchange:
         if received is None:
             return None
         site, data = _site_and_bytes(received)
-        if site in self.absent:
-            _log.warning("site %r is back", site)
-            self.absent.discard(site)
-            watch.start(site)
-        if site not in asked:
+        if site not in asked and site not in self.absent:
             _log.info("site %r has not been asked; its answer is not used", site)
             return None
         try:
             message = Message.decode(data)
         except MessageError as error:
             raise MessageError(str(error), site) from None
-        if message.kind == "refused" and (message.run, message.round) in ((self.run, number), ("", 0)):
+        about = message.run, message.round
+        if message.kind == "refused" and about in ((self.run, number), ("", 0)):
             raise RefusedError(_printable(message.content.get("reason")), site)
-        if (message.run, message.round) != (self.run, number):
+        if site in self.absent and message.kind != "refused":
+            _log.warning("site %r is back", site)
+            del self.absent[site]
+            watch.start(site)
+        if about != (self.run, number) or site not in asked:
             # Late, or from before the coordinator was killed.
-            _log.info("site %r has answered another question; its answer is not used", site)
+            if site not in self.absent:
+                _log.info("site %r has answered another question; its answer is not used", site)
             return None
         if (message.kind, message.site) != (f"{kind} answered", site):
             raise MessageError(f"it must answer {kind!r}, got {shown(message.kind)} from {shown(message.site)}", site)

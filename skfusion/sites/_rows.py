@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import validate_data
 
-from skfusion._checks import check_column
+from skfusion._checks import check_column, shown
 from skfusion._inputs import (
     check_groups,
     check_no_dates,
@@ -48,6 +48,8 @@ class SiteRows:
     y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
     sample_weight : float64 ndarray of shape (n_samples,) or None
     feature_names : list of str or None
+    output_names : list of str or None
+        Of y's columns, where it has several.
     parts : dict of str to int ndarray
         By each peer's name its rows, except those of weight 0.
     """
@@ -56,6 +58,7 @@ class SiteRows:
     y: np.ndarray
     sample_weight: np.ndarray | None
     feature_names: list[str] | None
+    output_names: list[str] | None
     parts: dict[str, np.ndarray]
 
     @classmethod
@@ -69,15 +72,18 @@ class SiteRows:
         if y is None:
             raise ValueError("y must be an array with an entry for each row, got None")
         check_object_labels(y)
-        table = Site()
+        table, output_names = Site(), _output_names(y)
         options = dict(accept_sparse="csr", dtype=(np.float64, np.float32), order="C", multi_output=True)
-        X, y = validate_data(table, X, y, **options)
+        X, y = validate_data(table, X, y, ensure_all_finite=False, **options)
         check_rows(X)
         if y.ndim == 2 and y.shape[1] == 1:
             y = y.ravel()
         groups, weight = check_groups(groups, len(y)), check_sample_weight(sample_weight, len(y))
         names = table.feature_names_in_.tolist() if hasattr(table, "feature_names_in_") else None
-        return cls(X, y, weight, names, _parts(site, groups, np.ones(len(y)) if weight is None else weight))
+        _check_finite(X, names)
+        output_names = output_names if y.ndim == 2 else None
+        parts = _parts(site, groups, np.ones(len(y)) if weight is None else weight)
+        return cls(X, y, weight, names, output_names, parts)
 
     def describe(self, site, question):
         """Report what the coordinator must know before it can plan.
@@ -97,6 +103,7 @@ class SiteRows:
             sparse=issparse(self.X),
             n_features=self.X.shape[1],
             feature_names=self.feature_names,
+            output_names=self.output_names,
             n_outputs=self.numbers().shape[1] if classes is None else 0,
             labels=classes if question.classes is None else None,
             weighted=self.sample_weight is not None,
@@ -172,6 +179,23 @@ class SiteRows:
     def _totals(self, rows, codes, n_classes):
         weight = None if self.sample_weight is None else self.sample_weight[rows]
         return WeightTotals.of(weight, codes[rows], n_classes)
+
+
+def _output_names(y):
+    names = [*getattr(y, "columns", [])]
+    return names if names and all(isinstance(name, str) for name in names) else None
+
+
+def _check_finite(X, names):
+    """Raise ValueError if a value is missing or infinite; scikit-learn's advice, an imputer, is none for a site."""
+    finite = np.isfinite(X.data if issparse(X) else X)
+    if not finite.all():
+        places = np.unique(X.indices[~finite] if issparse(X) else np.flatnonzero(~finite.all(axis=0))).tolist()
+        columns = places if names is None else [names[place] for place in places]
+        raise ValueError(
+            f"X must hold finite numbers, and none may be missing; got NaN or infinity in columns {shown(columns)}; "
+            "fill gaps before you make a Site, at all sites alike"
+        )
 
 
 def _parts(site, groups, weight):

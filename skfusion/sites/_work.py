@@ -124,7 +124,7 @@ def _check_plan(rows, plan):
     if rows.checksum != plan.checksum:
         raise RefusalError(
             "its rows must have the values, the order and the columns that they had when the run began, but something "
-            "has changed; undo that, or begin another run"
+            "has changed; undo that and start the site again, or begin another run"
         )
     if plan.background is not None and not isinstance(rows.X, np.ndarray):
         raise RefusalError("X must be dense, as it was when the run began")

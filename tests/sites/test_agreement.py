@@ -201,6 +201,16 @@ def test_numbers_of_outputs_must_be_the_same():
         agree([told(X, X[:, 0], NUMBERS), told(X, X[:, :2], NUMBERS, name="York")], NUMBERS)
 
 
+def test_outputs_with_names_must_be_in_the_same_order():
+    match = "same outputs, in the same order; site 'Bath' has 'age' at place 0, site 'York' 'height'"
+    ours, theirs = FRAME[["age", "height"]], FRAME[["height", "age"]]
+    with pytest.raises(ValueError, match=match):
+        agree([told(X, ours, NUMBERS), told(X, theirs, NUMBERS, name="York")], NUMBERS)
+    assert agree([told(X, ours, NUMBERS), told(X, ours, NUMBERS, name="York")], NUMBERS).n_outputs == 2
+    one = [told(X, FRAME[["age"]], NUMBERS), told(X, FRAME[["height"]], NUMBERS, name="York")]
+    assert agree(one, NUMBERS).n_outputs == 1  # as of a column that is no table
+
+
 @pytest.mark.parametrize(
     ("y", "question", "match"),
     [
@@ -224,6 +234,12 @@ def test_a_site_says_what_is_wrong_with_its_targets_and_shows_none(y, question, 
     assert "2020" not in str(error.value)
 
 
+def with_gaps(X):
+    X = X.copy()
+    X[3, 0], X[1:5, 2] = np.inf, np.nan
+    return X
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "match"),
     [
@@ -243,7 +259,13 @@ def test_a_site_says_what_is_wrong_with_its_targets_and_shows_none(y, question, 
             ValueError,
             "groups must hold labels that differ once their characters",
         ),
-        ((np.full((12, 3), np.nan), Y, None, None), ValueError, "contains NaN"),
+        ((with_gaps(X), Y, None, None), ValueError, r"NaN or infinity in columns \[0, 2\]; fill gaps before"),
+        ((csr_array(with_gaps(X)), Y, None, None), ValueError, r"in columns \[0, 2\]; fill gaps .* at all sites alike"),
+        (
+            (pd.DataFrame(with_gaps(X), columns=["age", "size", "crp"]), Y, None, None),
+            ValueError,
+            r"in columns \['age', 'crp'\]; fill gaps",
+        ),
         ((X, csr_array(X), None, None), TypeError, "y must be a dense array"),
         ((X.astype("M8[D]"), Y, None, None), TypeError, r"X must hold numbers, got datetime64\[D\]"),
         ((X, "diagnosis", None, None), ValueError, r"y must be an array.*pass the values of a column, .*'diagnosis'"),
@@ -272,7 +294,7 @@ def changed(content=(), **arrays):
         (changed({"dtype": "float16"}), "'dtype' must be one of float32, float64, got 'float16'"),
         (changed({"checksum": "12345"}), "'checksum' must have 4 hexadecimal digits, got '12345'"),
         (changed({"sparse": None}), "'sparse' must be bool, got None"),
-        (changed({"feature_names": ["a"]}), "'feature_names' must have a string for each of 3 features"),
+        (changed({"feature_names": ["a"]}), "'feature_names' must have a string for each of 3 columns"),
         (changed({"labels": None}), "'labels' must be dict, got None"),
         (changed({"peers": ["York"]}), "begins with the site's, got 'York'"),
         (changed({"peers": ["Bath/../York"]}), "begins with the site's"),

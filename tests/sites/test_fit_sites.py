@@ -495,7 +495,7 @@ def test_what_fails_at_a_site_stays_there(caplog):
         (lambda X, y: (X.set_axis([*"cabde"], axis=1), y), "its rows must have"),
         (lambda X, y: (X[::-1], y[::-1]), "its rows must have"),
         (lambda X, y: (X, np.roll(y, 1)), "its rows must have"),
-        (lambda X, y: (X.mask(X > 2, 0.5), y), "its rows must have"),
+        (lambda X, y: (X.mask(X > 2, 0.5), y), "its rows must have .* undo that and start the site again"),
     ],
 )
 @pytest.mark.parametrize("as_labels", [np.array, lambda y: np.array([*"abc"], object)[y]])
@@ -626,10 +626,41 @@ def test_a_site_that_is_heard_of_again_is_waited_for_anew(monkeypatch):
     transport = SimpleNamespace(send=lambda site, message: None, receive=receive, resend_after=np.inf)
     monkeypatch.setattr(_exchange, "time", SimpleNamespace(monotonic=lambda: now[0]))
     exchange = _exchange.Exchange(transport, "run", patience=100)
-    exchange.absent = {"York"}
+    exchange.absent = {"York": "it was late"}
     questions = dict.fromkeys(["Bath", "York"], ({}, {}))
     assert exchange.ask(2, "train", questions, lambda site, answer: now[0], needed=False) == {"York": 150}
-    assert exchange.absent == {"Bath"}
+    assert exchange.absent.keys() == {"Bath"}
+
+
+def test_a_site_that_refuses_in_every_round_is_told_of_once_and_is_not_back_until_it_takes_part(caplog):
+    class Refusing(Site):
+        def _train(self, message):
+            if 4 <= message.round < 9:
+                raise RefusalError("its rows are others")
+            return super()._train(message)
+
+    sites = [Site(PLAIN[::2], LABELS[::2], name="Bath"), Refusing(PLAIN[1::2], LABELS[1::2], name="York")]
+    with Changing(sites, lambda site, data: data) as transport, caplog.at_level("INFO"):
+        apart = fit_sites(classifier(max_iter=12), transport, patience=100, absent="skip")
+    assert sum(bool(record["absent"]) for record in apart.history_) >= 5
+    assert apart.history_[-1]["absent"] == []
+    told = [text for record in caplog.records if "York" in (text := record.message) and record.module == "_exchange"]
+    assert [text.split(":")[0] for text in told[:2]] == ["going on without site 'York'", "site 'York' is back"]
+    assert len(told) <= 3  # the answer by which it is back may be late
+
+
+@pytest.mark.parametrize("absent", ["raise", "skip"])
+def test_answers_that_came_while_the_coordinator_slept_count(absent):
+    class Sleeping(Changing):
+        def receive(self, timeout):
+            self.now += 1000
+            return super().receive(timeout)
+
+    sites = sites_of(PLAIN, LABELS, NAMES_OF_ROWS)
+    with Sleeping(sites, lambda site, data: data) as transport, transport.clock():
+        apart = fit_sites(classifier(), transport, patience=100, absent=absent)
+    assert not any(record.get("absent") for record in apart.history_)
+    np.testing.assert_array_equal(apart.weights_, at_sites(classifier(), sites).weights_)
 
 
 def test_someone_must_answer():

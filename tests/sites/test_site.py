@@ -271,7 +271,7 @@ def test_wrong_arguments_are_named():
     labels = np.array(["a", "b", None], dtype=object)[LABELS]
     with pytest.raises(ValueError, match=r"y must be labels .* got labels of type NoneType, str"):
         Site(PLAIN, labels, name="Bath")
-    with pytest.raises(ValueError, match="Site does not accept missing values"):
+    with pytest.raises(ValueError, match="got NaN or infinity in columns"):
         Site(np.full_like(PLAIN, np.nan), LABELS, name="Bath")
     with pytest.raises(ValueError, match=r"^X must have at most 2147483647 rows .*, got shape \(90, 2147483648\)"):
         Site(csr_array((len(LABELS), 2**31)), LABELS, name="Bath")
