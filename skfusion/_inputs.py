@@ -80,10 +80,15 @@ def check_rows(X):
 
 def check_no_dates(X):
     """Raise TypeError if X holds dates or durations, which scikit-learn would turn into numbers, missing ones too."""
-    if hasattr(X, "head"):
-        X = np.asarray(X.head(1))
-    dtype = getattr(X, "dtype", None)
-    if getattr(dtype, "kind", None) in ("m", "M"):
+    if hasattr(X, "dtypes") and hasattr(X, "columns"):  # since polars turns dates into numbers where they stand by some
+        for dtype in X.dtypes:
+            _check_no_date(dtype)
+    rows = np.asarray(X.head(1)) if hasattr(X, "head") else X
+    _check_no_date(getattr(rows, "dtype", None))
+
+
+def _check_no_date(dtype):
+    if getattr(dtype, "kind", None) in ("m", "M") or getattr(dtype, "is_temporal", bool)():  # NumPy's, pandas', polars'
         raise TypeError(f"X must hold numbers, got {dtype}; turn dates into numbers, such as days since a date")
 
 

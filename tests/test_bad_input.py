@@ -37,7 +37,21 @@ def test_input_that_is_not_finite_is_refused(value, container):
             use()
 
 
-@pytest.mark.parametrize("container", [np.asarray, pd.DataFrame, pl.DataFrame])
+def beside_numbers(frame):
+    """Make of dates a frame with numbers in its first column."""
+    return lambda dates: frame({"weight": X[:, 0], "date": dates[:, 0], "duration": dates[:, 1]})
+
+
+def with_zone(dates):
+    """Make of dates a column that NumPy has no type for."""
+    return pd.DataFrame({"date": pd.Series(dates[:, 2].astype("datetime64[ms]")).dt.tz_localize("UTC")})
+
+
+@pytest.mark.parametrize(
+    "container",
+    [np.asarray, pd.DataFrame, pl.DataFrame, beside_numbers(pd.DataFrame), beside_numbers(pl.DataFrame), with_zone],
+    ids=["array", "pandas", "polars", "pandas beside numbers", "polars beside numbers", "pandas with a time zone"],
+)
 @pytest.mark.parametrize("kind", ["timedelta64[ms]", "datetime64[ms]"])
 def test_dates_which_would_count_as_numbers_even_where_missing_are_refused(kind, container):
     dates = (1000 * X).astype(int).astype(kind)
@@ -51,7 +65,7 @@ def test_dates_which_would_count_as_numbers_even_where_missing_are_refused(kind,
         fitted.predict_proba,
         lambda rows: fitted.peer_scores(rows, Y),
     ):
-        with pytest.raises(TypeError, match=rf"^X must hold numbers, got {kind[:-4]}"):
+        with pytest.raises(TypeError, match=r"^X must hold numbers, got (timedelta64|datetime64|Duration|Datetime)"):
             use(container(dates))
 
 
