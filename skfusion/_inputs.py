@@ -1,5 +1,6 @@
 """Checks of the data given to fit: rows, targets, weights and groups."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Number
 
@@ -106,6 +107,7 @@ def check_all_classes(classes):
     labels = check_labels("classes", classes)
     if labels.ndim != 1:
         raise ValueError(f"classes must be a list of all class labels, got {shown(classes)}")
+    check_label_type("classes", labels)
     return check_classes("classes", unique_labels(labels))
 
 
@@ -164,6 +166,15 @@ def check_object_labels(y):
     """Raise ValueError unless labels that are Python objects can be sorted and none is missing."""
     if holds_objects(y):
         check_labels("y", y)
+
+
+def check_label_type(name, labels):
+    """Raise ValueError if an array holds Python objects that scikit-learn takes for no labels, such as numbers."""
+    if labels.dtype == object and labels.size and not isinstance(labels.flat[0], Sequence):  # as strings are, too
+        raise ValueError(
+            f"Unknown label type: {name} must have a dtype of integers, booleans or strings, got an array of Python "
+            f"objects, the first of type {type(labels.flat[0]).__name__}; convert it, as by astype(int) or astype(str)"
+        )
 
 
 def check_one_label(y):

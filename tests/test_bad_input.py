@@ -104,6 +104,18 @@ def test_labels_that_are_missing_or_cannot_be_sorted_are_refused_by_name(labels,
         model().partial_fit(X, Y, classes="target")
 
 
+@pytest.mark.parametrize("label", [int, bool, Fraction])
+def test_labels_that_are_python_objects_are_refused_with_a_word_on_what_to_do(label):
+    labels = np.array([label(0), label(1)], object)
+    match = rf"must have a dtype of .*, the first of type {label.__name__}; convert it, as by astype\(int\)"
+    with pytest.raises(ValueError, match=f"^Unknown label type: y {match}"):
+        model().fit(X, labels[np.minimum(Y, 1)])
+    with pytest.raises(ValueError, match=f"^Unknown label type: y {match}"):
+        model().partial_fit(X, labels[np.minimum(Y, 1)], classes=[0, 1])
+    with pytest.raises(ValueError, match=f"^Unknown label type: classes {match}"):
+        model().partial_fit(X, np.minimum(Y, 1), classes=labels)
+
+
 def test_strings_that_scikit_learn_cannot_read_are_refused_by_name():
     names = np.array(["a", "b", "c"]).astype(np.dtypes.StringDType())
     with pytest.raises(TypeError, match=r"^y must hold strings of fixed width, .*; pass y.tolist\(\)$"):
