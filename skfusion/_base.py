@@ -22,6 +22,7 @@ from skfusion._checks import check_column
 from skfusion._inputs import (
     Rows,
     check_groups,
+    check_indices,
     check_no_dates,
     check_rows,
     check_sample_weight,
@@ -476,7 +477,9 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
 
     def _validate_features(self, X):
         check_no_dates(X)
-        return validate_data(self, X, accept_sparse="csr", dtype=self._ensemble.weights.dtype, reset=False)
+        X = validate_data(self, X, accept_sparse="csr", dtype=self._ensemble.weights.dtype, reset=False)
+        check_indices(X)
+        return X
 
     def _answers(self, X):
         """Class probabilities or outputs, by ``prediction``."""

@@ -75,7 +75,12 @@ def check_rows(X):
     """Raise ValueError unless the compiled core can number the rows and the columns, and CSR indices stay within."""
     if max(X.shape) > MOST_NUMBERED:
         raise ValueError(f"X must have at most {MOST_NUMBERED} rows and as many columns, got shape {X.shape}")
-    if issparse(X):  # before SciPy selects rows, which would read and write beyond the arrays
+    check_indices(X)
+
+
+def check_indices(X):
+    """Raise ValueError unless CSR indices stay within it, before SciPy selects rows: it would read and write beyond."""
+    if issparse(X):
         check_csr(X, X.indptr)
 
 

@@ -135,6 +135,14 @@ def test_csr_rows_whose_indices_leave_them_are_refused_before_they_are_read(para
             model().fit(rows, Y, **params)
 
 
+def test_csr_rows_to_predict_for_are_refused_too_however_many():
+    fitted, rows = model().fit(X, Y), csr_array(np.tile(X, (60, 1)))
+    rows.indptr[3] = 10**9
+    for use in (fitted.predict, fitted.predict_proba, lambda rows: fitted.peer_scores(rows, np.tile(Y, 60))):
+        with pytest.raises(ValueError, match=r"^X must be a valid CSR array"):
+            use(rows)
+
+
 @pytest.mark.parametrize("container", [np.asarray, csr_array, pd.DataFrame, np.ndarray.tolist])
 def test_several_labels_a_row_are_refused_with_a_word_on_how_to_learn_them(container):
     with pytest.raises(ValueError, match=r"^y must have one label .* shape \(150, 3\); .* MultiOutputClassifier"):
