@@ -84,18 +84,18 @@ def check_indices(X):
         check_csr(X, X.indptr)
 
 
-def check_no_dates(X):
-    """Raise TypeError if X holds dates or durations, which scikit-learn would turn into numbers, missing ones too."""
-    if hasattr(X, "dtypes") and hasattr(X, "columns"):  # since polars turns dates into numbers where they stand by some
-        for dtype in X.dtypes:
-            _check_no_date(dtype)
-    rows = np.asarray(X.head(1)) if hasattr(X, "head") else X
-    _check_no_date(getattr(rows, "dtype", None))
+def check_no_dates(name, numbers):
+    """Raise TypeError for dates or durations, which scikit-learn would turn into numbers, missing ones too."""
+    if hasattr(numbers, "dtypes") and hasattr(numbers, "columns"):  # polars makes numbers of a mixture
+        for dtype in numbers.dtypes:
+            _check_no_date(name, dtype)
+    rows = np.asarray(numbers.head(1)) if hasattr(numbers, "head") else numbers
+    _check_no_date(name, getattr(rows, "dtype", None))
 
 
-def _check_no_date(dtype):
+def _check_no_date(name, dtype):
     if getattr(dtype, "kind", None) in ("m", "M") or getattr(dtype, "is_temporal", bool)():  # NumPy's, pandas', polars'
-        raise TypeError(f"X must hold numbers, got {dtype}; turn dates into numbers, such as days since a date")
+        raise TypeError(f"{name} must hold numbers, got {dtype}; turn dates into numbers, such as days since a date")
 
 
 def check_classes(name, classes):
@@ -239,10 +239,11 @@ def _exceeds_floats(integers):
 
 
 def check_sample_weight(sample_weight, n_samples):
-    """Return weights of the rows as a float64 array, or raise ValueError; None stays None."""
+    """Return weights of the rows as a float64 array, or raise TypeError or ValueError; None stays None."""
     if sample_weight is None:
         return None
     check_column("sample_weight", sample_weight)
+    check_no_dates("sample_weight", sample_weight)
     if isinstance(sample_weight, Number):
         sample_weight = np.full(n_samples, sample_weight)
     weight = check_array(sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight")

@@ -69,6 +69,15 @@ def test_dates_which_would_count_as_numbers_even_where_missing_are_refused(kind,
             use(container(dates))
 
 
+@pytest.mark.parametrize("frame", [pd.DataFrame, pl.DataFrame])
+def test_dates_are_no_targets_and_no_weights_either(frame):
+    columns = frame({"weight": X[:, 0], "date": np.datetime64("2017-12-18") + np.arange(len(Y))})
+    with pytest.raises(TypeError, match=r"^y must hold numbers, got (datetime64|Date)"):
+        regressor().fit(X, columns)
+    with pytest.raises(TypeError, match=r"^sample_weight must hold numbers, got datetime64"):
+        model().fit(X, Y, sample_weight=columns["date"])
+
+
 def test_labels_that_are_missing_or_continuous_are_refused():
     with pytest.raises(ValueError, match="Input y contains NaN"):
         model().fit(X, np.where(Y == 0, np.nan, Y))
