@@ -197,6 +197,8 @@ def test_fewer_rows_than_peers_are_refused():
         rows = np.linspace(0, 149, n_rows).astype(int)
         with pytest.raises(ValueError, match=rf"n_networks must be at most .*n_samples = {n_rows}\b.*got 8"):
             model(n_networks=8).fit(X[rows], Y[rows])
+        with pytest.raises(ValueError, match=rf"n_samples = {n_rows}, not counting those of sample_weight 0"):
+            model(n_networks=8).fit(X, Y, sample_weight=np.isin(np.arange(len(Y)), rows))
     assert len(model(n_networks=8).fit(X[::19], Y[::19]).partition_) == 8
 
 
