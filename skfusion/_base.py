@@ -187,8 +187,8 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         """Check that the rows held out for early stopping can be scored; ``weighted`` is whether any has a weight."""
         if not weighted:
             raise ValueError(
-                f"early_stopping needs held-out rows with a weight, but class_weight gives none to those that "
-                f"validation_fraction={fraction:g} takes; set validation_fraction higher"
+                f"early_stopping needs held-out rows with a weight, but those that validation_fraction={fraction:g} "
+                "takes have none or next to none, by class_weight or sample_weight; set validation_fraction higher"
             )
 
     def _check_parameters(self):
