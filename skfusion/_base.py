@@ -22,6 +22,7 @@ from skfusion._checks import check_column
 from skfusion._inputs import (
     Rows,
     check_groups,
+    check_indices,
     check_no_dates,
     check_rows,
     check_sample_weight,
@@ -186,8 +187,8 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         """Check that the rows held out for early stopping can be scored; ``weighted`` is whether any has a weight."""
         if not weighted:
             raise ValueError(
-                f"early_stopping needs held-out rows with a weight, but class_weight gives none to those that "
-                f"validation_fraction={fraction:g} takes; set validation_fraction higher"
+                f"early_stopping needs held-out rows with a weight, but those that validation_fraction={fraction:g} "
+                "takes have none or next to none, by class_weight or sample_weight; set validation_fraction higher"
             )
 
     def _check_parameters(self):
@@ -475,8 +476,10 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         return self._ensemble
 
     def _validate_features(self, X):
-        check_no_dates(X)
-        return validate_data(self, X, accept_sparse="csr", dtype=self._ensemble.weights.dtype, reset=False)
+        check_no_dates("X", X)
+        X = validate_data(self, X, accept_sparse="csr", dtype=self._ensemble.weights.dtype, reset=False)
+        check_indices(X)
+        return X
 
     def _answers(self, X):
         """Class probabilities or outputs, by ``prediction``."""
@@ -518,7 +521,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
     # Input
 
     def _validate_rows(self, X, y, old, **y_options):
-        check_no_dates(X)
+        check_no_dates("X", X)
         check_column("y", y)
         check_string_width("y", y)
         dtype = (np.float64, np.float32) if old is None else old.weights.dtype

@@ -1,5 +1,6 @@
 """Checks of the data given to fit: rows, targets, weights and groups."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Number
 
@@ -74,22 +75,27 @@ def check_rows(X):
     """Raise ValueError unless the compiled core can number the rows and the columns, and CSR indices stay within."""
     if max(X.shape) > MOST_NUMBERED:
         raise ValueError(f"X must have at most {MOST_NUMBERED} rows and as many columns, got shape {X.shape}")
-    if issparse(X):  # before SciPy selects rows, which would read and write beyond the arrays
+    check_indices(X)
+
+
+def check_indices(X):
+    """Raise ValueError unless CSR indices stay within it, before SciPy selects rows: it would read and write beyond."""
+    if issparse(X):
         check_csr(X, X.indptr)
 
 
-def check_no_dates(X):
-    """Raise TypeError if X holds dates or durations, which scikit-learn would turn into numbers, missing ones too.
+def check_no_dates(name, numbers):
+    """Raise TypeError for dates or durations, which scikit-learn would turn into numbers, missing ones too.
 
     Those of a Polars frame become numbers beside numbers, too, in whatever unit they happen to be.
     """
-    is_table = hasattr(X, "columns") and hasattr(X, "dtypes")
-    for place, dtype in enumerate(X.dtypes if is_table else [getattr(X, "dtype", None)]):
-        is_temporal = getattr(dtype, "is_temporal", None)  # of Polars; NumPy and pandas have a kind
-        if getattr(dtype, "kind", None) in ("m", "M") or (callable(is_temporal) and is_temporal()):
-            column = f" in column {shown(X.columns[place])}" if is_table else ""
+    is_table = hasattr(numbers, "columns") and hasattr(numbers, "dtypes")
+    for place, dtype in enumerate(numbers.dtypes if is_table else [getattr(numbers, "dtype", None)]):
+        # NumPy and pandas have a kind, Polars has this method.
+        if getattr(dtype, "kind", None) in ("m", "M") or getattr(dtype, "is_temporal", bool)():
+            column = f" in column {shown(numbers.columns[place])}" if is_table else ""
             raise TypeError(
-                f"X must hold numbers, got {dtype}{column}; turn dates into numbers, such as days since a date"
+                f"{name} must hold numbers, got {dtype}{column}; turn dates into numbers, such as days since a date"
             )
 
 
@@ -107,6 +113,7 @@ def check_all_classes(classes):
     labels = check_labels("classes", classes)
     if labels.ndim != 1:
         raise ValueError(f"classes must be a list of all class labels, got {shown(classes)}")
+    check_label_type("classes", labels)
     return check_classes("classes", unique_labels(labels))
 
 
@@ -167,6 +174,15 @@ def check_object_labels(y):
         check_labels("y", y)
 
 
+def check_label_type(name, labels):
+    """Raise ValueError if an array holds Python objects that scikit-learn takes for no labels, such as numbers."""
+    if labels.dtype == object and labels.size and not isinstance(labels.flat[0], Sequence):  # as strings are, too
+        raise ValueError(
+            f"Unknown label type: {name} must have a dtype of integers, booleans or strings, got an array of Python "
+            f"objects, the first of type {type(labels.flat[0]).__name__}; convert it, as by astype(int) or astype(str)"
+        )
+
+
 def check_one_label(y):
     """Raise ValueError if rows have several labels each."""
     shape = y.shape if issparse(y) else np.asarray(y).shape
@@ -224,10 +240,11 @@ def _exceeds_floats(integers):
 
 
 def check_sample_weight(sample_weight, n_samples):
-    """Return weights of the rows as a float64 array, or raise ValueError; None stays None."""
+    """Return weights of the rows as a float64 array, or raise TypeError or ValueError; None stays None."""
     if sample_weight is None:
         return None
     check_column("sample_weight", sample_weight)
+    check_no_dates("sample_weight", sample_weight)
     if isinstance(sample_weight, Number):
         sample_weight = np.full(n_samples, sample_weight)
     weight = check_array(sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight")

@@ -18,6 +18,7 @@ from skfusion._inputs import (
     check_all_classes,
     check_class_weight,
     check_classes,
+    check_label_type,
     check_object_labels,
     check_one_label,
     check_same_classes,
@@ -434,6 +435,7 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
         check_object_labels(y)
         check_one_label(y)
         X, y = self._validate_rows(X, y, old)
+        check_label_type("y", y)
         check_classification_targets(y)
         if y.dtype.kind in "mM" and np.isnat(y).any():
             raise ValueError("y must have a label for each row, got NaT")

@@ -45,8 +45,8 @@ def _check_n_networks(peers, n_samples):
     n_networks = check_integer("n_networks", peers.n_networks, 1)
     if peers.complete and n_networks > n_samples:
         raise ValueError(
-            f"n_networks must be at most the number of rows, n_samples = {n_samples}, so that no peer is empty; got "
-            f"{shown(n_networks)}"
+            f"n_networks must be at most the number of rows, n_samples = {n_samples}, not counting those of "
+            f"sample_weight 0, so that no peer is empty; got {shown(n_networks)}"
         )
     return n_networks
 

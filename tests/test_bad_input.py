@@ -37,18 +37,21 @@ def test_input_that_is_not_finite_is_refused(value, container):
             use()
 
 
-def beside_numbers(kind_of_frame):
-    def frame(dates):
-        columns = {"size": X[:, 0], "admitted": dates[:, 2]}
-        return kind_of_frame(columns | {f"x{k}": X[:, k] for k in range(2, X.shape[1])})
-
-    return frame
+def beside_numbers(frame):
+    """Make of dates a frame with numbers in its first column."""
+    return lambda dates: frame({"weight": X[:, 0], "date": dates[:, 0], "duration": dates[:, 1]})
 
 
-TABLES = [pd.DataFrame, pl.DataFrame, beside_numbers(pd.DataFrame), beside_numbers(pl.DataFrame)]
+def with_zone(dates):
+    """Make of dates a column that NumPy has no type for."""
+    return pd.DataFrame({"date": pd.Series(dates[:, 2].astype("datetime64[ms]")).dt.tz_localize("UTC")})
 
 
-@pytest.mark.parametrize("container", [np.asarray, *TABLES], ids=["array", "pandas", "polars", "pandas2", "polars2"])
+@pytest.mark.parametrize(
+    "container",
+    [np.asarray, pd.DataFrame, pl.DataFrame, beside_numbers(pd.DataFrame), beside_numbers(pl.DataFrame), with_zone],
+    ids=["array", "pandas", "polars", "pandas beside numbers", "polars beside numbers", "pandas with a time zone"],
+)
 @pytest.mark.parametrize("kind", ["timedelta64[ms]", "datetime64[ms]"])
 def test_dates_which_would_count_as_numbers_even_where_missing_are_refused(kind, container):
     dates = (1000 * X).astype(int).astype(kind)
@@ -63,9 +66,18 @@ def test_dates_which_would_count_as_numbers_even_where_missing_are_refused(kind,
         lambda rows: fitted.peer_scores(rows, Y),
     ):
         with pytest.raises(
-            TypeError, match=r"^X must hold numbers, got ((time|date)\w+|Duration|Datetime).*; turn dates"
+            TypeError, match=r"^X must hold numbers, got (timedelta64|datetime64|Duration|Datetime).*; turn dates"
         ):
             use(container(dates))
+
+
+@pytest.mark.parametrize("frame", [pd.DataFrame, pl.DataFrame])
+def test_dates_are_no_targets_and_no_weights_either(frame):
+    columns = frame({"weight": X[:, 0], "date": np.datetime64("2017-12-18") + np.arange(len(Y))})
+    with pytest.raises(TypeError, match=r"^y must hold numbers, got (datetime64|Date)"):
+        regressor().fit(X, columns)
+    with pytest.raises(TypeError, match=r"^sample_weight must hold numbers, got (datetime64|Date)"):
+        model().fit(X, Y, sample_weight=columns["date"])
 
 
 def test_labels_that_are_missing_or_continuous_are_refused():
@@ -103,6 +115,18 @@ def test_labels_that_are_missing_or_cannot_be_sorted_are_refused_by_name(labels,
         model().partial_fit(X, Y, classes="target")
 
 
+@pytest.mark.parametrize("label", [int, bool, Fraction])
+def test_labels_that_are_python_objects_are_refused_with_a_word_on_what_to_do(label):
+    labels = np.array([label(0), label(1)], object)
+    match = rf"must have a dtype of .*, the first of type {label.__name__}; convert it, as by astype\(int\)"
+    with pytest.raises(ValueError, match=f"^Unknown label type: y {match}"):
+        model().fit(X, labels[np.minimum(Y, 1)])
+    with pytest.raises(ValueError, match=f"^Unknown label type: y {match}"):
+        model().partial_fit(X, labels[np.minimum(Y, 1)], classes=[0, 1])
+    with pytest.raises(ValueError, match=f"^Unknown label type: classes {match}"):
+        model().partial_fit(X, np.minimum(Y, 1), classes=labels)
+
+
 def test_strings_that_scikit_learn_cannot_read_are_refused_by_name():
     names = np.array(["a", "b", "c"]).astype(np.dtypes.StringDType())
     with pytest.raises(TypeError, match=r"^y must hold strings of fixed width, .*; pass y.tolist\(\)$"):
@@ -120,6 +144,14 @@ def test_csr_rows_whose_indices_leave_them_are_refused_before_they_are_read(para
         getattr(rows, entries)[3] = wrong
         with pytest.raises(ValueError, match=r"^X must (be a valid CSR array|have column indices from 0 to 3)"):
             model().fit(rows, Y, **params)
+
+
+def test_csr_rows_to_predict_for_are_refused_too_however_many():
+    fitted, rows = model().fit(X, Y), csr_array(np.tile(X, (60, 1)))
+    rows.indptr[3] = 10**9
+    for use in (fitted.predict, fitted.predict_proba, lambda rows: fitted.peer_scores(rows, np.tile(Y, 60))):
+        with pytest.raises(ValueError, match=r"^X must be a valid CSR array"):
+            use(rows)
 
 
 @pytest.mark.parametrize("container", [np.asarray, csr_array, pd.DataFrame, np.ndarray.tolist])
@@ -167,6 +199,8 @@ def test_fewer_rows_than_peers_are_refused():
         rows = np.linspace(0, 149, n_rows).astype(int)
         with pytest.raises(ValueError, match=rf"n_networks must be at most .*n_samples = {n_rows}\b.*got 8"):
             model(n_networks=8).fit(X[rows], Y[rows])
+        with pytest.raises(ValueError, match=rf"n_samples = {n_rows}, not counting those of sample_weight 0"):
+            model(n_networks=8).fit(X, Y, sample_weight=np.isin(np.arange(len(Y)), rows))
     assert len(model(n_networks=8).fit(X[::19], Y[::19]).partition_) == 8
 
 

@@ -607,7 +607,7 @@ def test_sparse_input_is_equal_to_dense(container, dtype):
     [
         (np.resize(["cat", "dog"], 100), ValueError, "y must hold numbers, got 'cat'; FusedMLPClassifier takes labels"),
         (np.resize([1.0, "dog"], 100).astype(object), ValueError, "y must hold numbers, .*'dog'"),
-        (np.resize(np.array(["2020-01-01"], dtype="M8[D]"), 100), ValueError, "y must hold numbers, got '2020-01-01'"),
+        (np.resize(np.array(["2020-01-01"], dtype="M8[D]"), 100), TypeError, "y must hold numbers, got datetime64"),
         (np.resize([1.0, 2j], 100).astype(object), ValueError, "y must hold numbers"),
         (pd.Series([1.0, pd.NA] * 50, dtype=object), ValueError, "y must hold numbers, .*NAType"),
         (np.array([1, 10**400] * 50, dtype=object), ValueError, "y must hold numbers, .*too large"),
