@@ -109,11 +109,14 @@ class Exchange:
                 self._send_again(site, requests[site])
             try:
                 watch.remind(waiting)
-                answer = self._receive(number, kind, requests, watch)
-                if answer is not None:
-                    answers[answer.site] = self._read(answer, read)
-                else:  # whatever is there counts, even if this process slept meanwhile
-                    watch.check_patience(waiting)
+                overdue = watch.overdue(waiting)  # an answer that is there still counts: this process may have slept
+                received = self._transport.receive(min(_LOOK_AGAIN if overdue else _LISTEN, self._patience))
+                if received is not None:
+                    answer = self._answer(received, number, kind, requests, watch)
+                    if answer is not None:
+                        answers[answer.site] = self._read(answer, read)
+                elif overdue:
+                    raise AbsentError(overdue, self._patience)
             except (AbsentError, MessageError, RefusedError) as error:
                 if needed or error.site is None:
                     raise
@@ -135,11 +138,8 @@ class Exchange:
         except OSError as error:
             _log.warning("cannot send the message to site %r again, trying later: %s", site, error)
 
-    def _receive(self, number, kind, asked, watch):
-        """Return an answer to the question of that number; None if none comes, or one to another question."""
-        received = self._transport.receive(min(_LISTEN, self._patience))
-        if received is None:
-            return None
+    def _answer(self, received, number, kind, asked, watch):
+        """Return an answer to the question of that number; None if what has come is one to another question."""
         site, data = _site_and_bytes(received)
         if site not in asked and site not in self.absent:
             _log.info("site %r has not been asked; its answer is not used", site)
@@ -262,12 +262,10 @@ class _Watch:
             _log.warning("waiting for %s since %s", _names(waiting), self._began.strftime("%H:%M:%S"))
             self._next_notice = time.monotonic() + _NEXT_NOTICE
 
-    def check_patience(self, waiting):
-        """Raise AbsentError if sites have been waited for long enough."""
+    def overdue(self, waiting):
+        """Return the sites that have been waited for long enough."""
         now = time.monotonic()
-        overdue = [site for site in waiting if now - self._since[site] >= self._patience]
-        if overdue:
-            raise AbsentError(overdue, self._patience)
+        return [site for site in waiting if now - self._since[site] >= self._patience]
 
 
 def _names(sites):

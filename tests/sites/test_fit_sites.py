@@ -615,21 +615,51 @@ def test_a_site_that_sits_an_epoch_out_does_so_after_a_restart_too(n_rounds, tmp
 def test_a_site_that_is_heard_of_again_is_waited_for_anew(monkeypatch):
     late = Message("train answered", "run", 1, "York").encode()  # to the question before
     due = Message("train answered", "run", 2, "York").encode()
-    times, received = zip((60, ("York", late)), (110, None), (150, ("York", due)), strict=True)
-    clock = iter(times)
+    received = [(60, ("York", late)), (110, None), (150, ("York", due)), (151, None)]
+    exchange, answers = asked_of_two(monkeypatch, lambda timeout, now: received.pop(0), {"York": "it was late"})
+    assert answers == {"York": 150}
+    assert exchange.absent.keys() == {"Bath"}
+
+
+def asked_of_two(monkeypatch, receive, absent=()):
+    """Ask Bath and York with a patience of 100, where ``receive(timeout, now)`` returns the new time and an answer."""
     now = [0]
 
-    def receive(timeout):
-        now[0] = next(clock)
-        return received[times.index(now[0])]
+    def received(timeout):
+        now[0], answer = receive(timeout, now[0])
+        return answer
 
-    transport = SimpleNamespace(send=lambda site, message: None, receive=receive, resend_after=np.inf)
+    transport = SimpleNamespace(send=lambda site, message: None, receive=received, resend_after=np.inf)
     monkeypatch.setattr(_exchange, "time", SimpleNamespace(monotonic=lambda: now[0]))
     exchange = _exchange.Exchange(transport, "run", patience=100)
-    exchange.absent = {"York": "it was late"}
+    exchange.absent = dict(absent)
     questions = dict.fromkeys(["Bath", "York"], ({}, {}))
-    assert exchange.ask(2, "train", questions, lambda site, answer: now[0], needed=False) == {"York": 150}
-    assert exchange.absent.keys() == {"Bath"}
+    return exchange, exchange.ask(2, "train", questions, lambda site, answer: now[0], needed=False)
+
+
+def test_an_answer_that_came_behind_a_late_one_while_the_coordinator_slept_counts(monkeypatch):
+    late, due = (Message("train answered", "run", number, "York").encode() for number in (1, 2))
+    bath = Message("train answered", "run", 2, "Bath").encode()
+    received = [(1000, ("York", late)), (2000, ("York", due)), (3000, ("Bath", bath))]
+    exchange, answers = asked_of_two(monkeypatch, lambda timeout, now: received.pop(0))
+    assert answers == {"York": 2000, "Bath": 3000}
+    assert not exchange.absent
+
+
+@pytest.mark.parametrize(("kind", "number"), [("train answered", 1), ("refused", 2), ("train answered", 2)])
+def test_a_site_that_keeps_sending_does_not_keep_the_coordinator_waiting_for_another(kind, number, monkeypatch):
+    message = Message(kind, "run", number, "York", {"reason": "its rows are others"}).encode()
+    due = Message("train answered", "run", 2, "York").encode()
+
+    def receive(timeout, now):
+        assert now < 200
+        if now == 0:
+            return 0.5, ("York", due)
+        return (now + timeout, None) if timeout < 0.5 else (now + 0.5, ("York", message))
+
+    exchange, answers = asked_of_two(monkeypatch, receive)
+    assert answers.keys() == {"York"}
+    assert "waited 100 s in vain for site 'Bath'" in exchange.absent["Bath"]
 
 
 def test_a_site_that_refuses_in_every_round_is_told_of_once_and_is_not_back_until_it_takes_part(caplog):
