@@ -87,16 +87,26 @@ def check_indices(X):
 def check_no_dates(name, numbers):
     """Raise TypeError for dates or durations, which scikit-learn would turn into numbers, missing ones too.
 
-    Those of a Polars frame become numbers beside numbers, too, in whatever unit they happen to be.
+    Those of a Polars frame or a PyArrow table become numbers beside numbers, too, in whatever unit they happen to be.
     """
-    is_table = hasattr(numbers, "columns") and hasattr(numbers, "dtypes")
-    for place, dtype in enumerate(numbers.dtypes if is_table else [getattr(numbers, "dtype", None)]):
+    names, dtypes = _columns(numbers)
+    for place, own in enumerate(dtypes):
+        dtype = getattr(getattr(own, "categories", None), "dtype", own)  # which pandas gives scikit-learn
         # NumPy and pandas have a kind, Polars has this method.
         if getattr(dtype, "kind", None) in ("m", "M") or getattr(dtype, "is_temporal", bool)():
-            column = f" in column {shown(numbers.columns[place])}" if is_table else ""
+            column = "" if names is None else f" in column {shown(names[place])}"
             raise TypeError(
                 f"{name} must hold numbers, got {dtype}{column}; turn dates into numbers, such as days since a date"
             )
+
+
+def _columns(numbers):
+    """Return the names and the dtypes of a table's columns; None and the one dtype of what is not a table."""
+    if hasattr(numbers, "columns") and hasattr(numbers, "dtypes"):
+        return numbers.columns, numbers.dtypes
+    if hasattr(numbers, "columns") and hasattr(numbers, "column_names"):  # as PyArrow's tables have
+        return numbers.column_names, [np.asarray(column[:1]).dtype for column in numbers.columns]
+    return None, [getattr(numbers, "dtype", None)]
 
 
 def check_classes(name, classes):

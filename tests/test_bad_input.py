@@ -5,6 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pytest
 from models import X, Y, model, regressor
 from scipy.sparse import csr_array
@@ -42,15 +43,26 @@ def beside_numbers(frame):
     return lambda dates: frame({"weight": X[:, 0], "date": dates[:, 0], "duration": dates[:, 1]})
 
 
+def categories(dates):
+    """Make of dates a frame that scikit-learn reads as the dates that are its categories."""
+    return pd.DataFrame(dates).astype("category")
+
+
 def with_zone(dates):
     """Make of dates a column that NumPy has no type for."""
     return pd.DataFrame({"date": pd.Series(dates[:, 2].astype("datetime64[ms]")).dt.tz_localize("UTC")})
 
 
+BESIDE = ["pandas beside numbers", "polars beside numbers", "pyarrow beside numbers"]
+
+
 @pytest.mark.parametrize(
     "container",
-    [np.asarray, pd.DataFrame, pl.DataFrame, beside_numbers(pd.DataFrame), beside_numbers(pl.DataFrame), with_zone],
-    ids=["array", "pandas", "polars", "pandas beside numbers", "polars beside numbers", "pandas with a time zone"],
+    [
+        *(np.asarray, pd.DataFrame, pl.DataFrame, categories, with_zone),
+        *map(beside_numbers, (pd.DataFrame, pl.DataFrame, pa.table)),
+    ],
+    ids=["array", "pandas", "polars", "categories", "time zone", *BESIDE],
 )
 @pytest.mark.parametrize("kind", ["timedelta64[ms]", "datetime64[ms]"])
 def test_dates_which_would_count_as_numbers_even_where_missing_are_refused(kind, container):
