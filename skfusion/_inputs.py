@@ -89,7 +89,7 @@ def check_no_dates(name, numbers):
 
     Those of a Polars frame or a PyArrow table become numbers beside numbers, too, in whatever unit they happen to be.
     """
-    names, dtypes = _columns(numbers)
+    names, dtypes = columns_of(numbers)
     for place, own in enumerate(dtypes):
         dtype = getattr(getattr(own, "categories", None), "dtype", own)  # which pandas gives scikit-learn
         # NumPy and pandas have a kind, Polars has this method.
@@ -100,7 +100,7 @@ def check_no_dates(name, numbers):
             )
 
 
-def _columns(numbers):
+def columns_of(numbers):
     """Return the names and the dtypes of a table's columns; None and the one dtype of what is not a table."""
     if hasattr(numbers, "columns") and hasattr(numbers, "dtypes"):
         return numbers.columns, numbers.dtypes

@@ -19,6 +19,7 @@ from skfusion._inputs import (
     check_rows,
     check_sample_weight,
     check_string_width,
+    columns_of,
     encode,
 )
 from skfusion._moments import moments_of_rows
@@ -71,8 +72,9 @@ class SiteRows:
         check_string_width("y", y)
         if y is None:
             raise ValueError("y must be an array with an entry for each row, got None")
+        output_names = _output_names(y)
         check_object_labels(y)
-        table, output_names = Site(), _output_names(y)
+        table = Site()
         options = dict(accept_sparse="csr", dtype=(np.float64, np.float32), order="C", multi_output=True)
         X, y = validate_data(table, X, y, ensure_all_finite=False, **options)
         check_rows(X)
@@ -81,7 +83,6 @@ class SiteRows:
         groups, weight = check_groups(groups, len(y)), check_sample_weight(sample_weight, len(y))
         names = table.feature_names_in_.tolist() if hasattr(table, "feature_names_in_") else None
         _check_finite(X, names)
-        output_names = output_names if y.ndim == 2 else None
         parts = _parts(site, groups, np.ones(len(y)) if weight is None else weight)
         return cls(X, y, weight, names, output_names, parts)
 
@@ -182,8 +183,12 @@ class SiteRows:
 
 
 def _output_names(y):
-    names = [*getattr(y, "columns", [])]
-    return names if names and all(isinstance(name, str) for name in names) else None
+    """Return the names of several outputs, or None if they have none; raise TypeError if one holds dates."""
+    names, _ = columns_of(y)
+    if names is None or len(names) < 2:
+        return None
+    check_no_dates("y", y)  # only now, as dates may be labels
+    return [*names] if all(isinstance(name, str) for name in names) else None
 
 
 def _check_finite(X, names):

@@ -4,6 +4,8 @@ import json
 
 import numpy as np
 import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -201,14 +203,31 @@ def test_numbers_of_outputs_must_be_the_same():
         agree([told(X, X[:, 0], NUMBERS), told(X, X[:, :2], NUMBERS, name="York")], NUMBERS)
 
 
-def test_outputs_with_names_must_be_in_the_same_order():
+def as_it_is(frame):
+    return frame
+
+
+FRAMES = pytest.mark.parametrize(
+    "table", [as_it_is, pl.from_pandas, pa.Table.from_pandas], ids=["pandas", "polars", "pyarrow"]
+)
+
+
+@FRAMES
+def test_outputs_with_names_must_be_in_the_same_order(table):
     match = "same outputs, in the same order; site 'Bath' has 'age' at place 0, site 'York' 'height'"
-    ours, theirs = FRAME[["age", "height"]], FRAME[["height", "age"]]
+    ours, theirs = table(FRAME[["age", "height"]]), table(FRAME[["height", "age"]])
     with pytest.raises(ValueError, match=match):
         agree([told(X, ours, NUMBERS), told(X, theirs, NUMBERS, name="York")], NUMBERS)
     assert agree([told(X, ours, NUMBERS), told(X, ours, NUMBERS, name="York")], NUMBERS).n_outputs == 2
     one = [told(X, FRAME[["age"]], NUMBERS), told(X, FRAME[["height"]], NUMBERS, name="York")]
     assert agree(one, NUMBERS).n_outputs == 1  # as of a column that is no table
+
+
+@FRAMES
+def test_one_of_several_outputs_may_not_be_a_date(table):
+    y = FRAME[["age"]].assign(date=np.datetime64("2020-01-01") + np.arange(len(FRAME)))
+    with pytest.raises(TypeError, match=r"^y must hold numbers, got .* in column 'date'; turn dates"):
+        SiteRows.check("Bath", X, table(y), None, None)
 
 
 @pytest.mark.parametrize(
