@@ -102,9 +102,10 @@ def check_no_dates(name, numbers):
 
 def columns_of(numbers):
     """Return the names and the dtypes of a table's columns; None and the one dtype of what is not a table."""
-    if hasattr(numbers, "columns") and hasattr(numbers, "dtypes"):
+    is_table = hasattr(numbers, "columns") and getattr(numbers, "ndim", 2) == 2  # a series of Dask has columns, too
+    if is_table and hasattr(numbers, "dtypes"):
         return numbers.columns, numbers.dtypes
-    if hasattr(numbers, "columns") and hasattr(numbers, "column_names"):  # as PyArrow's tables have
+    if is_table and hasattr(numbers, "column_names"):  # as PyArrow's tables have
         return numbers.column_names, [np.asarray(column[:1]).dtype for column in numbers.columns]
     return None, [getattr(numbers, "dtype", None)]
 
@@ -185,7 +186,7 @@ def check_object_labels(y):
 
 
 def check_label_type(name, labels):
-    """Raise ValueError if an array holds Python objects that scikit-learn takes for no labels, such as numbers."""
+    """Raise ValueError if an array holds Python objects that scikit-learn does not take for labels, such as numbers."""
     if labels.dtype == object and labels.size and not isinstance(labels.flat[0], Sequence):  # as strings are, too
         raise ValueError(
             f"Unknown label type: {name} must have a dtype of integers, booleans or strings, got an array of Python "

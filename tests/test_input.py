@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
-from models import GROUPS, NAMES, X, Y, assert_same_training, model, pandas_frame
+from models import GROUPS, NAMES, X, Y, assert_same_training, model, pandas_frame, regressor
 from scipy.sparse import coo_array, csc_array, csr_array, csr_matrix
 from sklearn.datasets import load_digits
 from sklearn.model_selection import StratifiedKFold
@@ -71,6 +71,14 @@ def test_frames_are_equal_to_arrays_and_their_names_are_kept(frame, series):
     np.testing.assert_array_equal(of_frame.predict(frame(X)), of_array.predict(X))
     np.testing.assert_array_equal(of_frame.peer_scores(frame(X), series(labels)), of_array.peer_scores(X, labels))
     assert of_frame.peers_[0].feature_names_in_.tolist() == NAMES
+
+
+def test_a_series_of_dask_which_has_columns_is_no_table():
+    dask = pytest.importorskip("dask.dataframe")
+    weight = np.linspace(1, 2, len(Y))
+    frame = dask.from_pandas(pandas_frame(X).assign(target=X[:, 0], weight=weight), npartitions=1)
+    of_dask = regressor().fit(X, frame["target"], sample_weight=frame["weight"])
+    assert_same_training(of_dask, regressor().fit(X, X[:, 0], sample_weight=weight))
 
 
 @pytest.mark.parametrize("frame", [pandas_frame, polars_frame])
