@@ -72,7 +72,9 @@ class SiteRows:
         check_string_width("y", y)
         if y is None:
             raise ValueError("y must be an array with an entry for each row, got None")
-        output_names = _output_names(y)
+        names_of_y, dtypes_of_y = columns_of(y)
+        if len(dtypes_of_y) > 1:  # numbers, whereas dates in one column may be labels
+            check_no_dates("y", y)
         check_object_labels(y)
         table = Site()
         options = dict(accept_sparse="csr", dtype=(np.float64, np.float32), order="C", multi_output=True)
@@ -84,7 +86,7 @@ class SiteRows:
         names = table.feature_names_in_.tolist() if hasattr(table, "feature_names_in_") else None
         _check_finite(X, names)
         parts = _parts(site, groups, np.ones(len(y)) if weight is None else weight)
-        return cls(X, y, weight, names, output_names, parts)
+        return cls(X, y, weight, names, _output_names(names_of_y), parts)
 
     def describe(self, site, question):
         """Report what the coordinator must know before it can plan.
@@ -182,13 +184,10 @@ class SiteRows:
         return WeightTotals.of(weight, codes[rows], n_classes)
 
 
-def _output_names(y):
-    """Return the names of several outputs, or None if they have none; raise TypeError if one holds dates."""
-    names, _ = columns_of(y)
-    if names is None or len(names) < 2:
-        return None
-    check_no_dates("y", y)  # only now, as dates may be labels
-    return [*names] if all(isinstance(name, str) for name in names) else None
+def _output_names(names):
+    """Return the names of y's columns if there are several and all are strings, else None."""
+    several = names is not None and len(names) > 1
+    return [*names] if several and all(isinstance(name, str) for name in names) else None
 
 
 def _check_finite(X, names):
