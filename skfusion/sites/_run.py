@@ -1,6 +1,7 @@
 """A run of training: new, or taken up again from its checkpoint."""
 
 import errno
+import logging
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
@@ -18,6 +19,8 @@ from skfusion.sites._description import pack_labels
 from skfusion.sites._journal import Done
 from skfusion.sites._state import pack, unpack
 from skfusion.sites.message import MessageError
+
+_log = logging.getLogger("skfusion.sites")
 
 # Parameters that may change in between, since they have no say in what comes out, or only in when training ends.
 _FREE = {"n_networks", "partitioner", "n_jobs", "verbose", "max_iter", "warm_start"}
@@ -157,9 +160,16 @@ class Run:
         ).write(self.path)
 
     def end(self):
-        """Remove the file."""
-        if self.path is not None:
-            self.path.unlink(missing_ok=True)
+        """Rename the file, from which the run can end once more should the model be lost before it is saved."""
+        if self.path is None:
+            return
+        over = self.path.with_name(f"{self.path.name}.over")
+        try:
+            self.path.rename(over)
+        except OSError as error:  # by now nothing but the model matters
+            _log.warning("run %s is over, but its checkpoint cannot be renamed: %s", self.name, error)
+        else:
+            _log.info("run %s is over; once the model is saved, %s is of no more use", self.name, over)
 
 
 def _drift_arrays(drift):

@@ -74,8 +74,9 @@ def fit_sites(
     classes : array-like of shape (n_classes,) or None, default=None
         All class labels, so that sites need not report theirs; None for those that sites report.
     checkpoint : str, path-like or None, default=None
-        A file in which the run is saved before each round, and from which it goes on if the file is there.  It is
-        removed once the run is over.
+        A file in which the run is saved before each round, and from which it goes on if the file is there.  Once the
+        run is over, ``.over`` is appended to its name.  Should the model be lost before it is saved, give the file its
+        name back, and the run ends once more.
     patience : float, default=inf
         Seconds to wait for an answer of a site.  The log names the sites that are waited for, after ten seconds and
         then every minute.

@@ -309,6 +309,14 @@ def test_a_coordinator_that_dies_goes_on_to_the_same_bits(collect, tmp_path):
     assert (got == whole.weights_).all()
 
 
+def test_a_run_whose_model_was_lost_before_it_was_saved_ends_once_more(tmp_path):
+    model, file = classifier(solver="adam", topology="ring"), tmp_path / "run.npz"
+    fitted(model, keepers(tmp_path), checkpoint=file)
+    file.with_name("run.npz.over").rename(file)
+    apart = fitted(model, keepers(tmp_path), checkpoint=file)
+    assert (apart.weights_ == clone(model).fit(PLAIN, LABELS, groups=NAMES).weights_).all()
+
+
 def interrupted(model, folder):
     """A run that ended when Leeds was down, in a file."""
     sites = [Dies(site, "train kept", 3) if site.name == "Leeds" else site for site in keepers(folder)]

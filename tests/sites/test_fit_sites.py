@@ -142,6 +142,25 @@ def test_a_coordinator_that_dies_goes_on_to_the_same_bits(params, tmp_path):
     assert_same(apart, whole)
 
 
+@pytest.mark.parametrize("params", RUNS[:5], ids=str)
+def test_a_run_whose_model_was_lost_before_it_was_saved_ends_once_more(params, tmp_path):
+    model, sites, file = classifier(**params), sites_of(PLAIN, LABELS, NAMES_OF_ROWS), tmp_path / "run.npz"
+    at_sites(model, sites, checkpoint=file)
+    (over,) = tmp_path.iterdir()
+    over.rename(file)
+    spies = spied(sites)
+    assert_same(at_sites(model, spies, checkpoint=file), clone(model).fit(PLAIN, LABELS, groups=NAMES_OF_ROWS))
+    assert sum(Message.decode(request).kind == "train" for request in spies[0].requests) == 1
+    assert [*tmp_path.iterdir()] == [over]
+
+
+def test_a_checkpoint_that_cannot_be_renamed_costs_no_model(caplog, tmp_path):
+    (tmp_path / "run.npz.over").mkdir()
+    apart = at_sites(classifier(), sites_of(PLAIN, LABELS, NAMES_OF_ROWS), checkpoint=tmp_path / "run.npz")
+    assert_same(apart, classifier().fit(PLAIN, LABELS, groups=NAMES_OF_ROWS))
+    assert "is over, but its checkpoint cannot be renamed" in caplog.text
+
+
 MANY_EDGES = np.arange(6000).reshape(-1, 2) % 3
 
 
