@@ -9,6 +9,7 @@ from skfusion.sites.message import Message, MessageError
 
 _LISTEN, _LOOK_AGAIN = 1.0, 0.1  # seconds at a time
 _FIRST_NOTICE, _NEXT_NOTICE = 10.0, 60.0  # seconds
+_MOST_LATE = 1000  # messages that are looked through for an overdue answer
 _MAX_REASON = 500  # characters of what a site says
 
 _log = logging.getLogger("skfusion.sites")
@@ -103,14 +104,18 @@ class Exchange:
         requests = {site: Message(kind, self.run, number, site, *own).encode() for site, own in parts.items()}
         for site, request in requests.items():
             self._transport.send(site, request)
-        answers, reason, watch = {}, None, _Watch(requests, self._patience, self._transport.resend_after)
+        answers, reason, n_late = {}, None, 0
+        watch = _Watch(requests, self._patience, self._transport.resend_after)
         while waiting := requests.keys() - answers.keys() - (set() if needed else self.absent.keys()):
             for site in watch.lost(waiting):
                 self._send_again(site, requests[site])
             try:
                 watch.remind(waiting)
                 overdue = watch.overdue(waiting)  # an answer that is there still counts: this process may have slept
-                received = self._transport.receive(min(_LOOK_AGAIN if overdue else _LISTEN, self._patience))
+                n_late = n_late + 1 if overdue else 0
+                received = None
+                if n_late <= _MOST_LATE:  # else others keep sending what is of no use
+                    received = self._transport.receive(min(_LOOK_AGAIN if overdue else _LISTEN, self._patience))
                 if received is not None:
                     answer = self._answer(received, number, kind, requests, watch)
                     if answer is not None:
@@ -259,7 +264,7 @@ class _Watch:
     def remind(self, waiting):
         """Say from time to time which sites are waited for."""
         if time.monotonic() >= self._next_notice:
-            _log.warning("waiting for %s since %s", _names(waiting), self._began.strftime("%H:%M:%S"))
+            _log.warning("waiting for %s since %s", _names(waiting), self._began.strftime("%Y-%m-%d %H:%M:%S"))
             self._next_notice = time.monotonic() + _NEXT_NOTICE
 
     def overdue(self, waiting):

@@ -665,16 +665,19 @@ def test_an_answer_that_came_behind_a_late_one_while_the_coordinator_slept_count
     assert not exchange.absent
 
 
+@pytest.mark.parametrize("seconds", [0.5, 0.01])
 @pytest.mark.parametrize(("kind", "number"), [("train answered", 1), ("refused", 2), ("train answered", 2)])
-def test_a_site_that_keeps_sending_does_not_keep_the_coordinator_waiting_for_another(kind, number, monkeypatch):
+def test_a_site_that_keeps_sending_does_not_keep_the_coordinator_waiting_for_another(
+    kind, number, seconds, monkeypatch
+):
     message = Message(kind, "run", number, "York", {"reason": "its rows are others"}).encode()
     due = Message("train answered", "run", 2, "York").encode()
 
     def receive(timeout, now):
         assert now < 200
         if now == 0:
-            return 0.5, ("York", due)
-        return (now + timeout, None) if timeout < 0.5 else (now + 0.5, ("York", message))
+            return seconds, ("York", due)
+        return (now + timeout, None) if timeout < seconds else (now + seconds, ("York", message))
 
     exchange, answers = asked_of_two(monkeypatch, receive)
     assert answers.keys() == {"York"}
