@@ -4,6 +4,7 @@ import fcntl
 import logging
 import os
 import platform
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -59,13 +60,23 @@ class Claim:
                 raise OSError(error.errno, reason, str(self.path)) from None
             if self._is(file):
                 self._tell_of(file.read())
-                with naming(self.path):
-                    file.seek(0)
-                    file.truncate()
-                    file.write(self._text)
-                    file.flush()
+                self._write(file)
                 return file
             file.close()  # its last holder has removed it meanwhile
+
+    def _write(self, file):
+        """Write who holds the file, or remove it if that cannot be done, as on a full drive: nobody holds it then."""
+        try:
+            with naming(self.path):
+                file.seek(0)
+                file.truncate()
+                file.write(self._text)
+                file.flush()
+        except OSError:
+            self.path.unlink()
+            with suppress(OSError):  # which tries to write once more
+                file.close()
+            raise
 
     def _tell_of(self, holder):
         """Say whose the file was on another machine, which no lock tells to be there still."""

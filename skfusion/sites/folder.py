@@ -161,6 +161,7 @@ class FolderTransport(BaseTransport):
                     raise MessageError(str(error), site) from None
                 if message is not None:
                     self._answered[site] = self._sent[site]
+                    self._answers[site] = self._answers.pop(site)  # it is the last to be heard again
                     return site, message
             waited = time.monotonic() - began
             if waited >= timeout:

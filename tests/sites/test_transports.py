@@ -5,6 +5,7 @@ import fcntl
 import logging
 import os
 import re
+import resource
 import signal
 import sys
 import threading
@@ -429,6 +430,18 @@ def test_a_drive_without_locks_is_named(tmp_path, monkeypatch):
         FolderTransport(tmp_path)
 
 
+def test_a_folder_on_a_full_drive_is_not_claimed(tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))  # as good as a full drive
+    try:
+        with pytest.raises(OSError, match=r"File too large: '.*serving'"):
+            serve(Echo("Bath"), tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with FolderTransport(tmp_path) as transport:
+        assert transport.sites() == []
+
+
 def test_folders_that_are_no_sites_are_not_counted(tmp_path):
     for name in (".stfolder", "lost+found", "Bath", "York%2F", "..%2FYork"):
         (tmp_path / name).mkdir()
@@ -533,6 +546,20 @@ def test_what_is_too_long_is_not_read(bath):
         file.truncate(2**40)
     with pytest.raises(MessageError, match=r"Bath/answer must have at most 116 bytes, got 1099511627776"):
         transport.receive(0)
+
+
+def test_a_site_that_keeps_sending_does_not_drown_another(bath):
+    transport, answer, request = bath
+    transport.send("York", b"request")
+    whole = request.read_bytes()
+    other = transport.path / "York" / "answer"
+    messages = []
+    for number in range(3):
+        answer.write_bytes(folder_module._digest(b"%d" % number) + b"%d" % number)
+        if number == 1:
+            other.write_bytes(whole)
+        messages.append(transport.receive(0))
+    assert messages == [("Bath", b"0"), ("York", b"request"), ("Bath", b"2")]
 
 
 def test_pipes_and_folders_do_not_stop_the_coordinator(bath):
