@@ -106,9 +106,14 @@ class Claim:
         old, self._file = self._file, self._take()
         old.close()
 
+    @property
+    def released(self) -> bool:
+        """Whether it has been released."""
+        return self._file.closed
+
     def release(self) -> None:
         """Remove the file, unless it is another's by now; a second call does nothing."""
-        if self._file.closed:
+        if self.released:
             return
         with self._file:
             if self._is(self._file):

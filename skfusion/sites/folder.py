@@ -122,8 +122,10 @@ class FolderTransport(BaseTransport):
         OSError
             If it cannot be written.
         RuntimeError
-            If another coordinator has come to the folder.
+            If another coordinator has come to the folder, or the transport is closed.
         """
+        if self._claim.released:
+            raise RuntimeError("the transport is closed; make another FolderTransport of the same folder")
         _existing(self.path)  # or a new one would be made in place of a drive that is away
         self._claim.renew()
         folder = _folder_of(self.path, site)

@@ -505,6 +505,14 @@ def test_a_site_is_not_named_as_the_coordinators_file_is(tmp_path, name):
         serve(Echo(name), tmp_path)
 
 
+def test_a_closed_transport_is_named(tmp_path):
+    with FolderTransport(tmp_path) as transport:
+        pass
+    with pytest.raises(RuntimeError, match="the transport is closed; make another FolderTransport of the same folder"):
+        transport.send("Bath", b"request")
+    assert not (tmp_path / "Bath").exists()
+
+
 def test_missing_folders_are_named(tmp_path):
     with pytest.raises(TypeError, match=r"^path must be a string or another path, got None"):
         FolderTransport(None)
