@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from skfusion._checks import shown
 from skfusion._replacing import replacing
 from skfusion._training.ensemble import Progress
 from skfusion.sites.message import Message
@@ -89,11 +90,11 @@ class Checkpoint:
                 arrays = dict(np.load(file, allow_pickle=False))
                 header = json.loads(arrays.pop("header").item())
                 version = header.pop("version")
-                checkpoint = cls(**header, arrays=arrays)
+                checkpoint = cls(**header, arrays=arrays) if version == _VERSION else None  # others have other entries
             except Exception as error:  # whatever numpy, zipfile and json make of bytes that may be anything
                 raise ValueError(f"{path} must be a complete checkpoint, as fit_sites writes it; {error}") from None
-        if version != _VERSION:
-            raise ValueError(f"{path} must be a checkpoint of version {_VERSION}, got {version}")
+        if checkpoint is None:
+            raise ValueError(f"{path} must be a checkpoint of version {_VERSION}, got {shown(version)}")
         return checkpoint
 
     def message(self):

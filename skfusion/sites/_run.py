@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import os
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
@@ -51,6 +52,8 @@ class Run:
         path = Path(check_path("checkpoint", path))
         if not path.parent.is_dir():
             raise FileNotFoundError(errno.ENOENT, "checkpoint must be in a folder that exists", str(path))
+        if not os.access(os.path.dirname(os.path.realpath(path)), os.W_OK):
+            raise PermissionError(errno.EACCES, "checkpoint must be in a folder that may be written to", str(path))
         saved = Checkpoint.read(path)
         return cls(uuid4().hex if saved is None else saved.run, path, saved)
 
