@@ -139,7 +139,7 @@ class SiteRows:
         if labels.dtype.kind not in LABEL_KINDS:
             raise RefusalError(
                 "y must hold one label for each row, all numbers or all strings, and none may be missing; y has dtype "
-                f"{labels.dtype}"
+                f"{labels.dtype}: convert it, as by astype(int) or astype(str)"
             )
         if type_of_target(labels) not in ("binary", "multiclass"):
             raise RefusalError("y must hold class labels, but has continuous numbers or several labels for each row")

@@ -173,7 +173,7 @@ class Site:
         n_rows = [peer.n_rows for peer in told.peers]
         _log.info("%s: reports %d rows with %d features", self.name, sum(n_rows), told.n_features)
         if min(n_rows) < _FEW:
-            _log.warning("%s: sums and weights may give away the rows of a peer with %d", self.name, min(n_rows))
+            _log.warning("%s: a peer has few rows (%d), which sums and weights may give away", self.name, min(n_rows))
         return told.content(), told.arrays()
 
     def _vote(self, message):

@@ -235,7 +235,7 @@ def test_one_of_several_outputs_may_not_be_a_date(table):
     [
         (X[:, 0], LABELS, "y must hold class labels, but has continuous numbers or several labels for each row"),
         (X[:, :2], LABELS, "y must hold class labels"),
-        (Y.astype(object), LABELS, "none may be missing; y has dtype object"),
+        (Y.astype(object), LABELS, r"none may be missing; y has dtype object: convert it, as by astype\(int\) or"),
         (np.array(["2020-01-01"] * 12, "M8[D]"), LABELS, "none may be missing; y has dtype datetime64"),
         (Y, Question(True, pack_labels(np.array([2, 5])), False, False), "labels among the classes given"),
         (

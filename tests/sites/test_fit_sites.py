@@ -364,9 +364,12 @@ def test_an_answer_of_a_site_that_was_not_asked_is_not_used(answers):
 
 def test_a_checkpoint_that_cannot_be_written_is_named_before_sites_are_waited_for(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)  # root may write everywhere
-    with LocalTransport(spies := spied(sites_of(PLAIN, LABELS, NAMES_OF_ROWS))) as transport:
-        with pytest.raises(PermissionError, match=r"must be in a folder that may be written to: '.*run.npz'"):
-            fit_sites(classifier(), transport, checkpoint=tmp_path / "run.npz")
+    spies, match = (
+        spied(sites_of(PLAIN, LABELS, NAMES_OF_ROWS)),
+        "must be in a folder that may be written to: '.*run.npz'",
+    )
+    with pytest.raises(PermissionError, match=match):
+        at_sites(classifier(), spies, checkpoint=tmp_path / "run.npz")
     assert not any(spy.requests for spy in spies)
 
 

@@ -247,7 +247,7 @@ def test_a_site_tells_its_log_that_few_rows_are_not_hidden(caplog):
     site = Site(PLAIN, LABELS, name="York", groups=np.r_[["C"], ward[1:]])
     content = {"labelled": True, "classes": None, "by_class": False, "moments": False, "collect": True}
     answer(Message("describe", "", 0, "York", content), site)
-    assert caplog.messages == ["York: sums and weights may give away the rows of a peer with 1"]
+    assert caplog.messages == ["York: a peer has few rows (1), which sums and weights may give away"]
 
 
 def test_a_label_that_is_no_class_is_told_to_the_sites_own_log_alone(caplog):
