@@ -40,7 +40,7 @@ class Scaling:
             return X
         scaler = StandardScaler(with_mean=self.mean is not None, with_std=self.scale is not None)
         scaler.mean_, scaler.scale_, scaler.n_features_in_ = self.mean, self.scale, X.shape[1]
-        return scaler.transform(X)
+        return scaler.set_output(transform="default").transform(X)  # whatever the site's own code has configured
 
 
 def fit_scaler(scaler: StandardScaler, moments: Moments, feature_names: list[str] | None) -> StandardScaler:

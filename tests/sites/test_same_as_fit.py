@@ -16,6 +16,7 @@ from rows_at_sites import (
     PLAIN,
     WEIGHT,
     N,
+    Spy,
     assert_same,
     at_sites,
     classifier,
@@ -23,6 +24,7 @@ from rows_at_sites import (
     spied,
 )
 from scipy.sparse import csr_array
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -173,6 +175,17 @@ def test_columns_names_are_those_that_the_scaler_hands_on(rows, table):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         pipeline.predict(rows)
+
+
+def test_what_a_sites_own_code_has_transformers_put_out_does_not_matter():
+    class Configured(Spy):
+        def answer(self, request):
+            with config_context(transform_output="pandas"):
+                return super().answer(request)
+
+    model = make_pipeline(StandardScaler(), classifier(early_stopping=True))
+    sites = sites_of(pd.DataFrame(PLAIN, columns=list("abcde")), LABELS, NAMES_OF_ROWS)
+    assert_same(at_sites(model, [Configured(site) for site in sites])[1], at_sites(model, sites)[1])
 
 
 def test_a_column_whose_variance_may_be_rounding_alone_is_not_scaled():
