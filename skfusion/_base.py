@@ -653,7 +653,7 @@ def _trained_attributes(training, ensemble):
 
 def _fitted_attributes(ensemble, n_iter):
     """Return the fitted attributes, except those that describe the partition."""
-    network, losses, scores = ensemble.network, ensemble.curve("loss"), ensemble.curve("validation_score")
+    network, losses, scores = ensemble.network, ensemble.curves["loss"], ensemble.curves["validation_score"]
     attributes = {
         "_ensemble": ensemble,
         "n_iter_": n_iter,
