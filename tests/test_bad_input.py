@@ -180,8 +180,9 @@ def test_strings_that_scikit_learn_cannot_read_are_refused_by_name():
         model().fit(X, names[Y])
     with pytest.raises(TypeError, match=r"^classes must hold strings of fixed width"):
         model().partial_fit(X, names[Y].tolist(), classes=names)
-    with pytest.raises(TypeError, match=r"^y must hold strings of fixed width"):
-        regressor().fit(X, names[Y])
+    for use in (regressor().fit, model().fit(X, Y).peer_scores):
+        with pytest.raises(TypeError, match=r"^y must hold strings of fixed width"):
+            use(X, names[Y])
 
 
 @pytest.mark.parametrize("params", [{}, {"sample_weight": np.arange(len(Y)) % 2}], ids=["all rows", "some rows"])
