@@ -332,10 +332,12 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         NotFittedError
             If there are no weights yet.
         TypeError, ValueError
-            If ``X`` is not as in ``fit``, or differs from ``y`` or ``sample_weight`` in length.
+            If ``X`` or ``y`` is not as in ``fit``, or ``X`` differs from ``y`` or ``sample_weight`` in length.
         """
         ensemble = self._fitted()
         X = self._validate_features(X)
+        check_column("y", y)
+        check_string_width("y", y)
         check_consistent_length(X, y, sample_weight)
         predicted = (self._decode(ensemble.answers(X, peer)) for peer in range(len(ensemble.weights)))
         return np.array([self._metric(y, of_peer, sample_weight) for of_peer in predicted])
@@ -653,7 +655,7 @@ def _trained_attributes(training, ensemble):
 
 def _fitted_attributes(ensemble, n_iter):
     """Return the fitted attributes, except those that describe the partition."""
-    network, losses, scores = ensemble.network, ensemble.curve("loss"), ensemble.curve("validation_score")
+    network, losses, scores = ensemble.network, ensemble.curves["loss"], ensemble.curves["validation_score"]
     attributes = {
         "_ensemble": ensemble,
         "n_iter_": n_iter,

@@ -42,8 +42,18 @@ def cut(text):
     return f"{text[:half]}...{text[-half:]}"
 
 
+def check_unmasked(name, value):
+    """Raise ValueError if a masked array hides some of its values: scikit-learn would take them as if it did not."""
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise ValueError(
+            f"{name} must hold no masked values, got {np.ma.count_masked(value)} of {value.size}; impute them, or "
+            "leave their rows out"
+        )
+
+
 def check_column(name, value):
-    """Raise ValueError if ``value`` is the name of a column, rather than its values."""
+    """Raise ValueError if ``value`` is the name of a column, rather than its values, or if a mask hides some."""
+    check_unmasked(name, value)
     if isinstance(value, str):
         raise ValueError(
             f"{name} must be an array with an entry for each row, got {shown(value)}; pass the values of a column, "

@@ -9,7 +9,7 @@ from scipy.sparse import csr_array, issparse
 from sklearn.utils import check_array
 from sklearn.utils.multiclass import unique_labels
 
-from skfusion._checks import check_column, check_real, cut, shown
+from skfusion._checks import as_array, check_column, check_real, check_unmasked, cut, shown
 from skfusion._kernels import check_csr
 from skfusion._typing import FloatArray
 
@@ -87,17 +87,28 @@ def check_indices(X):
 def check_no_dates(name, numbers):
     """Raise TypeError for dates or durations, which scikit-learn would turn into numbers, missing ones too.
 
-    Those of a Polars frame or a PyArrow table become numbers beside numbers, too, in whatever unit they happen to be.
+    Those of a Polars frame or a PyArrow table become numbers beside numbers, too, in whatever unit they happen to be,
+    and so do NumPy's among Python objects.  Masked numbers, which would lose their mask, raise ValueError.
     """
+    check_unmasked(name, numbers)
     names, dtypes = columns_of(numbers)
     for place, own in enumerate(dtypes):
         dtype = getattr(getattr(own, "categories", None), "dtype", own)  # which pandas gives scikit-learn
+        if dtype is None or getattr(dtype, "kind", None) == "O":
+            dtype = _dtype_within(numbers if names is None else numbers[names[place]])
         # NumPy and pandas have a kind, Polars has this method.
         if getattr(dtype, "kind", None) in ("m", "M") or getattr(dtype, "is_temporal", bool)():
             column = "" if names is None else f" in column {shown(names[place])}"
             raise TypeError(
                 f"{name} must hold numbers, got {dtype}{column}; turn dates into numbers, such as days since a date"
             )
+
+
+def _dtype_within(values):
+    """Return the dtype of values, or of the first of NumPy's dates or durations if there are any among objects."""
+    array = as_array(values)
+    of_dates = (value.dtype for value in array.flat if isinstance(value, np.datetime64 | np.timedelta64))
+    return next(of_dates, array.dtype) if array.dtype == object else array.dtype
 
 
 def columns_of(numbers):
@@ -151,7 +162,7 @@ def check_numbers(y, dtype):
     """Return targets of regression as finite numbers of ``dtype``, or raise TypeError or ValueError."""
     if issparse(y):
         raise TypeError(f"y must be a dense array, got a {type(y).__name__}; pass y.toarray()")
-    if y.dtype.kind in "SUmM":
+    if _dtype_within(y).kind in "SUmM":
         raise ValueError(f"y must hold numbers, got {shown(str(y.flat[0]))}; FusedMLPClassifier takes labels")
     try:
         with np.errstate(over="ignore"):

@@ -55,9 +55,10 @@ def _filled(blank, ensemble, prediction):
     """Return a copy of a blank MLP with one network's weights, losses and number of rows seen."""
     mlp = copy.copy(blank)  # what both share, scikit-learn replaces and never changes
     if prediction == "consensus":
-        weights, losses, n_rows_seen = ensemble.consensus, ensemble.curve("loss"), ensemble.state.samples_seen.sum()
+        weights, losses = ensemble.consensus, ensemble.curves["loss"].copy()
+        n_rows_seen = ensemble.state.samples_seen.sum()
     else:
-        weights, losses = ensemble.weights[prediction], [own[prediction] for own in ensemble.curve("losses")]
+        weights, losses = ensemble.weights[prediction], [epoch["losses"][prediction] for epoch in ensemble.history]
         losses = [loss for loss in losses if not np.isnan(loss)]  # it sat out the others
         n_rows_seen = ensemble.state.samples_seen[prediction]
     mlp.coefs_, mlp.intercepts_ = ensemble.network.layers(weights.copy())

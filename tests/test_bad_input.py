@@ -53,16 +53,26 @@ def with_zone(dates):
     return pd.DataFrame({"date": pd.Series(dates[:, 2].astype("datetime64[ms]")).dt.tz_localize("UTC")})
 
 
+def rows_of_a_list(dates):
+    return [list(row) for row in dates]
+
+
+def objects_beside_numbers(dates):
+    """Make of dates an array of Python objects, which NumPy turns into numbers."""
+    return np.array([[1.0, *row] for row in dates], dtype=object)
+
+
 BESIDE = ["pandas beside numbers", "polars beside numbers", "pyarrow beside numbers"]
 
 
 @pytest.mark.parametrize(
     "container",
     [
-        *(np.asarray, pd.DataFrame, pl.DataFrame, categories, with_zone),
+        *(np.asarray, pd.DataFrame, pl.DataFrame, categories, with_zone, rows_of_a_list, objects_beside_numbers),
+        lambda dates: pd.DataFrame(objects_beside_numbers(dates), dtype=object),
         *map(beside_numbers, (pd.DataFrame, pl.DataFrame, pa.table)),
     ],
-    ids=["array", "pandas", "polars", "categories", "time zone", *BESIDE],
+    ids=["array", "pandas", "polars", "categories", "time zone", "list", "objects", "pandas of objects", *BESIDE],
 )
 @pytest.mark.parametrize("kind", ["timedelta64[ms]", "datetime64[ms]"])
 def test_dates_which_would_count_as_numbers_even_where_missing_are_refused(kind, container):
@@ -90,6 +100,31 @@ def test_dates_are_no_targets_and_no_weights_either(frame):
         regressor().fit(X, columns)
     with pytest.raises(TypeError, match=r"^sample_weight must hold numbers, got (datetime64|Date)"):
         model().fit(X, Y, sample_weight=columns["date"])
+
+
+@pytest.mark.parametrize("container", [list, lambda dates: np.array([*dates], dtype=object)], ids=["list", "objects"])
+def test_lists_of_dates_are_no_targets_and_no_weights_either(container):
+    dates = container(np.datetime64("2017-12-18") + np.arange(len(Y)))
+    with pytest.raises(TypeError, match=r"^y must hold numbers, got datetime64\[D\]"):
+        regressor().fit(X, dates)
+    with pytest.raises(TypeError, match=r"^sample_weight must hold numbers, got datetime64\[D\]"):
+        model().fit(X, Y, sample_weight=dates)
+
+
+def test_masked_values_which_would_count_as_if_there_were_no_mask_are_refused():
+    rows, column = np.ma.array(X, mask=X > 2), np.ma.array(Y, mask=Y == 0)
+    fitted = model().fit(np.ma.array(X, mask=False), Y)
+    for use in (model().fit, regressor().fit, fitted.peer_scores):
+        with pytest.raises(ValueError, match=rf"^X must hold no masked values, got {np.sum(X > 2)} of 600; impute"):
+            use(rows, Y)
+    with pytest.raises(ValueError, match=r"^X must hold no masked values"):
+        fitted.predict(rows)
+    for name in ("sample_weight", "groups"):
+        with pytest.raises(ValueError, match=rf"^{name} must hold no masked values, got 50 of 150"):
+            model().fit(X, Y, **{name: column})
+    for use in (model().fit, regressor().fit):
+        with pytest.raises(ValueError, match=r"^y must hold no masked values, got 50 of 150"):
+            use(X, column)
 
 
 def test_labels_that_are_missing_or_continuous_are_refused():
@@ -145,8 +180,9 @@ def test_strings_that_scikit_learn_cannot_read_are_refused_by_name():
         model().fit(X, names[Y])
     with pytest.raises(TypeError, match=r"^classes must hold strings of fixed width"):
         model().partial_fit(X, names[Y].tolist(), classes=names)
-    with pytest.raises(TypeError, match=r"^y must hold strings of fixed width"):
-        regressor().fit(X, names[Y])
+    for use in (regressor().fit, model().fit(X, Y).peer_scores):
+        with pytest.raises(TypeError, match=r"^y must hold strings of fixed width"):
+            use(X, names[Y])
 
 
 @pytest.mark.parametrize("params", [{}, {"sample_weight": np.arange(len(Y)) % 2}], ids=["all rows", "some rows"])

@@ -168,6 +168,8 @@ def test_fusion_that_drives_the_peers_apart_is_warned_of_until_it_is_refused():
     before, after = last["disagreement_before_fusion"], last["disagreement_after_fusion"]
     assert text.startswith("Training has driven the peers apart")
     assert f"from {before:.3g} to {after:.3g}: set fusion_rate lower than 1" in text
+    [text] = said(copy.deepcopy(apart).set_params(fusion_rate=0, warm_start=True, max_iter=2), X, y)
+    assert "fusion_rate" not in text  # which cannot be lower than 0
     assert said(apart.set_params(fusion_rate=0.7), X, y) == []
     with pytest.raises(ValueError, match=r"(diverged|stopped being finite).*; fusion increases the peers' disag"):
         apart.set_params(fusion_rate=1, fusion_unit="step", n_iter_no_change=np.inf).fit(X, y)

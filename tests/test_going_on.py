@@ -53,6 +53,23 @@ def test_partial_fit_goes_on_from_fit():
     assert 0 < np.abs(fitted.weights_ - before).max() < 1
 
 
+def test_losses_and_scores_are_those_of_the_history_after_each_call_and_stay_as_they_were():
+    fitted = model(early_stopping=True).fit(X, Y)
+    for _ in range(2):
+        fitted.set_params(early_stopping=False).partial_fit(X, Y)
+    before, losses, copied = fitted.history_, fitted.loss_curve_, copy.deepcopy(fitted)
+    fitted.set_params(early_stopping=True, warm_start=True).fit(X, Y)
+    fitted.consensus_.loss_curve_.append(0.0)
+    for one, n_epochs, n_scores in ((copied, 5, 3), (fitted, 8, 6)):
+        assert [record["loss"] for record in one.history_] == one.loss_curve_
+        assert [
+            record["validation_score"] for record in one.history_ if "validation_score" in record
+        ] == one.validation_scores_
+        assert (len(one.loss_curve_), len(one.validation_scores_)) == (n_epochs, n_scores)
+        assert (one.loss_, one.best_loss_) == (one.loss_curve_[-1], min(one.loss_curve_))
+    assert (len(before), len(losses)) == (5, 5)
+
+
 def test_partial_fit_learns_from_rows_in_portions_and_divides_each_among_the_peers():
     fitted = model(learning_rate_init=0.05)
     rng = np.random.default_rng(0)

@@ -53,6 +53,8 @@ class Ensemble:
         The mean of the peers' weights, as of the last call of ``update_consensus``.
     history : list of dict
         A record for each epoch.
+    curves : dict of list of float
+        By name, the values in these records that fitted attributes list: to collect them anew would take ever longer.
     drift : Drift or None
         Where something corrects the peers' drift.
     """
@@ -64,6 +66,7 @@ class Ensemble:
     progress: Progress
     consensus: np.ndarray | None = None
     history: list = field(default_factory=list)
+    curves: dict = field(default_factory=lambda: {"loss": [], "validation_score": []})
     drift: Drift | None = None
 
     @classmethod
@@ -121,11 +124,21 @@ class Ensemble:
         if drift is not None:
             drift.write(state.drift, settings.fusion_momentum)
         others = {"settings": settings, "state": state, "progress": progress, "drift": drift}
-        return replace(self, **others, consensus=None, history=self.history.copy())
+        curves = {name: curve.copy() for name, curve in self.curves.items()}
+        return replace(self, **others, consensus=None, history=self.history.copy(), curves=curves)
 
-    def curve(self, name):
-        """Return the values of that name in the history, one for each epoch that has one."""
-        return [record[name] for record in self.history if name in record]
+    def rewrite_history(self, history):
+        """Replace the history by another."""
+        self.history, self.curves = [], {name: [] for name in self.curves}
+        for epoch in history:
+            self.record(epoch)
+
+    def record(self, epoch):
+        """Add the record of an epoch to the history."""
+        self.history.append(epoch)
+        for name, curve in self.curves.items():
+            if name in epoch:
+                curve.append(epoch[name])
 
     @property
     def weights(self):

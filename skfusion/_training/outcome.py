@@ -59,6 +59,8 @@ def _how_to_correct(ensemble):
 
 def _last_fused(ensemble):
     """Return the record of the last epoch in which the peers fused and their disagreement was finite, or None."""
+    if len(ensemble.weights) == 1 or ensemble.settings.fusion_rate == 0:
+        return None  # none fuse, although they may have in an earlier call, at another rate
     fused = (record for record in reversed(ensemble.history) if record["fusion_rounds"])
     return next((record for record in fused if np.isfinite(record["disagreement_after_fusion"])), None)
 
@@ -144,7 +146,7 @@ class Yardstick:
         self._check_peers(ensemble)
         answers = self._answers(ensemble)
         _check_answers("the peers together", answers, ensemble)
-        loss, losses = self._loss(ensemble.network, answers), ensemble.curve("loss")[-n_epochs:]
+        loss, losses = self._loss(ensemble.network, answers), _losses(ensemble, n_epochs)
         highest = max(loss, *losses)
         if highest > self._limit and not self._is_better(loss):
             course = f"it rose from {self.start:.3g} at the start to {highest:.3g}"
@@ -216,7 +218,7 @@ class LossesAlone:
     def judge(self, ensemble, n_epochs):
         """Return what is wrong with what was learned, and what to change, or None; raise ValueError if it diverged."""
         _check_weights(ensemble)
-        losses = ensemble.curve("loss")[-n_epochs:]
+        losses = _losses(ensemble, n_epochs)
         uniform = _loss_of_equal_chances(ensemble)
         if max(losses) > _DIVERGED * (losses[0] if uniform is None else uniform + _penalty_bound(ensemble)):
             raise divergence(f"the loss diverged: it reached {max(losses):.3g}", ensemble)
@@ -229,6 +231,11 @@ class LossesAlone:
         else:
             return None
         return f"{wrong}, with a loss of {losses[-1]:.4g}; {advice}"
+
+
+def _losses(ensemble, n_epochs):
+    """Return the losses of the last epochs."""
+    return [epoch["loss"] for epoch in ensemble.history[-n_epochs:]]
 
 
 def _check_weights(ensemble):

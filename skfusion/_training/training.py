@@ -117,7 +117,7 @@ class Training:
             "seconds": time.perf_counter() - began,
         }
         self.stopping.examine(self.ensemble, record)
-        self.ensemble.history.append(record)
+        self.ensemble.record(record)
         if self.problem.settings.verbose:
             score = f", validation score = {record['validation_score']:.6f}" if "validation_score" in record else ""
             print(f"Epoch {record['epoch']}, loss = {record['loss']:.8f}{score}")

@@ -106,7 +106,7 @@ class Run:
             kept = {name: message.array(f"drift_{name}", a.dtype, a.shape) for name, a in _drift_arrays(drift).items()}
         ensemble.state.put(range(len(state.weights)), state)
         ensemble.progress = unpack_progress(self.saved.progress, self.saved.entropy)
-        ensemble.history[:] = self.saved.history
+        ensemble.rewrite_history(self.saved.history)
         drift = replace(drift, **kept) if kept else None
         spread = self.saved.arrays.get("spread")
         return Done(self.saved.n_segments, state.losses, drift, spread, self.saved.absent_since)

@@ -244,6 +244,7 @@ def test_one_of_several_outputs_may_not_be_a_date(table):
             "labels among the classes given",
         ),
         (np.array(["secret"] * 12), NUMBERS, "y must hold finite numbers within the range of float64, X's dtype"),
+        (np.array([np.datetime64("2020-01-01")] * 12, object), NUMBERS, "y must hold finite numbers within the range"),
     ],
 )
 def test_a_site_says_what_is_wrong_with_its_targets_and_shows_none(y, question, match):
