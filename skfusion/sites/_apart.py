@@ -20,7 +20,7 @@ class ApartEngine(SiteEngine):
 
     Parameters
     ----------
-    problem, state, meeting
+    problem, state, federation
         As in SiteEngine.  The state's weights are those that all begin with, and once collected those that training has
         come to; in between they mean nothing.
     begun : bool
@@ -34,10 +34,10 @@ class ApartEngine(SiteEngine):
         Whether they have been.
     """
 
-    def __init__(self, problem, state, meeting, begun, collect):
-        super().__init__(problem, state, meeting, None)
+    def __init__(self, problem, state, federation, begun, collect):
+        super().__init__(problem, state, federation, None)
         self._begun, self._collect, self.collected = begun, collect, False
-        if any(len(peers) != 1 for peers in meeting.peers.values()):
+        if any(len(peers) != 1 for peers in federation.peers.values()):
             raise ValueError("fuse_at='sites' allows one peer at each site; groups make several")
 
     def __enter__(self):
@@ -54,7 +54,7 @@ class ApartEngine(SiteEngine):
             return
         states = self._ask("return", lambda site: ({}, {}), lambda site, answer: unpack(answer, self._own(site)))
         for site, state in states.items():
-            self._state.put(self._meeting.peers[site], state)
+            self._state.put(self._federation.peers[site], state)
         self.collected = True
 
     def train(self, start, stop, last):
@@ -62,14 +62,14 @@ class ApartEngine(SiteEngine):
         segment = {"start": start, "stop": stop, "last": last}
         answers = self._ask("train kept", lambda site: (segment, self._changed(site)), self._read_told)
         for site, told in answers.items():
-            (peer,) = self._meeting.peers[site]
+            (peer,) = self._federation.peers[site]
             for name in TOLD:
                 getattr(self._state, name)[peer] = getattr(told, name)[0]
 
     def fuse(self, fusion_round, spread=None):
         """Let pairs fuse."""
         check_in_pairs(fusion_round)  # which a topology that changes over time may cease to be
-        names = {peer: site for site, (peer,) in self._meeting.peers.items()}
+        names = {peer: site for site, (peer,) in self._federation.peers.items()}
         settings, own = self._problem.settings, {site: [] for site in names.values()}
         for number, pair in enumerate(fusion_round.pairs.tolist()):
             if pair[0] != pair[1]:
@@ -81,10 +81,10 @@ class ApartEngine(SiteEngine):
             spread[:] = np.nan
 
     def _ask(self, kind, parts, read):
-        return self._meeting.ask(kind, self._meeting.peers, parts, read, needed=True)
+        return self._federation.ask(kind, self._federation.peers, parts, read, needed=True)
 
     def _own(self, site):
-        return self._state.take(self._meeting.peers[site])
+        return self._state.take(self._federation.peers[site])
 
     def _changed(self, site):
         own = self._own(site)

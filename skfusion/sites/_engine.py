@@ -20,7 +20,7 @@ class SiteEngine:
     problem : Problem
     state : PeerState
         Changed in place.
-    meeting : Meeting
+    federation : Federation
     losses : list of float or None
         Each peer's loss in the epoch before.
 
@@ -30,8 +30,8 @@ class SiteEngine:
         Those that sit the epoch out.
     """
 
-    def __init__(self, problem, state, meeting, losses):
-        self._problem, self._state, self._meeting = problem, state, meeting
+    def __init__(self, problem, state, federation, losses):
+        self._problem, self._state, self._federation = problem, state, federation
         self._losses, self.absent_sites = losses, set()
 
     def __enter__(self):
@@ -43,15 +43,15 @@ class SiteEngine:
     @property
     def absent(self):
         """The peers of sites that sit the epoch out."""
-        return [peer for site in self.absent_sites for peer in self._meeting.peers[site]]
+        return [peer for site in self.absent_sites for peer in self._federation.peers[site]]
 
     def train(self, start, stop, last):
         """Train all peers that are there for some steps of an epoch."""
         if start == 0:
             self.absent_sites = set()
-        peers, segment = self._meeting.peers, {"start": start, "stop": stop, "last": last}
+        peers, segment = self._federation.peers, {"start": start, "stop": stop, "last": last}
         own = {site: self._state.take(peers[site]) for site in peers if site not in self.absent_sites}
-        answers = self._meeting.ask(
+        answers = self._federation.ask(
             "train",
             own,
             lambda site: (segment, pack(own[site])),
@@ -81,16 +81,16 @@ class HeldOutAtSites:
     Parameters
     ----------
     network : Network
-    meeting : Meeting
+    federation : Federation
     """
 
-    def __init__(self, network, meeting):
-        self._network, self._meeting = network, meeting
+    def __init__(self, network, federation):
+        self._network, self._federation = network, federation
 
     def sums(self, networks):
         """Return for each peer what the score of the networks' mean answers to its rows is made of."""
-        network, peers = self._network, self._meeting.peers
-        answers = self._meeting.ask(
+        network, peers = self._network, self._federation.peers
+        answers = self._federation.ask(
             "validate",
             peers,
             lambda site: ({}, {"networks": networks}),

@@ -9,7 +9,7 @@ from skfusion._training.held_out import hold_out
 from skfusion._training.sparsify import MOST_NONZEROS, is_sparse, may_be_sparse
 from skfusion.sites._agreement import agree
 from skfusion.sites._description import Description
-from skfusion.sites._meeting import Meeting
+from skfusion.sites._federation import Federation
 from skfusion.sites._plan import Plan
 from skfusion.sites._scaling import Scaling
 from skfusion.sites.message import MessageError
@@ -99,7 +99,7 @@ def plans_for(agreement, network, settings, class_weight, scaler, division):
     }
 
 
-def meeting_on(exchange, agreement, plans, division, skip):
+def form_federation(exchange, agreement, plans, division, skip):
     """Let sites agree on the background of their rows.
 
     Parameters
@@ -113,42 +113,42 @@ def meeting_on(exchange, agreement, plans, division, skip):
 
     Returns
     -------
-    meeting : Meeting
+    federation : Federation
         For training.
     weighty : bool
         Whether any of the rows that are held out has a weight.
     """
-    meeting = Meeting(exchange, plans, agreement.by_site, _VOTE, skip)
-    candidate = None if agreement.sparse else _candidate(meeting)
-    meeting.number = _COUNT
-    background, weighty = _count(meeting, candidate, division, agreement.n_features)
+    federation = Federation(exchange, plans, agreement.by_site, _VOTE, skip)
+    candidate = None if agreement.sparse else _candidate(federation)
+    federation.number = _COUNT
+    background, weighty = _count(federation, candidate, division, agreement.n_features)
     plans = {site: replace(plan, background=background) for site, plan in plans.items()}
-    return Meeting(exchange, plans, agreement.by_site, _FIRST_OF_TRAINING, skip), weighty
+    return Federation(exchange, plans, agreement.by_site, _FIRST_OF_TRAINING, skip), weighty
 
 
-def _candidate(meeting):
+def _candidate(federation):
     """Return the background that peers vote for; None if their rows have none."""
-    answers = meeting.ask(
+    answers = federation.ask(
         "vote",
-        meeting.peers,
+        federation.peers,
         lambda site: ({}, {}),
-        lambda site, answer: _read_votes(answer, meeting.plans[site]),
+        lambda site, answer: _read_votes(answer, federation.plans[site]),
         needed=True,
     )
     background, density = elect([vote for votes in answers.values() for vote in votes])
     return background if may_be_sparse(density) else None
 
 
-def _count(meeting, candidate, division, n_features):
+def _count(federation, candidate, division, n_features):
     """Return the background if enough values are its, and whether any of the rows held out has a weight."""
     if candidate is None and division.held_out is None:
         return None, True
     arrays = {} if candidate is None else {"candidate": candidate}
-    answers = meeting.ask(
+    answers = federation.ask(
         "count",
-        meeting.peers,
+        federation.peers,
         lambda site: ({}, arrays),
-        lambda site, answer: _read_count(answer, meeting.plans[site]),
+        lambda site, answer: _read_count(answer, federation.plans[site]),
         needed=True,
     )
     counts = [count for count, _ in answers.values()]

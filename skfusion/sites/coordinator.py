@@ -30,7 +30,7 @@ from skfusion.sites._description import LABEL_KINDS, Question, pack_labels
 from skfusion.sites._engine import HeldOutAtSites, SiteEngine, SiteTraining
 from skfusion.sites._exchange import Exchange, gather
 from skfusion.sites._journal import JournalledEngine
-from skfusion.sites._preparation import Division, ask_for_agreement, meeting_on, plans_for
+from skfusion.sites._preparation import Division, ask_for_agreement, form_federation, plans_for
 from skfusion.sites._run import Run, identity_of
 from skfusion.sites._scaling import fit_scaler, names_out
 from skfusion.sites.message import check_name
@@ -173,18 +173,19 @@ def _fit(model, parameters, call):
         _check_as_before(model, agreement)
     scaler = None if call.scaler is None else _fitted_scaler(call.scaler, agreement)
     progress = call.run.progress(parameters.random_state)
-    problem, meeting = _plan(model, parameters, call, agreement, scaler, progress)
+    problem, federation = _plan(model, parameters, call, agreement, scaler, progress)
     if old is None:
         ensemble = Ensemble.start(problem, agreement.classes, progress, np.dtype(agreement.dtype))
     else:
         ensemble = old.restarted(problem, progress)
-    identity = identity_of(model, problem.topology, call.scaler, agreement, meeting.plans) | {"fuse_at": call.fuse_at}
-    training = _training(call, ensemble, problem, meeting, identity)
+    identity = identity_of(model, problem.topology, call.scaler, agreement, federation.plans)
+    identity["fuse_at"] = call.fuse_at
+    training = _training(call, ensemble, problem, federation, identity)
     names = agreement.feature_names if scaler is None else names_out(scaler)
     attributes = _attributes(agreement, problem.topology, names)
     outcome = model._train(training, LossesAlone(), attributes, _ROWS_ELSEWHERE, stacklevel=5)
     if outcome != "interrupted":
-        _say_goodbye(call.exchange, meeting)
+        _say_goodbye(call.exchange, federation)
         call.run.end()
     return scaler
 
@@ -209,7 +210,7 @@ def _question(model, call, old):
 
 
 def _plan(model, parameters, call, agreement, scaler, progress):
-    """Return the problem, and the meeting of the sites that are to solve it."""
+    """Return the problem, and the federation of the sites that are to solve it."""
     settings, n_networks = parameters.settings, len(agreement.peers)
     if agreement.classes is not None:
         check_classes("y of all sites together", agreement.classes)
@@ -222,27 +223,29 @@ def _plan(model, parameters, call, agreement, scaler, progress):
     network = parameters.network(agreement.n_features, *output_layer)
     division = Division.draw(agreement, settings, progress.partition_rng)
     plans = plans_for(agreement, network, settings, _class_weight(model), scaler, division)
-    meeting, weighty = meeting_on(call.exchange, agreement, plans, division, call.skip)
+    federation, weighty = form_federation(call.exchange, agreement, plans, division, call.skip)
     if settings.early_stopping:
         model._check_held_out(division.n_held_out, weighty, settings.validation_fraction)
     topology = with_edges_alone(parameters.topology)
-    return Problem(network, settings, topology, division.lengths, names=agreement.peers), meeting
+    return Problem(network, settings, topology, division.lengths, names=agreement.peers), federation
 
 
-def _training(call, ensemble, problem, meeting, identity):
+def _training(call, ensemble, problem, federation, identity):
     """Return the training of a run, restored to where it was saved."""
     run = call.run
     run.check_identity(identity)
     done = run.restore(ensemble)
     if run.saved is not None:
-        meeting.number = run.saved.number
+        federation.number = run.saved.number
     if call.fuse_at == "sites":
-        engine = ApartEngine(problem, ensemble.state, meeting, run.saved is not None, call.collect)
+        engine = ApartEngine(problem, ensemble.state, federation, run.saved is not None, call.collect)
     else:
         losses = np.array(ensemble.history[-1]["losses"]) if ensemble.history else None
-        engine = SiteEngine(problem, ensemble.state, meeting, losses)
-    journal = JournalledEngine(engine, ensemble, lambda *now: run.save(training, meeting.number, identity, *now), done)
-    held_out = HeldOutAtSites(problem.network, meeting) if problem.settings.early_stopping else None
+        engine = SiteEngine(problem, ensemble.state, federation, losses)
+    journal = JournalledEngine(
+        engine, ensemble, lambda *now: run.save(training, federation.number, identity, *now), done
+    )
+    held_out = HeldOutAtSites(problem.network, federation) if problem.settings.early_stopping else None
     kind = partial(SiteTraining, site_engine=engine) if call.skip else Training
     if call.fuse_at == "sites":
         kind = partial(ApartTraining, apart=engine)
@@ -267,11 +270,12 @@ def _attributes(agreement, topology, feature_names):
     return attributes
 
 
-def _say_goodbye(exchange, meeting):
+def _say_goodbye(exchange, federation):
     """Let sites know that the run is over; one that does not hear it just waits for the next message."""
-    farewells = {site: ({}, {}) for site in meeting.peers}
+    farewells = {site: ({}, {}) for site in federation.peers}
     try:
-        exchange.with_patience(_FAREWELL).ask(meeting.number, "end", farewells, lambda site, answer: None, needed=False)
+        patient = exchange.with_patience(_FAREWELL)
+        patient.ask(federation.number, "end", farewells, lambda site, answer: None, needed=False)
     except (OSError, KeyboardInterrupt) as error:  # by now nothing but the model matters
         _log.warning("not all sites may have heard that the run is over: %s", str(error) or "interrupted by the user")
 

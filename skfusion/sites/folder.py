@@ -213,16 +213,16 @@ def serve(site: Answering, path: str | os.PathLike[str], *, stay: bool = False, 
     claim = Claim(folder / "serving", f"a process that serves as {site.name!r}", "give this site another name")
     try:
         _log.info("%s: waiting for the coordinator in %s", site.name, path)
-        desk = _Desk(site, folder, claim, max_bytes)
-        while not desk.work() or stay:
+        worker = _Worker(site, folder, claim, max_bytes)
+        while not worker.work() or stay:
             pass
         _log.info("%s: the run is over", site.name)
     finally:
         claim.release()
 
 
-class _Desk:
-    """Where a site's messages are answered, one after another."""
+class _Worker:
+    """Answers a site's messages, one after another."""
 
     def __init__(self, site, folder, claim, max_bytes):
         self._site, self._claim, self._max_bytes = site, claim, max_bytes

@@ -19,7 +19,8 @@ from nvflare.job_config.api import FedJob
 
 from skfusion._checks import check_integer, shown
 from skfusion.sites._function_names import check_function_name, named_function
-from skfusion.sites._keeper import Board, Keeper
+from skfusion.sites._mailbox import Mailbox
+from skfusion.sites._stateful_site import StatefulSite
 from skfusion.sites.transport import Answering, BaseTransport
 
 __all__ = ["NVFlareTransport", "make_job"]
@@ -214,17 +215,17 @@ class Client:
             got = shown(site if name is None else name)
             raise ValueError(f"{self.load} must return a Site named {collab.site_name!r}, got {got}")
         self._others = {client.name: client for client in collab.clients}
-        self._board = Board(self._give)
-        keeper = Keeper(site, Path(collab.workspace.get_root_dir()) / "skfusion", self._board.swap)
-        self._desk = Desk(keeper, collab.server)
-        threading.Thread(target=self._desk.work, name="site", daemon=True).start()
+        self._mailbox = Mailbox(self._give)
+        stateful = StatefulSite(site, Path(collab.workspace.get_root_dir()) / "skfusion", self._mailbox.swap)
+        self._worker = Worker(stateful, collab.server)
+        threading.Thread(target=self._worker.work, name="site", daemon=True).start()
 
     @collab.publish
     def take(self, request: bytes) -> None:
         """Take a message of the server."""
         if collab.caller != collab.server.name:
             raise PermissionError(f"messages come from the server, got one from {collab.caller!r}")
-        self._desk.take(request)
+        self._worker.take(request)
 
     def _give(self, partner, key, weights):
         """Give weights to another client, end-to-end encrypted with the key of its certificate."""
@@ -237,16 +238,16 @@ class Client:
     def take_weights(self, key: str, weights: bytes) -> None:
         """Take the weights of the client that calls."""
         if isinstance(key, str) and isinstance(weights, bytes):
-            self._board.take(collab.caller, key, weights)
+            self._mailbox.take(collab.caller, key, weights)
 
     @collab.final
     def stop(self) -> None:
         """End."""
-        self._desk.close()
+        self._worker.close()
 
 
-class Desk:
-    """Where a site's messages are answered, one after another.
+class Worker:
+    """Answers a site's messages, one after another.
 
     Parameters
     ----------

@@ -17,7 +17,8 @@ from sklearn.preprocessing import StandardScaler
 
 from skfusion.callback import PeerScores
 from skfusion.sites import LocalTransport, fit_sites
-from skfusion.sites._keeper import Board, Keeper
+from skfusion.sites._mailbox import Mailbox
+from skfusion.sites._stateful_site import StatefulSite
 from skfusion.sites.message import Message
 from skfusion.topology import RandomTopology
 
@@ -38,16 +39,16 @@ class Swapping(LocalTransport):
         self._threads = ThreadPoolExecutor(len(sites))
 
 
-def keepers(folder, patience=20, rows=PLAIN, board=Board, **options):
+def stateful_sites(folder, patience=20, rows=PLAIN, mailbox=Mailbox, **options):
     """Sites that keep their peers' weights in folders of their own; what leaves them is kept."""
-    boards = {}
+    mailboxes = {}
 
-    def keeper(site):
-        own = boards[site.name] = board(lambda partner, *what: boards[partner].take(site.name, *what), patience)
+    def stateful_site(site):
+        own = mailboxes[site.name] = mailbox(lambda partner, *what: mailboxes[partner].take(site.name, *what), patience)
         own.name = site.name
-        return Spy(Keeper(site, folder / site.name, own.swap))
+        return Spy(StatefulSite(site, folder / site.name, own.swap))
 
-    return [keeper(site) for site in sites_of(rows, LABELS, NAMES, **options)]
+    return [stateful_site(site) for site in sites_of(rows, LABELS, NAMES, **options)]
 
 
 def fitted(model, sites, **options):
@@ -63,12 +64,12 @@ def fitted_as_it_is(model, sites, **options):
 def test_what_is_swapped_are_the_numbers_sent(topology, tmp_path):
     n_bytes = Counter()
 
-    class Counting(Board):
+    class Counting(Mailbox):
         def swap(self, partner, key, weights):
             n_bytes[self.name] += len(weights)
             return super().swap(partner, key, weights)
 
-    model = fitted(classifier(topology=topology), keepers(tmp_path, board=Counting))
+    model = fitted(classifier(topology=topology), stateful_sites(tmp_path, mailbox=Counting))
     sent = np.sum([record["numbers_sent"] for record in model.history_], axis=0)
     assert [n_bytes[name] for name in model.sites_] == (sent * model.weights_.itemsize).tolist()
 
@@ -88,7 +89,7 @@ def test_what_is_swapped_are_the_numbers_sent(topology, tmp_path):
 )
 def test_the_bits_are_those_of_fit(params, tmp_path):
     model = classifier(**params)
-    apart, whole = fitted(model, keepers(tmp_path)), clone(model).fit(PLAIN, LABELS, groups=NAMES)
+    apart, whole = fitted(model, stateful_sites(tmp_path)), clone(model).fit(PLAIN, LABELS, groups=NAMES)
     assert (apart.weights_ == whole.weights_).all()
     for mine, theirs in zip(apart.history_, whole.history_, strict=True):
         assert mine.keys() == theirs.keys()
@@ -100,7 +101,7 @@ def test_the_bits_are_those_of_fit(params, tmp_path):
 
 
 def test_no_weights_leave_a_site_before_the_end(tmp_path):
-    sites = keepers(tmp_path)
+    sites = stateful_sites(tmp_path)
     fitted(classifier(solver="adam"), sites)
     for site in sites:
         told = [Message.decode(answer) for answer in site.answers]
@@ -114,7 +115,7 @@ def test_no_weights_leave_a_site_before_the_end(tmp_path):
 
 
 def test_weights_that_are_not_collected_stay_in_files_at_the_sites(tmp_path):
-    model, sites = classifier(solver="adam"), keepers(tmp_path, gives_weights=False)
+    model, sites = classifier(solver="adam"), stateful_sites(tmp_path, gives_weights=False)
     apart, whole = fitted(model, sites, collect=False), clone(model).fit(PLAIN, LABELS, groups=NAMES)
     assert apart.loss_curve_ == whole.loss_curve_
     with pytest.raises(NotFittedError):
@@ -128,26 +129,26 @@ def test_weights_that_are_not_collected_stay_in_files_at_the_sites(tmp_path):
 
 
 def test_nobody_takes_the_weights_that_training_began_with_for_those_it_came_to(tmp_path):
-    model = fitted(classifier(warm_start=True), keepers(tmp_path), collect=False)
+    model = fitted(classifier(warm_start=True), stateful_sites(tmp_path), collect=False)
     for use in (
         lambda: model.predict(PLAIN),
         lambda: model.weights_,
         lambda: model.fit(PLAIN, LABELS, groups=NAMES),  # a warm start
         lambda: model.partial_fit(PLAIN, LABELS),
         lambda: model.partial_fit(PLAIN, LABELS, classes=[0, 1, 2]),
-        lambda: fitted_as_it_is(model, keepers(tmp_path)),
+        lambda: fitted_as_it_is(model, stateful_sites(tmp_path)),
     ):
         with pytest.raises(NotFittedError, match="the weights of this FusedMLPClassifier are at the sites"):
             use()
     assert len(model.history_) == 4
-    sites, watched = keepers(tmp_path), classifier().set_callbacks(PeerScores(PLAIN, LABELS))
+    sites, watched = stateful_sites(tmp_path), classifier().set_callbacks(PeerScores(PLAIN, LABELS))
     with pytest.raises(NotFittedError, match="are at the sites"):
         fitted_as_it_is(watched, sites)
     assert not any(b'"train kept"' in request for site in sites for request in site.requests)
 
 
 def test_a_pipeline_says_where_its_weights_are_until_it_has_some(tmp_path):
-    model = fitted(make_pipeline(StandardScaler(), classifier()), keepers(tmp_path), collect=False)
+    model = fitted(make_pipeline(StandardScaler(), classifier()), stateful_sites(tmp_path), collect=False)
     with pytest.raises(NotFittedError, match="the weights of this FusedMLPClassifier are at the sites"):
         model.predict(PLAIN)
     model[-1].load_weights(tmp_path / "York" / "weights.npz")
@@ -158,7 +159,7 @@ def test_the_losses_of_a_model_without_weights_can_be_drawn(tmp_path):
     pytest.importorskip("matplotlib")
     from skfusion.display import FusionCurveDisplay
 
-    model = fitted(classifier(max_iter=1), keepers(tmp_path), collect=False)
+    model = fitted(classifier(max_iter=1), stateful_sites(tmp_path), collect=False)
     display = FusionCurveDisplay.from_estimator(model)
     assert display.summary_line_.get_ydata().tolist() == model.loss_curve_
 
@@ -182,30 +183,33 @@ class Leaving(Swapping):
 
 
 def test_an_interrupt_while_weights_are_collected_leaves_a_model_without_any(tmp_path):
-    with Leaving(keepers(tmp_path)) as transport, pytest.warns(UserWarning, match="Training interrupted by user"):
+    with (
+        Leaving(stateful_sites(tmp_path)) as transport,
+        pytest.warns(UserWarning, match="Training interrupted by user"),
+    ):
         model = fit_sites(classifier(), transport, fuse_at="sites", checkpoint=tmp_path / "run.npz")
     assert len(model.history_) == 2
     with pytest.raises(NotFittedError, match="are at the sites"):
         model.predict(PLAIN)
-    apart = fitted(classifier(), keepers(tmp_path), checkpoint=tmp_path / "run.npz")
+    apart = fitted(classifier(), stateful_sites(tmp_path), checkpoint=tmp_path / "run.npz")
     assert (apart.weights_ == classifier().fit(PLAIN, LABELS, groups=NAMES).weights_).all()
 
 
 def test_the_file_of_weights_has_the_columns_names_unless_they_were_scaled(tmp_path):
     table = pd.DataFrame(PLAIN, columns=list("abcde"))
     for model, has_names in ((classifier(), True), (make_pipeline(StandardScaler(), classifier()), False)):
-        fitted(model, keepers(tmp_path, rows=table), collect=False)
+        fitted(model, stateful_sites(tmp_path, rows=table), collect=False)
         own = classifier().load_weights(tmp_path / "York" / "weights.npz")
         assert hasattr(own, "feature_names_in_") == has_names
 
 
 def test_a_site_that_gives_no_weights_refuses_to_send_them(tmp_path):
     for options in ({"fuse_at": "coordinator"}, {}):
-        sites = keepers(tmp_path, gives_weights=False)
+        sites = stateful_sites(tmp_path, gives_weights=False)
         with pytest.raises(RuntimeError, match=r"its weights stay there, which needs .*collect=False"):
             fitted(classifier(), sites, **options)
         assert not any(b'"plan"' in request for site in sites for request in site.requests)  # before any training
-    site = keepers(tmp_path, gives_weights=False)[0]
+    site = stateful_sites(tmp_path, gives_weights=False)[0]
     fitted(classifier(), [site], collect=False)
     kept = next(Message.decode(request) for request in site.requests if b'"write"' in request)
     for kind in ("train", "return"):
@@ -221,48 +225,48 @@ def test_whoever_calls_a_site_gets_no_weights(tmp_path):
             raise TimeoutError(f"site {partner!r} cannot be reached")
 
     site = sites_of(PLAIN, LABELS, NAMES, gives_weights=False)[0]
-    board = Board(give, patience=5)
-    keeper = Keeper(site, tmp_path, board.swap)
+    mailbox = Mailbox(give, patience=5)
+    stateful = StatefulSite(site, tmp_path, mailbox.swap)
     weights = np.ones((1, 2))
-    keeper.answer(Message("keep", "run", 1, site.name, {}, {"weights": weights}).encode())
+    stateful.answer(Message("keep", "run", 1, site.name, {}, {"weights": weights}).encode())
     for partner in ("server", "Bath"):  # a name proves nothing
-        assert board.take(partner, "run 2 0", bytes(weights.nbytes)) is None
+        assert mailbox.take(partner, "run 2 0", bytes(weights.nbytes)) is None
     content = {"fusion_rate": 0.0, "fusion_rule": "sequential", "pairs": [[0, "server", site.name]]}
-    answer = Message.decode(keeper.answer(Message("fuse kept", "run", 2, site.name, content).encode()))
+    answer = Message.decode(stateful.answer(Message("fuse kept", "run", 2, site.name, content).encode()))
     assert (answer.kind, dict(answer.arrays)) == ("refused", {})
     assert "site 'server' cannot be reached" in answer.content["reason"]
 
 
 def test_weights_of_earlier_rounds_are_forgotten():
-    board = Board(lambda *what: None, patience=0.01)
-    board.take("Bath", "run 1 0", b"early")
-    board.take("Bath", "run 2 0", b"due")
-    assert board.swap("Bath", "run 2 0", b"own") == b"due"
+    mailbox = Mailbox(lambda *what: None, patience=0.01)
+    mailbox.take("Bath", "run 1 0", b"early")
+    mailbox.take("Bath", "run 2 0", b"due")
+    assert mailbox.swap("Bath", "run 2 0", b"own") == b"due"
     with pytest.raises(TimeoutError, match=r"waited 0.01 s in vain to swap weights with 'Bath'"):
-        board.swap("Bath", "run 1 0", b"own")
+        mailbox.swap("Bath", "run 1 0", b"own")
 
 
 class Dies:
-    """A keeper that goes down when it is asked for the n-th time to do something, in the middle of that."""
+    """A site that goes down when it is asked for the n-th time to do something, in the middle of that."""
 
-    def __init__(self, keeper, kind, n):
-        self._keeper, self._kind, self._n = keeper, kind, n
-        self.name = keeper.name
+    def __init__(self, site, kind, n):
+        self._site, self._kind, self._n = site, kind, n
+        self.name = site.name
 
     def answer(self, request):
         self._n -= Message.decode(request).kind == self._kind
         if self._n == 0:
             raise ConnectionError("down")
-        return self._keeper.answer(request)
+        return self._site.answer(request)
 
 
 @pytest.mark.parametrize("kind", ["train kept", "fuse kept"])
 def test_a_run_goes_on_from_what_sites_have_kept(kind, tmp_path):
     model, checkpoint = classifier(solver="adam", topology="ring"), tmp_path / "run.npz"
-    dying = [Dies(site, kind, 3) if site.name == "Leeds" else site for site in keepers(tmp_path, patience=0.5)]
+    dying = [Dies(site, kind, 3) if site.name == "Leeds" else site for site in stateful_sites(tmp_path, patience=0.5)]
     with pytest.raises((ConnectionError, RuntimeError)):
         fitted(model, dying, checkpoint=checkpoint)
-    apart = fitted(model, keepers(tmp_path), checkpoint=checkpoint)
+    apart = fitted(model, stateful_sites(tmp_path), checkpoint=checkpoint)
     whole = clone(model).fit(PLAIN, LABELS, groups=NAMES)
     assert (apart.weights_ == whole.weights_).all()
     assert apart.loss_curve_ == whole.loss_curve_
@@ -278,7 +282,7 @@ def test_what_a_run_goes_on_from_outlasts_a_power_failure(tmp_path, monkeypatch)
     kind = {False: "written", True: "named"}
     monkeypatch.setattr(os, "fsync", noting(os.fsync, lambda fd: kind[stat.S_ISDIR(os.fstat(fd).st_mode)]))
     monkeypatch.setattr(os, "replace", noting(os.replace, lambda *paths: "renamed"))
-    fitted(classifier(max_iter=1), keepers(tmp_path)[:1], checkpoint=tmp_path / "run.npz")
+    fitted(classifier(max_iter=1), stateful_sites(tmp_path)[:1], checkpoint=tmp_path / "run.npz")
     assert done == ["written", "renamed", "named"] * 3  # a state, the checkpoint, a state
 
 
@@ -293,7 +297,7 @@ def test_a_coordinator_that_dies_goes_on_to_the_same_bits(collect, tmp_path):
     while True:
         try:
             # It dies once all sites were asked, or they would wait for one another.
-            with DeadlySwapping(keepers(tmp_path), 20 + 15 * n_kills) as transport:
+            with DeadlySwapping(stateful_sites(tmp_path), 20 + 15 * n_kills) as transport:
                 options = {"fuse_at": "sites", "collect": collect, "checkpoint": tmp_path / "run.npz"}
                 apart = fit_sites(classifier(**params), transport, **options)
         except Killed:
@@ -311,15 +315,15 @@ def test_a_coordinator_that_dies_goes_on_to_the_same_bits(collect, tmp_path):
 
 def test_a_run_whose_model_was_lost_before_it_was_saved_ends_once_more(tmp_path):
     model, file = classifier(solver="adam", topology="ring"), tmp_path / "run.npz"
-    fitted(model, keepers(tmp_path), checkpoint=file)
+    fitted(model, stateful_sites(tmp_path), checkpoint=file)
     file.with_name("run.npz.over").rename(file)
-    apart = fitted(model, keepers(tmp_path), checkpoint=file)
+    apart = fitted(model, stateful_sites(tmp_path), checkpoint=file)
     assert (apart.weights_ == clone(model).fit(PLAIN, LABELS, groups=NAMES).weights_).all()
 
 
 def interrupted(model, folder):
     """A run that ended when Leeds was down, in a file."""
-    sites = [Dies(site, "train kept", 3) if site.name == "Leeds" else site for site in keepers(folder)]
+    sites = [Dies(site, "train kept", 3) if site.name == "Leeds" else site for site in stateful_sites(folder)]
     with pytest.raises(ConnectionError):
         fitted(model, sites, checkpoint=folder / "run.npz")
     return folder / "run.npz"
@@ -332,7 +336,7 @@ def test_a_run_cannot_go_on_at_a_site_that_has_lost_its_weights(n_left, tmp_path
     for path in sorted((tmp_path / "York").iterdir())[n_left:]:
         path.unlink()
     with pytest.raises(RuntimeError, match=r"'York' refuses.*does not have its peer's weights as of exchange 7"):
-        fitted(model, keepers(tmp_path), checkpoint=checkpoint)
+        fitted(model, stateful_sites(tmp_path), checkpoint=checkpoint)
 
 
 def test_a_site_that_cannot_read_its_weights_says_so(tmp_path, caplog):
@@ -341,7 +345,7 @@ def test_a_site_that_cannot_read_its_weights_says_so(tmp_path, caplog):
     for path in (tmp_path / "York").iterdir():
         path.write_bytes(b"")
     with pytest.raises(RuntimeError, match="'York' refuses to take part: it failed; the site's own log says why"):
-        fitted(model, keepers(tmp_path), checkpoint=checkpoint)
+        fitted(model, stateful_sites(tmp_path), checkpoint=checkpoint)
     assert "York: cannot answer 'train kept'" in caplog.text
 
 
@@ -349,13 +353,13 @@ def test_other_runs_leave_an_interrupted_one_and_the_sites_own_files_alone(tmp_p
     model = classifier()
     checkpoint = interrupted(model, tmp_path)
     (tmp_path / "York" / "my-1.npz").touch()
-    fitted(classifier(max_iter=1, random_state=9), keepers(tmp_path))
+    fitted(classifier(max_iter=1, random_state=9), stateful_sites(tmp_path))
     apart, whole = (
-        fitted(model, keepers(tmp_path), checkpoint=checkpoint),
+        fitted(model, stateful_sites(tmp_path), checkpoint=checkpoint),
         clone(model).fit(PLAIN, LABELS, groups=NAMES),
     )
     assert (apart.weights_ == whole.weights_).all()
-    fitted(classifier(max_iter=1, random_state=9), keepers(tmp_path))
+    fitted(classifier(max_iter=1, random_state=9), stateful_sites(tmp_path))
     left = [path for path in (tmp_path / "York").iterdir() if path.suffix == ".npz"]
     assert len(left) == 4  # three of the last run, none of those before
     assert tmp_path / "York" / "my-1.npz" in left
@@ -363,7 +367,7 @@ def test_other_runs_leave_an_interrupted_one_and_the_sites_own_files_alone(tmp_p
 
 def test_weights_of_an_earlier_run_cannot_be_taken_for_those_of_the_latest(tmp_path):
     first = classifier(max_iter=1)
-    fitted(first, keepers(tmp_path), collect=False)
+    fitted(first, stateful_sites(tmp_path), collect=False)
     interrupted(classifier(), tmp_path)
     assert not (tmp_path / "York" / "weights.npz").exists()
     kept = classifier().load_weights(tmp_path / "York" / "weights-1.npz")
@@ -377,9 +381,9 @@ def test_what_cannot_be_done_is_refused_before_training(tmp_path):
     ):
         fit_sites(classifier(), transport, fuse_at="sites")
     with pytest.raises(TypeError, match="collect must be True or False, got 1"):
-        fitted(classifier(), keepers(tmp_path), collect=1)
+        fitted(classifier(), stateful_sites(tmp_path), collect=1)
     with pytest.raises(ValueError, match="collect must be True with fuse_at='coordinator'"):
-        fitted(classifier(), keepers(tmp_path), fuse_at="coordinator", collect=False)
+        fitted(classifier(), stateful_sites(tmp_path), fuse_at="coordinator", collect=False)
     for model, options, match in [
         (classifier(early_stopping=True), {}, "early_stopping must be False"),
         (classifier(drift_correction="tracking"), {}, "drift_correction must be None"),
@@ -387,12 +391,12 @@ def test_what_cannot_be_done_is_refused_before_training(tmp_path):
         (classifier(), {"absent": "skip", "patience": 1}, "absent must be 'raise'"),
         (classifier(topology="average"), {}, "topology must fuse in pairs"),
     ]:
-        sites = keepers(tmp_path)
+        sites = stateful_sites(tmp_path)
         with pytest.raises(ValueError, match=match):
             fitted(model, sites, **options)
         assert not any(b'"train kept"' in request for site in sites for request in site.requests)
     with pytest.raises(ValueError, match="fuse_at='sites' allows one peer at each site; groups make several"):
-        fitted(classifier(), keepers(tmp_path, wards=np.resize(["a", "b"], N)))
+        fitted(classifier(), stateful_sites(tmp_path, wards=np.resize(["a", "b"], N)))
 
 
 @pytest.mark.parametrize(
@@ -424,8 +428,8 @@ def test_a_site_refuses_weights_that_a_partner_cannot_have(swapped, match, tmp_p
 def refusal(content, folder, swapped=b""):
     """Why York, with two weights, does not fuse as it is told, where its partner gives it these bytes."""
     (york,) = (site for site in sites_of(PLAIN, LABELS, NAMES) if site.name == "York")
-    keeper = Keeper(york, folder, lambda *what: swapped)
-    keeper.answer(Message("keep", "run", 1, "York", {}, {"weights": np.zeros((1, 2))}).encode())
-    answer = Message.decode(keeper.answer(Message("fuse kept", "run", 2, "York", content).encode()))
+    stateful = StatefulSite(york, folder, lambda *what: swapped)
+    stateful.answer(Message("keep", "run", 1, "York", {}, {"weights": np.zeros((1, 2))}).encode())
+    answer = Message.decode(stateful.answer(Message("fuse kept", "run", 2, "York", content).encode()))
     assert answer.kind == "refused"
     return answer.content["reason"]

@@ -21,7 +21,7 @@ pytest.importorskip("nvflare.collab")
 from nvflare.collab import CollabCallError
 from sites_nvflare import Study
 
-from skfusion.sites.nvflare import Desk, NVFlareTransport, make_job
+from skfusion.sites.nvflare import NVFlareTransport, Worker, make_job
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 NAMES = ["Bath", "Leeds", "York"]
@@ -101,19 +101,19 @@ class Slow:
 
 def test_a_site_answers_once_although_its_message_comes_twice_and_the_server_was_away():
     site, delivered = Slow(), queue.Queue()
-    desk = Desk(site, Caller("server", Server(delivered), n_failures=1))
-    worker = threading.Thread(target=desk.work, daemon=True)
-    worker.start()
-    desk.take(b"one")
+    worker = Worker(site, Caller("server", Server(delivered), n_failures=1))
+    thread = threading.Thread(target=worker.work, daemon=True)
+    thread.start()
+    worker.take(b"one")
     assert site.begun.wait(SECONDS)
-    desk.take(b"one")
-    desk.take(b"two")
+    worker.take(b"one")
+    worker.take(b"two")
     site.go.set()
     assert [delivered.get(timeout=SECONDS) for _ in range(2)] == [b"eno", b"owt"]
-    desk.take(b"two")  # the answer was lost
+    worker.take(b"two")  # the answer was lost
     assert delivered.get(timeout=SECONDS) == b"owt"
-    desk.close()
-    worker.join(SECONDS)
+    worker.close()
+    thread.join(SECONDS)
     assert site.requests == [b"one", b"two", b"two"]
 
 

@@ -455,7 +455,7 @@ def smb(monkeypatch):
         holders.append(file)
 
     def opened(path, *arguments, **options):
-        file = open(path, *arguments, **options)
+        file = open(path, *arguments, **options)  # noqa: SIM115
 
         def read(*n_bytes):
             if file not in holders:

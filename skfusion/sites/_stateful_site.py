@@ -2,7 +2,6 @@
 
 import logging
 import os
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
@@ -39,7 +38,7 @@ class _Pair:
         return cls(number, both[1] if both[0] == name else both[0], both[0] == name)
 
 
-class Keeper:
+class StatefulSite:
     """Answers as a site does, and to messages of a run whose weights stay at the sites.
 
     The peer's state after each exchange is in a file, so that a process that takes over goes on from there.
@@ -167,65 +166,3 @@ class Keeper:
 
     def _reply(self, message, arrays=None):
         return Message(f"{message.kind} answered", message.run, message.round, self.name, {}, arrays or {}).encode()
-
-
-class Board:
-    """Where the weights of a site's partners arrive.
-
-    A site gives its weights by calls of its own alone, and never in reply to one: whoever calls may not be who it says.
-
-    Parameters
-    ----------
-    give : callable
-        ``give(partner, key, weights)`` has the partner's board take weights.
-    patience : float, default=60.0
-        Seconds to wait for a partner's.
-    """
-
-    def __init__(self, give: Callable[[str, str, bytes], object], patience: float = 60.0):
-        self._give, self._patience = give, patience
-        self._taken: dict[tuple[str, str], bytes] = {}  # by the partner and the pair's key
-        self._changed = threading.Condition()
-
-    def swap(self, partner: str, key: str, weights: bytes) -> bytes:
-        """Give weights to a partner, and return that one's.
-
-        Parameters
-        ----------
-        partner, key : str
-        weights : bytes
-
-        Returns
-        -------
-        bytes
-
-        Raises
-        ------
-        TimeoutError
-            If the partner cannot be reached, or does not give any.
-        """
-        self._forget_all_but(key)
-        self._give(partner, key, weights)
-        with self._changed:
-            if not self._changed.wait_for(lambda: (partner, key) in self._taken, self._patience):
-                raise TimeoutError(f"waited {self._patience:g} s in vain to swap weights with {partner!r}")
-            return self._taken[partner, key]
-
-    def take(self, partner: str, key: str, weights: bytes) -> None:
-        """Take a partner's weights.
-
-        Parameters
-        ----------
-        partner, key : str
-        weights : bytes
-        """
-        with self._changed:
-            self._taken[partner, key] = weights
-            self._changed.notify_all()
-
-    def _forget_all_but(self, key):
-        """Forget what was given in other rounds: nobody asks for that any more."""
-        this_round = key.rpartition(" ")[0]
-        with self._changed:
-            for pair in [pair for pair in self._taken if pair[1].rpartition(" ")[0] != this_round]:
-                del self._taken[pair]

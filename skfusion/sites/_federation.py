@@ -1,7 +1,7 @@
 """The sites of a run once they have agreed: who lives where, what each is to do, and how they are asked."""
 
 
-class Meeting:
+class Federation:
     """Asks the sites of a run, one exchange after another.
 
     Parameters

@@ -1,0 +1,66 @@
+"""How the two sites of a pair swap weights."""
+
+import threading
+from collections.abc import Callable
+
+
+class Mailbox:
+    """Where the weights of a site's partners arrive.
+
+    A site gives its weights by calls of its own alone, and never in reply to one: whoever calls may not be who it says.
+
+    Parameters
+    ----------
+    give : callable
+        ``give(partner, key, weights)`` has the partner's mailbox take weights.
+    patience : float, default=60.0
+        Seconds to wait for a partner's.
+    """
+
+    def __init__(self, give: Callable[[str, str, bytes], object], patience: float = 60.0):
+        self._give, self._patience = give, patience
+        self._taken: dict[tuple[str, str], bytes] = {}  # by the partner and the pair's key
+        self._changed = threading.Condition()
+
+    def swap(self, partner: str, key: str, weights: bytes) -> bytes:
+        """Give weights to a partner, and return that one's.
+
+        Parameters
+        ----------
+        partner, key : str
+        weights : bytes
+
+        Returns
+        -------
+        bytes
+
+        Raises
+        ------
+        TimeoutError
+            If the partner cannot be reached, or does not give any.
+        """
+        self._forget_all_but(key)
+        self._give(partner, key, weights)
+        with self._changed:
+            if not self._changed.wait_for(lambda: (partner, key) in self._taken, self._patience):
+                raise TimeoutError(f"waited {self._patience:g} s in vain to swap weights with {partner!r}")
+            return self._taken[partner, key]
+
+    def take(self, partner: str, key: str, weights: bytes) -> None:
+        """Take a partner's weights.
+
+        Parameters
+        ----------
+        partner, key : str
+        weights : bytes
+        """
+        with self._changed:
+            self._taken[partner, key] = weights
+            self._changed.notify_all()
+
+    def _forget_all_but(self, key):
+        """Forget what was given in other rounds: nobody asks for that any more."""
+        this_round = key.rpartition(" ")[0]
+        with self._changed:
+            for pair in [pair for pair in self._taken if pair[1].rpartition(" ")[0] != this_round]:
+                del self._taken[pair]
