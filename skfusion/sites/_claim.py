@@ -51,9 +51,9 @@ class Claim:
             file = open(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666), "r+", encoding="utf-8", errors="replace")  # noqa: SIM115
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            except (BlockingIOError, PermissionError):  # the latter on SMB
                 with file:
-                    raise self._refusal(file.read()) from None
+                    raise self._refusal(_text_of(file)) from None
             except OSError as error:
                 file.close()
                 reason = f"the folder must be on a drive that can lock files, as flock does; {error.strerror}"
@@ -101,8 +101,11 @@ class Claim:
         """Write the file again if it is gone; raise ClaimedError if another process has taken the folder."""
         if self._is(self._file):
             return
-        if self.path.exists() and (holder := self.path.read_text(encoding="utf-8", errors="replace")) != self._text:
-            raise self._refusal(holder)
+        if self.path.exists():
+            with open(self.path, encoding="utf-8", errors="replace") as file:
+                holder = _text_of(file)
+            if holder != self._text:
+                raise self._refusal(holder)
         old, self._file = self._file, self._take()
         old.close()
 
@@ -118,3 +121,11 @@ class Claim:
         with self._file:
             if self._is(self._file):
                 self.path.unlink()
+
+
+def _text_of(file):
+    """Return what an open file says; nothing if that is for its holder alone, as locks have it on SMB."""
+    try:
+        return file.read()
+    except PermissionError:
+        return ""

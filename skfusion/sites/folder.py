@@ -300,7 +300,8 @@ class _MessageFile:
             file = open(self._path, "rb", opener=_open_at_once)  # noqa: SIM115
         except FileNotFoundError:
             return None
-        with file:
+        digest = message = b""
+        with file, suppress(PermissionError):  # of what its writer has locked until it is closed, on SMB
             status = os.fstat(file.fileno())
             digest = file.read(_DIGEST_SIZE) if stat.S_ISREG(status.st_mode) else b""
             if len(digest) < _DIGEST_SIZE or digest == self._seen:

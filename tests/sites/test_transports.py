@@ -442,6 +442,57 @@ def test_a_folder_on_a_full_drive_is_not_claimed(tmp_path):
         assert transport.sites() == []
 
 
+@pytest.fixture
+def smb(monkeypatch):
+    """Locks as they are on an SMB drive: nobody else may read what is locked, and a lock that is taken is forbidden."""
+    real, holders = fcntl.flock, []
+
+    def flock(file, flags):
+        try:
+            real(file, flags)
+        except BlockingIOError:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES)) from None
+        holders.append(file)
+
+    def opened(path, *arguments, **options):
+        file = open(path, *arguments, **options)  # noqa: SIM115
+
+        def read(*n_bytes):
+            if file not in holders:
+                flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                real(file, fcntl.LOCK_UN)
+                holders.remove(file)
+            return type(file).read(file, *n_bytes)
+
+        file.read = read
+        return file
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    for module in (folder_module, sys.modules[Claim.__module__]):
+        monkeypatch.setattr(module, "open", opened, raising=False)
+
+
+def test_on_smb_a_second_coordinator_is_refused_too(smb, tmp_path):
+    with FolderTransport(tmp_path) as first:
+        with pytest.raises(RuntimeError, match="has a coordinator already, another process; end that one"):
+            FolderTransport(tmp_path)
+        (tmp_path / "coordinator").rename(tmp_path / "away")
+        with (
+            FolderTransport(tmp_path),
+            pytest.raises(RuntimeError, match="has a coordinator already, another process; end that one"),
+        ):
+            first.send("Bath", b"")
+
+
+def test_on_smb_a_message_is_read_once_its_writer_has_closed_it(smb, bath):
+    transport, answer, request = bath
+    answer.write_bytes(request.read_bytes())
+    with answer.open("rb") as writing:
+        fcntl.flock(writing, fcntl.LOCK_EX)
+        assert transport.receive(0) is None
+    assert transport.receive(0) == ("Bath", b"request")
+
+
 def test_folders_that_are_no_sites_are_not_counted(tmp_path):
     for name in (".stfolder", "lost+found", "Bath", "York%2F", "..%2FYork"):
         (tmp_path / name).mkdir()
