@@ -18,7 +18,6 @@ from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skfusion import _weights_file
-from skfusion._checks import check_column
 from skfusion._inputs import (
     Rows,
     check_groups,
@@ -26,7 +25,7 @@ from skfusion._inputs import (
     check_no_dates,
     check_rows,
     check_sample_weight,
-    check_string_width,
+    check_targets,
     encode,
 )
 from skfusion._mlps import as_mlps
@@ -336,8 +335,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         """
         ensemble = self._fitted()
         X = self._validate_features(X)
-        check_column("y", y)
-        check_string_width("y", y)
+        check_targets(y)
         check_consistent_length(X, y, sample_weight)
         predicted = (self._decode(ensemble.answers(X, peer)) for peer in range(len(ensemble.weights)))
         return np.array([self._metric(y, of_peer, sample_weight) for of_peer in predicted])
@@ -524,8 +522,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
 
     def _validate_rows(self, X, y, old, **y_options):
         check_no_dates("X", X)
-        check_column("y", y)
-        check_string_width("y", y)
+        check_targets(y)
         dtype = (np.float64, np.float32) if old is None else old.weights.dtype
         options = dict(accept_sparse="csr", dtype=dtype, order="C", reset=old is None)
         X, y = validate_data(self, X, y, **options, **y_options)

@@ -190,6 +190,12 @@ def check_string_width(name, labels):
         )
 
 
+def check_targets(y):
+    """Raise TypeError or ValueError for targets that are the name of a column, masked, or in NumPy's StringDType."""
+    check_column("y", y)
+    check_string_width("y", y)
+
+
 def check_object_labels(y):
     """Raise ValueError unless labels that are Python objects can be sorted and none is missing."""
     if holds_objects(y):

@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike
 from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import type_of_target
 
-from skfusion._checks import check_column, shown
-from skfusion._inputs import check_object_labels, check_string_width
+from skfusion._checks import shown
+from skfusion._inputs import check_object_labels, check_targets
 from skfusion._typing import IntArray
 from skfusion.classifier import FusedMLPClassifier
 from skfusion.display._common import check_estimator, check_keywords, count_in_integers, one_axes, pyplot, styled
@@ -152,8 +152,7 @@ class PartitionDisplay:
             If an argument is not as described, y holds numbers to predict instead of class labels, or ``partition``
             holds no indices of its rows.
         """
-        check_column("y", y)
-        check_string_width("y", y)
+        check_targets(y)
         if not isinstance(partition, Iterable):
             raise TypeError(f"partition must be a list with row indices for each peer, got {shown(partition)}")
         check_object_labels(y)

@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import validate_data
 
-from skfusion._checks import check_column, shown
+from skfusion._checks import shown
 from skfusion._inputs import (
     check_groups,
     check_no_dates,
@@ -18,7 +18,7 @@ from skfusion._inputs import (
     check_object_labels,
     check_rows,
     check_sample_weight,
-    check_string_width,
+    check_targets,
     columns_of,
     encode,
 )
@@ -68,8 +68,7 @@ class SiteRows:
         check_no_dates("X", X)
         if issparse(y):
             raise TypeError(f"y must be a dense array, got a {type(y).__name__}; pass y.toarray()")
-        check_column("y", y)
-        check_string_width("y", y)
+        check_targets(y)
         if y is None:
             raise ValueError("y must be an array with an entry for each row, got None")
         names_of_y, dtypes_of_y = columns_of(y)
