@@ -5,7 +5,7 @@ kind "describe answered", whose content and arrays are a :class:`Description`.
 """
 
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from fractions import Fraction
 from typing import Any, Self
 
@@ -15,7 +15,7 @@ from skfusion._checks import shown
 from skfusion._inputs import MOST_NUMBERED
 from skfusion._moments import Moments
 from skfusion._row_weights import WeightTotals
-from skfusion.sites.message import Message, MessageError, check_name
+from skfusion.sites.message import Message, MessageError, check_known, check_name
 
 ROW_DTYPES = ("float32", "float64")
 LABEL_KINDS = "biufU"  # of dtypes
@@ -55,6 +55,7 @@ class Question:
     @classmethod
     def read(cls, message: Message) -> Self:
         """Take it from a message, or raise MessageError."""
+        check_known(message.content, (field.name for field in fields(cls)))
         return cls(
             labelled=message.entry("labelled", bool),
             classes=message.entry("classes", dict, type(None)),

@@ -17,7 +17,7 @@ from skfusion._training.network import ACTIVATIONS, OUTPUTS, Network
 from skfusion._training.problem import Settings
 from skfusion.sites._description import ROW_DTYPES, pack_labels, unpack_labels
 from skfusion.sites._scaling import Scaling
-from skfusion.sites.message import Message, MessageError
+from skfusion.sites.message import Message, MessageError, check_known
 
 # Of the settings those that concern a site.
 _SETTINGS = (
@@ -105,9 +105,12 @@ class Plan:
     def read(cls, message: Message) -> Self:
         """Take it from a message, or raise MessageError."""
         try:
-            return cls._read(Message("plan", "", 0, "", message.entry("plan", dict), message.arrays))
+            entries = message.entry("plan", dict)
+            plan = cls._read(Message("plan", "", 0, "", entries, message.arrays))
+            check_known(entries, plan.content())
         except (TypeError, ValueError) as error:
             raise MessageError(f"the plan cannot be followed: {error}") from None
+        return plan
 
     @classmethod
     def _read(cls, plan):
@@ -147,6 +150,7 @@ def _network(plan):
 
 
 def _settings(content):
+    check_known(content, _SETTINGS)
     given = SimpleNamespace(**{name: content.get(name) for name in _SETTINGS}, l1_ratio=content.get("l1"))
     checked = (
         check_solver(given)

@@ -17,7 +17,7 @@ import json
 import math
 import struct
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -271,6 +271,27 @@ class Message:
             right = " or ".join(kind.__name__ for kind in types)
             raise MessageError(f"entry {name!r} must be {right}, got {shown(value)}")
         return value
+
+
+def check_known(entries: Mapping[str, Any], known: Iterable[str]) -> None:
+    """Check that no part of a message would be passed over.
+
+    Parameters
+    ----------
+    entries : mapping
+        By name, as they came.
+    known : iterable of str
+        The names of those that are read.
+
+    Raises
+    ------
+    MessageError
+        If there are others, which a coordinator with a later version may send.
+    """
+    if unknown := sorted(set(entries) - set(known)):
+        raise MessageError(
+            f"entry {shown(unknown[0])} is unknown to the site's skfusion, which must be as new as the coordinator's"
+        )
 
 
 def _little_endian(name, array):

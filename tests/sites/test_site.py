@@ -125,6 +125,9 @@ ONE_ROW_LESS = changed(TRAIN, {"plan.lengths": [N_ROWS - 1]}, {"held_out_0": NON
         (changed(TRAIN, {"plan.settings.l2": None}), r"l2 must be a number in \[0, inf\), got None"),
         (changed(TRAIN, {"plan.settings.solver": "lbfgs"}), "solver must be one of"),
         (changed(TRAIN, {"plan.settings.solver": "adam"}), "'second_moments' must be"),
+        (changed(TRAIN, {"plan.settings.dropout": 0.5}), "'dropout' is unknown to the site's skfusion, which must be"),
+        (changed(TRAIN, {"plan.privacy": 1}), "'privacy' is unknown to the site's skfusion"),
+        (changed(REQUESTS["describe"], {"medians": True}), "'medians' is unknown to the site's skfusion"),
         (changed(TRAIN, {"plan.peers": [[]]}), "peers must be named once each"),
         (changed(TRAIN, {"plan.classes": {"dtype": "int64", "values": [0, 1]}}), "'maxima' must be float64 of shape"),
         (
