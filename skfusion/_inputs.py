@@ -84,11 +84,11 @@ def check_indices(X):
         check_csr(X, X.indptr)
 
 
-def check_no_dates(name, numbers):
-    """Raise TypeError for dates or durations, which scikit-learn would turn into numbers, missing ones too.
+def check_plain_numbers(name, numbers):
+    """Raise TypeError for dates or durations, and ValueError for masked numbers, which would lose their mask.
 
-    Those of a Polars frame or a PyArrow table become numbers beside numbers, too, in whatever unit they happen to be,
-    and so do NumPy's among Python objects.  Masked numbers, which would lose their mask, raise ValueError.
+    scikit-learn would turn dates into numbers, missing ones too; those of a Polars frame or a PyArrow table become
+    numbers beside numbers, in whatever unit they happen to be, and so do NumPy's among Python objects.
     """
     check_unmasked(name, numbers)
     names, dtypes = columns_of(numbers)
@@ -272,7 +272,7 @@ def check_sample_weight(sample_weight, n_samples):
     if sample_weight is None:
         return None
     check_column("sample_weight", sample_weight)
-    check_no_dates("sample_weight", sample_weight)
+    check_plain_numbers("sample_weight", sample_weight)
     if isinstance(sample_weight, Number):
         sample_weight = np.full(n_samples, sample_weight)
     weight = check_array(sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight")

@@ -1,13 +1,16 @@
 """Processes that fork, and worker processes that die: nothing hangs, and no fit is lost that can be done again."""
 
+import itertools
 import os
 import signal
 import threading
+import time
 
 import forks
 import joblib
 import numpy as np
 import pytest
+from joblib.parallel import LokyBackend
 from models import AtEpoch
 from sklearn.datasets import make_classification
 from threadpoolctl import threadpool_info
@@ -163,6 +166,28 @@ def test_a_round_in_which_a_worker_dies_is_done_again(backend, delay):
         fitted = model(**params).set_callbacks(AtEpoch(1, kill_soon)).fit(X, Y)
     assert killed
     np.testing.assert_array_equal(fitted.weights_, model(**params).fit(X, Y).weights_)
+
+
+@pytest.mark.timeout(60)
+def test_a_worker_whose_death_is_noticed_between_two_calls_is_replaced(monkeypatch):
+    n_submitted = itertools.count()
+
+    def submit(backend, function, callback):
+        future = backend._workers.submit(function)
+        if next(n_submitted) == 0:
+            future.result()
+            os.kill(next(iter(backend._workers._processes)), signal.SIGKILL)
+            while not backend._workers._flags.broken:
+                time.sleep(0.01)
+        future.add_done_callback(callback)
+        return future
+
+    monkeypatch.setattr(LokyBackend, "submit", submit)
+    with joblib.parallel_config("loky", n_jobs=2):
+        pool = pool_for(2)
+        assert pool.run(abs, {"a": (-1,), "b": (-2,)}) == {"a": 1, "b": 2}
+        pool.close()
+    assert next(n_submitted) == 3  # one call, and then both
 
 
 def test_workers_that_always_die_end_the_fit_with_an_error_and_other_errors_are_raised_as_they_are(monkeypatch):

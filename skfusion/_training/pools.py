@@ -14,6 +14,8 @@ import joblib
 
 _MOST_ATTEMPTS = 4  # as many as Dask's scheduler makes
 _SECONDS_BETWEEN_CHECKS = 1.0
+# Otherwise joblib makes later calls when earlier ones are done, drops errors that it meets then, and waits for ever.
+_AT_ONCE = {"pre_dispatch": "all"}
 
 
 def pool_for(n_jobs):
@@ -58,7 +60,7 @@ class JoblibPool:
 
     def __init__(self, n_jobs):
         # Entered, since some backends otherwise start their workers anew in each call.
-        self._parallel = joblib.Parallel(n_jobs=n_jobs, prefer="threads").__enter__()
+        self._parallel = joblib.Parallel(n_jobs=n_jobs, prefer="threads", **_AT_ONCE).__enter__()
 
     def run(self, function, calls):
         """Make the calls."""
@@ -108,7 +110,7 @@ class LokyPool:
         self._folder.cleanup()
 
     def _enter(self):
-        self._parallel = joblib.Parallel(n_jobs=self._n_jobs, backend=self._backend).__enter__()
+        self._parallel = joblib.Parallel(n_jobs=self._n_jobs, backend=self._backend, **_AT_ONCE).__enter__()
 
     def _exit(self):
         self._parallel.__exit__(None, None, None)

@@ -13,9 +13,9 @@ from sklearn.utils.validation import validate_data
 from skfusion._checks import shown
 from skfusion._inputs import (
     check_groups,
-    check_no_dates,
     check_numbers,
     check_object_labels,
+    check_plain_numbers,
     check_rows,
     check_sample_weight,
     check_targets,
@@ -65,7 +65,7 @@ class SiteRows:
     @classmethod
     def check(cls, site, X, y, sample_weight, groups):
         """Check rows as an estimator's ``fit`` does, or raise TypeError or ValueError."""
-        check_no_dates("X", X)
+        check_plain_numbers("X", X)
         if issparse(y):
             raise TypeError(f"y must be a dense array, got a {type(y).__name__}; pass y.toarray()")
         check_targets(y)
@@ -73,7 +73,7 @@ class SiteRows:
             raise ValueError("y must be an array with an entry for each row, got None")
         names_of_y, dtypes_of_y = columns_of(y)
         if len(dtypes_of_y) > 1:  # numbers, whereas dates in one column may be labels
-            check_no_dates("y", y)
+            check_plain_numbers("y", y)
         check_object_labels(y)
         table = Site()
         options = dict(accept_sparse="csr", dtype=(np.float64, np.float32), order="C", multi_output=True)
