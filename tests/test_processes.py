@@ -10,7 +10,7 @@ import forks
 import joblib
 import numpy as np
 import pytest
-from joblib.parallel import LokyBackend
+from joblib.externals.loky.process_executor import ProcessPoolExecutor
 from models import AtEpoch
 from sklearn.datasets import make_classification
 from threadpoolctl import threadpool_info
@@ -170,19 +170,18 @@ def test_a_round_in_which_a_worker_dies_is_done_again(backend, delay):
 
 @pytest.mark.timeout(60)
 def test_a_worker_whose_death_is_noticed_between_two_calls_is_replaced(monkeypatch):
-    n_submitted = itertools.count()
+    submit, n_submitted = ProcessPoolExecutor.submit, itertools.count()
 
-    def submit(backend, function, callback):
-        future = backend._workers.submit(function)
+    def submit_and_kill_first(executor, function):
+        future = submit(executor, function)
         if next(n_submitted) == 0:
             future.result()
-            os.kill(next(iter(backend._workers._processes)), signal.SIGKILL)
-            while not backend._workers._flags.broken:
+            os.kill(next(iter(executor._processes)), signal.SIGKILL)
+            while not executor._flags.broken:
                 time.sleep(0.01)
-        future.add_done_callback(callback)
         return future
 
-    monkeypatch.setattr(LokyBackend, "submit", submit)
+    monkeypatch.setattr(ProcessPoolExecutor, "submit", submit_and_kill_first)
     with joblib.parallel_config("loky", n_jobs=2):
         pool = pool_for(2)
         assert pool.run(abs, {"a": (-1,), "b": (-2,)}) == {"a": 1, "b": 2}
