@@ -174,6 +174,8 @@ class ThreadsOfOthers(ParallelBackendBase):
         future.add_done_callback(callback)
         return future
 
+    apply_async = submit  # its name in joblib 1.4
+
     def retrieve_result_callback(self, out):
         return out.result()
 
