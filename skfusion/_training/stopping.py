@@ -1,8 +1,10 @@
 """When training ends: patience, an adaptive learning rate, and the best weights to return to."""
 
+from functools import reduce
+from operator import add
+
 import numpy as np
 
-from skfusion._scores import merged
 from skfusion._training.outcome import check_finite_answers
 
 # At which an adaptive learning rate is not lowered any more, as MLPClassifier's.
@@ -40,7 +42,7 @@ class Stopping:
             sums = self._held_out.sums(ensemble.networks(self._settings.prediction))
             check_finite_answers("the peers", all(one.finite for one in sums), ensemble)
             record["validation_scores"] = [one.score() for one in sums]
-            record["validation_score"] = merged(sums).score()
+            record["validation_score"] = reduce(add, sums).score()
             goal = -record["validation_score"]
         unknown = np.isnan(goal)  # as where the sites that answer hold out too few rows for a score
         self.n_without = self.n_without + 1 if unknown or goal > self.best - self._settings.tol else 0

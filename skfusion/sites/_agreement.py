@@ -11,7 +11,7 @@ from unicodedata import normalize
 import numpy as np
 
 from skfusion._checks import shown
-from skfusion._moments import Moments, merged
+from skfusion._moments import Moments
 from skfusion._row_weights import WeightTotals
 from skfusion.sites._description import Description, Question, unpack_labels
 
@@ -91,7 +91,7 @@ def agree(descriptions: Sequence[Description], question: Question) -> Agreement:
     n_sums = len(classes) if classes is not None and question.by_class else 1
     moments = [one.moments for one in (first, *others) if one.moments is not None]
     with np.errstate(over="ignore", invalid="ignore"):  # whoever scales by them looks
-        together = merged(moments) if question.moments else None
+        together = reduce(add, moments) if question.moments else None
     return Agreement(
         peers=[name for name, _, _ in found],
         sites=[site.site for _, site, _ in found],
