@@ -1,5 +1,6 @@
 """What a site makes of its rows for a plan: data to train on, votes, counts, scores."""
 
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -8,10 +9,9 @@ from skfusion import _kernels
 from skfusion._background import vote
 from skfusion._training.blas import steady_blas
 from skfusion._training.held_out import HeldOutRows
-from skfusion._training.peers import Bundle
+from skfusion._training.peers import Bundle, PeerState
 from skfusion._training.problem import Data, Problem
 from skfusion._training.sparsify import MOST_NONZEROS, deviations
-from skfusion.sites._state import template
 from skfusion.sites.message import RefusalError
 
 
@@ -63,7 +63,7 @@ class Work:
         if masks is None:
             masks = [np.zeros(len(part), bool) for part in data.parts]
         parts = [part[mask == held_out] for part, mask in zip(data.parts, masks, strict=True)]
-        return Data(data.X, data.target, data.sample_weight, parts)
+        return replace(data, parts=parts)
 
     def votes(self):
         """Return for each peer what it takes for the background."""
@@ -92,15 +92,16 @@ class Work:
             if counts.sum() > MOST_NONZEROS:
                 raise RefusalError("too many values differ from the background for sparse rows")
             X, offset = deviations(data.X, plan.background, counts)
-            data = Data(X, data.target, data.sample_weight, data.parts, offset)
+            data = replace(data, X=X, offset=offset)
         lengths = np.array([len(part) for part in data.parts])
         problem = Problem(plan.network, plan.settings, None, lengths, plan.longest)
         return Bundle(problem, data, self.blank_state(), range(len(plan.peers)))
 
     def blank_state(self):
-        """Return what a state of the site's peers looks like."""
-        plan = self.plan
-        return template(plan.network, plan.settings, len(plan.peers), self._data.X.dtype)
+        """Return a state of the site's peers, with values that do not matter."""
+        network, n_peers = self.plan.network, len(self.plan.peers)
+        zeros = np.broadcast_to(np.zeros(1, self._data.X.dtype), (n_peers, network.n_parameters))
+        return PeerState.start(zeros, np.random.SeedSequence(0).spawn(n_peers), self.plan.settings)
 
     def score_sums(self, networks):
         """Return for each peer what the score on its held-out rows is made of."""
