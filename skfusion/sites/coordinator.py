@@ -239,16 +239,15 @@ def _training(call, ensemble, problem, federation, identity):
         federation.number = run.saved.number
     if call.fuse_at == "sites":
         engine = ApartEngine(problem, ensemble.state, federation, run.saved is not None, call.collect)
+        kind = partial(ApartTraining, apart=engine)
     else:
         losses = np.array(ensemble.history[-1]["losses"]) if ensemble.history else None
         engine = SiteEngine(problem, ensemble.state, federation, losses)
+        kind = partial(SiteTraining, site_engine=engine) if call.skip else Training
     journal = JournalledEngine(
         engine, ensemble, lambda *now: run.save(training, federation.number, identity, *now), done
     )
     held_out = HeldOutAtSites(problem.network, federation) if problem.settings.early_stopping else None
-    kind = partial(SiteTraining, site_engine=engine) if call.skip else Training
-    if call.fuse_at == "sites":
-        kind = partial(ApartTraining, apart=engine)
     training = kind(ensemble, problem, journal, held_out, run.n_epochs)
     run.restore_stopping(training)
     return training
