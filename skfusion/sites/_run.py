@@ -63,7 +63,7 @@ class Run:
         return None if self.saved is None else self.saved.identity.get("sites")
 
     def check_sites(self, wanted):
-        """Raise ValueError unless the run that is taken up is one of these sites, named or numbered."""
+        """Raise ValueError unless the run that is taken up is one of these sites, by their names or by how many."""
         if self.sites is not None and wanted != (len(self.sites) if is_integer(wanted) else self.sites):
             raise self._of_another("sites", self.sites, wanted)
 
@@ -71,10 +71,10 @@ class Run:
         """Return the Progress before the first epoch."""
         return Progress.start(random_state) if self.saved is None else Progress.of(self.saved.entropy)
 
-    @property
-    def state(self):
-        """Whether it is new, in words for a log."""
-        return "begins" if self.saved is None else f"goes on from {self.path}, after {self.n_epochs} epochs"
+    def log_beginning(self, sites):
+        """Say whether the run is new, and which sites take part."""
+        begins = "begins" if self.saved is None else f"goes on from {self.path}, after {self.n_epochs} epochs"
+        _log.info("run %s %s, with %s", self.name, begins, sites)
 
     @property
     def n_epochs(self):

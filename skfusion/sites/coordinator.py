@@ -138,7 +138,7 @@ def fit_sites(
         run.check_sites(wanted)
     names = gather(transport, run.sites or wanted, patience)
     call = _Call(Exchange(transport, run.name, patience), names, scaler, known, run, absent == "skip", fuse_at, collect)
-    _log.info("run %s %s, with %s", run.name, run.state, names)
+    run.log_beginning(names)
     fitted = _fit(model, parameters, call)
     if scaler is not None:
         estimator.steps = [(estimator.steps[0][0], fitted), *estimator.steps[1:]]  # another list: that one was given
