@@ -32,8 +32,8 @@ class Question:
     ----------
     labelled : bool
         Whether y is to hold class labels, not numbers.
-    classes : list or None
-        The classes, where they are known beforehand, as JSON; the sites then do not report theirs.
+    classes : dict or None
+        The classes, packed by :func:`pack_labels`, where they are known beforehand, so that sites do not report theirs.
     by_class : bool
         Whether rows and their weights are to be summed up class by class.
     moments : bool

@@ -100,7 +100,7 @@ def plans_for(agreement, network, settings, class_weight, scaler, division):
 
 
 def form_federation(exchange, agreement, plans, division, skip):
-    """Let sites agree on the background of their rows.
+    """Let sites agree on the background of their rows, and return the federation that is to train.
 
     Parameters
     ----------
@@ -114,16 +114,15 @@ def form_federation(exchange, agreement, plans, division, skip):
     Returns
     -------
     federation : Federation
-        For training.
-    weighty : bool
-        Whether any of the rows that are held out has a weight.
+    held_out_weigh : bool
+        Whether any of the held-out rows has a weight.
     """
     federation = Federation(exchange, plans, agreement.by_site, _VOTE, skip)
     candidate = None if agreement.sparse else _candidate(federation)
     federation.number = _COUNT
-    background, weighty = _count(federation, candidate, division, agreement.n_features)
+    background, held_out_weigh = _count(federation, candidate, division, agreement.n_features)
     plans = {site: replace(plan, background=background) for site, plan in plans.items()}
-    return Federation(exchange, plans, agreement.by_site, _FIRST_OF_TRAINING, skip), weighty
+    return Federation(exchange, plans, agreement.by_site, _FIRST_OF_TRAINING, skip), held_out_weigh
 
 
 def _candidate(federation):
@@ -154,7 +153,7 @@ def _count(federation, candidate, division, n_features):
     counts = [count for count, _ in answers.values()]
     sparse = candidate is not None and is_sparse(sum(counts), int(division.lengths.sum()) * n_features)
     sparse = sparse and max(counts) <= MOST_NONZEROS
-    return (candidate if sparse else None), any(weighty for _, weighty in answers.values())
+    return (candidate if sparse else None), any(weigh for _, weigh in answers.values())
 
 
 def _read_votes(answer, plan):

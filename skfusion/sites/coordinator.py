@@ -223,9 +223,9 @@ def _plan(model, parameters, call, agreement, scaler, progress):
     network = parameters.network(agreement.n_features, *output_layer)
     division = Division.draw(agreement, settings, progress.partition_rng)
     plans = plans_for(agreement, network, settings, _class_weight(model), scaler, division)
-    federation, weighty = form_federation(call.exchange, agreement, plans, division, call.skip)
+    federation, held_out_weigh = form_federation(call.exchange, agreement, plans, division, call.skip)
     if settings.early_stopping:
-        model._check_held_out(division.n_held_out, weighty, settings.validation_fraction)
+        model._check_held_out(division.n_held_out, held_out_weigh, settings.validation_fraction)
     topology = with_edges_alone(parameters.topology)
     return Problem(network, settings, topology, division.lengths, names=agreement.peers), federation
 
