@@ -30,7 +30,7 @@ class Votes:
 
 
 def vote(X, rows, n_peers):
-    """Look at some of a peer's rows.
+    """Vote for a background, by a sample of a peer's rows.
 
     Parameters
     ----------

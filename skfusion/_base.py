@@ -482,7 +482,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         return X
 
     def _answers(self, X):
-        """Class probabilities or outputs, by ``prediction``."""
+        """Return class probabilities or outputs, by ``prediction``."""
         ensemble = self._fitted()
         prediction = check_prediction(self.prediction, len(ensemble.weights))
         return ensemble.answers(self._validate_features(X), prediction)

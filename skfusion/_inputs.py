@@ -63,7 +63,7 @@ class Rows:
 
     @classmethod
     def of_weight(cls, X, y, sample_weight, groups, classes):
-        """Drop the rows of weight 0."""
+        """Return the rows that have a weight above 0."""
         if sample_weight is None or sample_weight.all():
             return cls(X, y, sample_weight, groups, classes, np.arange(len(y)))
         trained = np.flatnonzero(sample_weight)

@@ -31,7 +31,7 @@ class Contents:
     feature_names: np.ndarray | None = None
 
     def layout(self):
-        """Return what two sites must agree on, as arrays by the file's names; None for what there is not."""
+        """Return the arrays that two sites must agree on, by their names in the file; None for one that is missing."""
         network, names = self.network, self.feature_names
         return {
             "layer_sizes": np.array(network.layer_sizes),

@@ -195,7 +195,7 @@ def _without_consensus(matrix):
 
 
 def _product(matrices):
-    """Product of the matrices of rounds, the first of them applied first."""
+    """Return the product of the matrices of rounds, the first of them applied first."""
     return reduce(lambda product, matrix: matrix @ product, matrices)
 
 
@@ -204,12 +204,12 @@ def _norm(matrix):
 
 
 def _second_eigenvalue(matrix):
-    """Second largest modulus of the eigenvalues; the largest is that of the consensus, 1."""
+    """Return the second largest modulus of the eigenvalues; the largest is that of the consensus, 1."""
     return np.sort(np.abs(np.linalg.eigvals(matrix)))[-2]
 
 
 def _expected_contraction(mixing, symmetric):
-    """Worst case of the root mean square over drawn rounds; ``symmetric`` if all directions are alike."""
+    """Return the worst case of the root mean square over drawn rounds; ``symmetric`` if all directions are alike."""
     steps = map(_without_consensus, mixing)
     if symmetric:
         return np.sqrt(np.mean([np.sum(step**2) / (len(step) - 1) for step in steps]))

@@ -201,7 +201,7 @@ def round_of(topology, n_networks, fusion_round=0, random_state=None):
 
 
 def _as_pairs(first, second):
-    """Pairs of an array of networks and one of their partners, without those of a network with itself."""
+    """Return pairs of an array of networks and one of their partners, but none of a network with itself."""
     pairs = np.empty((len(first), 2), np.intp)
     pairs[:, 0], pairs[:, 1] = first, second
     return pairs[pairs[:, 0] != pairs[:, 1]]
@@ -225,7 +225,7 @@ class _GraphOfNetworks(BaseTopology):
 
 
 def _metropolis_weights(edges, n_networks):
-    """Metropolis-Hastings weights of a graph.
+    """Return the Metropolis-Hastings weights of a graph.
 
     Two networks that an edge joins take a share of 1 / (1 + the larger number of neighbours) of each other, and keep
     the rest.  The shares are symmetric, so the consensus stays where it is.

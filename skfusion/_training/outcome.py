@@ -66,7 +66,7 @@ def _last_fused(ensemble):
 
 
 def called(peer, names=None):
-    """Return what errors call a peer: by its name where peers have any, as sites' do."""
+    """Return what errors call a peer: its name if peers have names, as they do at sites, else its number."""
     return f"peer {peer if names is None else repr(names[peer])}"
 
 
@@ -87,7 +87,7 @@ def check_finite_answers(who, finite, ensemble):
 
 
 def exhausted(settings, complaint):
-    """Say that ``max_iter`` was reached, and what to change; the complaint is a Yardstick's, or None."""
+    """Return a warning that ``max_iter`` was reached, and what to change; the complaint is a Yardstick's, or None."""
     reached = f"Maximum number of epochs (max_iter={settings.max_iter}) reached and training has not converged yet"
     if complaint is not None:
         return f"{reached}. So far it {complaint}; or set max_iter higher, if the loss still falls"

@@ -12,7 +12,7 @@ MOST_NONZEROS = np.iinfo(np.int32).max
 
 
 def sparsified(X, parts):
-    """X as CSR deviations from one row, where few enough are not 0 that this trains faster.
+    """Return X as CSR deviations from one row, if so few of them are not 0 that this trains faster.
 
     The row holds what the peers take for each column's commonest value: the background of an image, the value of a
     standardised one-hot column where it is not hot.

@@ -165,7 +165,7 @@ class Training:
         return fused if ends[-1] == n_steps else [*fused, (ends[-1], n_steps, False)]
 
     def _fuse(self, spread):
-        """One fusion round, which measures the spread of the weights where asked to; returns how often each is sent."""
+        """Fuse for one round, and measure the spread of the weights if asked to; returns how often each is sent."""
         progress, n_networks = self.ensemble.progress, self.problem.n_networks
         fusion_round = round_of(self.problem.topology, n_networks, progress.fusion_round, progress.topology_rng)
         if self._engine.absent:

@@ -242,7 +242,7 @@ def _check_part(part, peer, n_samples):
 
 
 def _stacked(counts, width):
-    """For each class the rectangles, of shape (n_bars, 4, 2), of those peers' bars that have any of it."""
+    """Yield for each class the rectangles, of shape (n_bars, 4, 2), in the bars of those peers that have any of it."""
     tops = np.cumsum(counts, axis=1)
     for code in range(counts.shape[1]):
         peers = np.flatnonzero(counts[:, code])

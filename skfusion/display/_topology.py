@@ -267,7 +267,7 @@ class TopologyDisplay:
 
 
 def _shafts(places, pairs):
-    """Tails and shafts of arrows that stop short of the peers and keep right, so that opposite ones are apart."""
+    """Return tails and shafts of arrows, which stop short of the peers and keep right, so that opposite ones differ."""
     tails, heads = places[pairs[:, 0]], places[pairs[:, 1]]
     along = heads - tails
     length = np.linalg.norm(along, axis=1, keepdims=True)

@@ -79,7 +79,7 @@ class Claim:
             raise
 
     def _tell_of(self, holder):
-        """Say whose the file was on another machine, which no lock tells to be there still."""
+        """Warn of a holder on another machine, of which no lock tells whether it is still there."""
         if holder and f" on {platform.node()}, since " not in holder:
             _log.warning(
                 "%s had %s before, %s; should that one still be there, end it", self.path.parent, self.role, holder

@@ -230,7 +230,7 @@ def _names(message, entry, n_columns):
 
 
 def _n_sums(question, labels):
-    """How many sums each peer has: one for each of the classes, or one for all."""
+    """Return how many sums each peer has: one for each of the classes, or one for all."""
     if not (question.labelled and question.by_class):
         return 1
     return len(question.classes["values"] if labels is None else labels)

@@ -231,7 +231,7 @@ class _Worker:
         self._reachable, self._idle_since, self._told = True, time.monotonic(), False
 
     def work(self):
-        """Answer a message if there is one; returns whether a run that the site took part in is over by it."""
+        """Answer a message if there is one; returns whether that ended a run that the site took part in."""
         request = self._try(self._look)
         if request is None:
             self._wait()
