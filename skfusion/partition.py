@@ -578,16 +578,16 @@ def check_partitioner(partitioner, groups, peers, *, labelled):
     None stands for "group" if there are groups, else for "random".  If y has no class labels (``labelled``),
     partitioners that go by them raise an error.
     """
-    own = _own_partitioner(partitioner, groups, peers)
-    if not labelled and getattr(own, "_by_class", False):
+    new = _new_partitioner(partitioner, groups, peers)
+    if not labelled and getattr(new, "_by_class", False):
         raise ValueError(
             "partitioner must not go by class labels, since the targets are numbers: take 'random', 'group', a "
             f"PredefinedPartitioner or a scikit-learn splitter such as KFold; got {shown(partitioner)}"
         )
-    return own
+    return new
 
 
-def _own_partitioner(partitioner, groups, peers):
+def _new_partitioner(partitioner, groups, peers):
     if partitioner is None:
         if groups is None:
             _check_needs_no_groups(peers)
