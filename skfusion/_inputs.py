@@ -158,10 +158,14 @@ def encode(y, classes):
     return codes.astype(np.int32)
 
 
-def check_numbers(y, dtype):
-    """Return targets of regression as finite numbers of ``dtype``, or raise TypeError or ValueError."""
+def check_dense(y):
+    """Raise TypeError if targets are sparse."""
     if issparse(y):
         raise TypeError(f"y must be a dense array, got a {type(y).__name__}; pass y.toarray()")
+
+
+def check_numbers(y, dtype):
+    """Return targets of regression as finite numbers of ``dtype``, or raise ValueError."""
     if _dtype_within(y).kind in "SUmM":
         raise ValueError(f"y must hold numbers, got {shown(str(y.flat[0]))}; FusedMLPClassifier takes labels")
     try:

@@ -12,6 +12,7 @@ from sklearn.utils.validation import validate_data
 
 from skfusion._checks import shown
 from skfusion._inputs import (
+    check_dense,
     check_groups,
     check_numbers,
     check_object_labels,
@@ -66,8 +67,7 @@ class SiteRows:
     def check(cls, site, X, y, sample_weight, groups):
         """Check rows as an estimator's ``fit`` does, or raise TypeError or ValueError."""
         check_plain_numbers("X", X)
-        if issparse(y):
-            raise TypeError(f"y must be a dense array, got a {type(y).__name__}; pass y.toarray()")
+        check_dense(y)
         check_targets(y)
         if y is None:
             raise ValueError("y must be an array with an entry for each row, got None")
