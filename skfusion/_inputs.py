@@ -13,7 +13,7 @@ from skfusion._checks import as_array, check_column, check_real, check_unmasked,
 from skfusion._kernels import check_csr
 from skfusion._typing import FloatArray
 
-MOST_NUMBERED = np.iinfo(np.int32).max  # rows, and columns, that the compiled core can tell apart
+MAX_NUMBERED = np.iinfo(np.int32).max  # rows, and columns, that the compiled core can tell apart
 _LARGEST_EXACT = 2**53  # up to which float64 holds every integer
 
 
@@ -73,8 +73,8 @@ class Rows:
 
 def check_rows(X):
     """Raise ValueError unless the compiled core can number the rows and the columns, and CSR indices stay within."""
-    if max(X.shape) > MOST_NUMBERED:
-        raise ValueError(f"X must have at most {MOST_NUMBERED} rows and as many columns, got shape {X.shape}")
+    if max(X.shape) > MAX_NUMBERED:
+        raise ValueError(f"X must have at most {MAX_NUMBERED} rows and as many columns, got shape {X.shape}")
     check_indices(X)
 
 

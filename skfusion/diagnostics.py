@@ -17,9 +17,9 @@ __all__ = ["TopologyDiagnostics", "diagnose"]
 # How many rounds stand for all those that a topology could draw.
 _N_DRAWS = 1000
 # After how many rounds at the latest a topology that draws nothing must repeat itself.
-_LONGEST_CYCLE = 64
+_MAX_CYCLE = 64
 # 2 to this power is never: a disagreement that shrinks so slowly is one of networks that nothing joins.
-_MOST_DOUBLINGS = 40
+_MAX_DOUBLINGS = 40
 # A disagreement that has grown so much never shrinks again; more doublings would overflow.
 _GROWN = 1e50
 
@@ -156,7 +156,7 @@ def diagnose(
 def _draws(topology, n_networks):
     """Whether a topology uses the random state that it is given, in any of its rounds."""
     rng = np.random.RandomState(0)
-    _rounds(clone(topology, safe=False), n_networks, _LONGEST_CYCLE, rng)  # a copy, as it may count its rounds
+    _rounds(clone(topology, safe=False), n_networks, _MAX_CYCLE, rng)  # a copy, as it may count its rounds
     return rng.randint(2**31) != np.random.RandomState(0).randint(2**31)
 
 
@@ -166,12 +166,12 @@ def _rounds(topology, n_networks, n_rounds, rng=None):
 
 def _cycle(topology, n_networks):
     """Return the rounds of one cycle, after which a topology repeats itself."""
-    rounds = _rounds(topology, n_networks, 2 * _LONGEST_CYCLE)
-    for length in range(1, _LONGEST_CYCLE + 1):
+    rounds = _rounds(topology, n_networks, 2 * _MAX_CYCLE)
+    for length in range(1, _MAX_CYCLE + 1):
         if all(one.equals(other) for one, other in zip(rounds, rounds[length:], strict=False)):
             return rounds[:length]
     raise ValueError(
-        f"topology must draw from random_state or repeat itself after at most {_LONGEST_CYCLE} rounds, got "
+        f"topology must draw from random_state or repeat itself after at most {_MAX_CYCLE} rounds, got "
         f"{shown(topology)}"
     )
 
@@ -220,7 +220,7 @@ def _rounds_until(share, steps):
     """Count the rounds, each a step of the cycle, until the norm of their product is at most ``share``."""
     powers = [_product(steps)]
     while _norm(powers[-1]) > share:
-        if len(powers) > _MOST_DOUBLINGS or _norm(powers[-1]) > _GROWN:
+        if len(powers) > _MAX_DOUBLINGS or _norm(powers[-1]) > _GROWN:
             return inf
         powers.append(powers[-1] @ powers[-1])
     product, n_rounds = np.eye(len(powers[0])), 0

@@ -3,12 +3,12 @@
 import numpy as np
 
 # Of more rows a sample is enough.
-_MOST_ROWS = 10_000
+_MAX_ROWS = 10_000
 _ROWS_AT_ONCE = 1000  # to copy, since all of the sample could take as much memory as the rows themselves
 # By what share a loss must be below that of the best constant answer to count as better.
-_LEAST_GAIN = 0.01
+_MIN_GAIN = 0.01
 # Training that goes on from good weights may raise the loss a little, but not by this share of the constant's.
-_LEAST_RISE = 0.1
+_MIN_RISE = 0.1
 # Training that works never reaches this many times the loss at its start and that of the best constant answer.
 _DIVERGED = 1e6
 # Peers whose loss on rows of their own is below this share of the constant's have learned.
@@ -160,13 +160,13 @@ class Yardstick:
             trivial = "the mean of y" if ensemble.network.output == "identity" else "the class frequencies"
             losses = f"with a loss of {loss:.4g} against {self.constant:.4g} for {trivial}"
             wrong = f"is hardly better than a constant answer, if at all, {losses}"
-        elif loss > self.start + _LEAST_RISE * self.constant:
+        elif loss > self.start + _MIN_RISE * self.constant:
             wrong = f"has raised the loss, from {self.start:.4g} to {loss:.4g}"
         elif how_to_fuse:
             wrong = "has driven the peers apart"
         else:
             return None
-        on_plateau = stopped_early and abs(loss - self.constant) <= _LEAST_GAIN * self.constant
+        on_plateau = stopped_early and abs(loss - self.constant) <= _MIN_GAIN * self.constant
         how_to_train = _how_to_correct(ensemble) + self._how_to_train(own_loss, ensemble, on_plateau)
         return f"{wrong}; {how_to_fuse or how_to_train}"
 
@@ -190,7 +190,7 @@ class Yardstick:
                 _check_answers(called(peer), _answers(ensemble, self._X, part, peer), ensemble)
 
     def _is_better(self, loss):
-        return loss < (1 - _LEAST_GAIN) * self.constant
+        return loss < (1 - _MIN_GAIN) * self.constant
 
     def _answers(self, ensemble):
         ensemble.update_consensus()
@@ -224,9 +224,9 @@ class LossesAlone:
             raise divergence(f"the loss diverged: it reached {max(losses):.3g}", ensemble)
         rate = f"set learning_rate_init lower than {ensemble.settings.learning_rate_init:g}"
         advice = f"{_how_to_correct(ensemble)}scale X, as StandardScaler does, or {rate}"
-        if uniform is not None and losses[-1] > (1 - _LEAST_GAIN) * uniform:
+        if uniform is not None and losses[-1] > (1 - _MIN_GAIN) * uniform:
             wrong = f"is hardly better, if at all, than equal chances for all classes ({uniform:.4g})"
-        elif losses[-1] > (1 + _LEAST_RISE) * losses[0]:
+        elif losses[-1] > (1 + _MIN_RISE) * losses[0]:
             wrong = f"has raised the loss, from {losses[0]:.4g} in its first epoch"
         else:
             return None
@@ -260,7 +260,7 @@ def _sample(data):
         parts = [part[weight[part] > 0] for part in parts]
     if not any(map(len, parts)):  # so that nothing can be learned
         weight, parts = None, data.parts
-    share = min(1, _MOST_ROWS / sum(map(len, parts)))
+    share = min(1, _MAX_ROWS / sum(map(len, parts)))
     counts = [int(np.ceil(share * len(part))) for part in parts]
     some = [part[np.linspace(0, len(part) - 1, n).astype(int)] for part, n in zip(parts, counts, strict=True)]
     return some, weight

@@ -12,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 
 from skfusion._checks import shown
-from skfusion._inputs import MOST_NUMBERED
+from skfusion._inputs import MAX_NUMBERED
 from skfusion._moments import Moments
 from skfusion._row_weights import WeightTotals
 from skfusion.sites.message import Message, MessageError, check_known, check_name
@@ -21,7 +21,7 @@ ROW_DTYPES = ("float32", "float64")
 LABEL_KINDS = "biufU"  # of dtypes
 NUMBERS = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32", "float64")
 CHECKSUM_BYTES = 2
-_MOST_CHARACTERS = 2**22  # of all labels, were each as long as the longest
+_MAX_CHARACTERS = 2**22  # of all labels, were each as long as the longest
 
 
 @dataclass(frozen=True)
@@ -149,8 +149,8 @@ class Description:
     @classmethod
     def read(cls, message: Message, question: Question) -> Self:
         """Take a site's answer to a question from a message, or raise MessageError."""
-        n_features = _natural(message, "n_features", 1, MOST_NUMBERED)
-        n_outputs = 0 if question.labelled else _natural(message, "n_outputs", 1, MOST_NUMBERED)
+        n_features = _natural(message, "n_features", 1, MAX_NUMBERED)
+        n_outputs = 0 if question.labelled else _natural(message, "n_outputs", 1, MAX_NUMBERED)
         labels = None
         if question.labelled and question.classes is None:
             labels = unpack_labels(message.entry("labels", dict))
@@ -185,7 +185,7 @@ def unpack_labels(content: dict[str, Any]) -> np.ndarray:
         raise MessageError(f"{right}, got the dtype {shown(dtype)}")
     kinds = set(map(type, values))
     if dtype == "str":
-        fits = kinds <= {str} and len(values) * max(map(len, values), default=0) <= _MOST_CHARACTERS
+        fits = kinds <= {str} and len(values) * max(map(len, values), default=0) <= _MAX_CHARACTERS
     else:
         fits = kinds <= {np.dtype(dtype).type(0).item().__class__}
     try:
@@ -247,8 +247,8 @@ def _peers(message, n_sums):
     counts = message.array("counts", np.int64, shape)
     if not (names and counts.any(axis=1).all()):
         raise MessageError("each peer must have rows with a weight above 0, got none")
-    if counts.min() < 0 or counts.max() > MOST_NUMBERED:
-        raise MessageError(f"counts of rows must be from 0 to {MOST_NUMBERED}")
+    if counts.min() < 0 or counts.max() > MAX_NUMBERED:
+        raise MessageError(f"counts of rows must be from 0 to {MAX_NUMBERED}")
     if message.entry("weighted", bool):
         maxima = message.array("maxima", np.float64, shape)
         sums = [_exact(*own) for own in zip(_lists(message, "sums", shape), counts, maxima, strict=True)]

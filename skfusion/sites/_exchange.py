@@ -9,7 +9,7 @@ from skfusion.sites.message import Message, MessageError
 
 _LISTEN, _LOOK_AGAIN = 1.0, 0.1  # seconds at a time
 _FIRST_NOTICE, _NEXT_NOTICE = 10.0, 60.0  # seconds
-_MOST_LATE = 1000  # messages that are looked through for an overdue answer
+_MAX_LATE = 1000  # messages that are looked through for an overdue answer
 _MAX_REASON = 500  # characters of what a site says
 
 _log = logging.getLogger("skfusion.sites")
@@ -114,7 +114,7 @@ class Exchange:
                 overdue = watch.overdue(waiting)  # an answer that is there still counts: this process may have slept
                 n_late = n_late + 1 if overdue else 0
                 received = None
-                if n_late <= _MOST_LATE:  # else others keep sending what is of no use
+                if n_late <= _MAX_LATE:  # else others keep sending what is of no use
                     received = self._transport.receive(min(_LOOK_AGAIN if overdue else _LISTEN, self._patience))
                 if received is not None:
                     answer = self._answer(received, number, kind, requests, watch)

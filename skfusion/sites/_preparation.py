@@ -4,9 +4,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from skfusion._background import MOST_SAMPLED, Votes, elect
+from skfusion._background import MAX_SAMPLED, Votes, elect
 from skfusion._training.held_out import hold_out
-from skfusion._training.sparsify import MOST_NONZEROS, is_sparse, may_be_sparse
+from skfusion._training.sparsify import MAX_NONZEROS, is_sparse, may_be_sparse
 from skfusion.sites._agreement import agree
 from skfusion.sites._description import Description
 from skfusion.sites._federation import Federation
@@ -152,7 +152,7 @@ def _count(federation, candidate, division, n_features):
     )
     counts = [count for count, _ in answers.values()]
     sparse = candidate is not None and is_sparse(sum(counts), int(division.lengths.sum()) * n_features)
-    sparse = sparse and max(counts) <= MOST_NONZEROS
+    sparse = sparse and max(counts) <= MAX_NONZEROS
     return (candidate if sparse else None), any(weigh for _, weigh in answers.values())
 
 
@@ -160,7 +160,7 @@ def _read_votes(answer, plan):
     n_peers, n_features = len(plan.peers), plan.network.layer_sizes[0]
     n_rows = answer.array("n_rows", np.int64, (n_peers,))
     counts = answer.array("counts", np.int64, (n_peers, n_features))
-    if n_rows.min() < 0 or n_rows.max() > MOST_SAMPLED or counts.min() < 0 or (counts > n_rows[:, None]).any():
+    if n_rows.min() < 0 or n_rows.max() > MAX_SAMPLED or counts.min() < 0 or (counts > n_rows[:, None]).any():
         raise MessageError("votes must not count more rows than a site looks at")
     values = answer.array("values", plan.dtype, (n_peers, n_features))
     return [Votes(*own) for own in zip(values, counts, n_rows.tolist(), strict=True)]

@@ -11,7 +11,7 @@ from skfusion._training.blas import steady_blas
 from skfusion._training.held_out import HeldOutRows
 from skfusion._training.peers import Bundle, PeerState
 from skfusion._training.problem import Data, Problem
-from skfusion._training.sparsify import MOST_NONZEROS, deviations
+from skfusion._training.sparsify import MAX_NONZEROS, deviations
 from skfusion.sites.message import RefusalError
 
 
@@ -89,7 +89,7 @@ class Work:
         data, plan = self._training_data, self.plan
         if plan.background is not None:
             counts = _kernels.count_deviations(data.X, plan.background)
-            if counts.sum() > MOST_NONZEROS:
+            if counts.sum() > MAX_NONZEROS:
                 raise RefusalError("too many values differ from the background for sparse rows")
             X, offset = deviations(data.X, plan.background, counts)
             data = replace(data, X=X, offset=offset)

@@ -30,7 +30,7 @@ _DIGEST_SIZE = 16
 _COORDINATOR = "coordinator"
 # Files are looked at again after this share of the time that they have been waited for, within these bounds in seconds.
 _SHARE_OF_WAIT = 0.1
-_SHORTEST, _LONGEST = 0.001, 0.1
+_MIN_PAUSE, _MAX_PAUSE = 0.001, 0.1
 _PAUSE = 5.0  # seconds, when the folder cannot be reached
 _QUIET = 60.0  # seconds without a message before that is said
 
@@ -332,7 +332,7 @@ def _open_at_once(path, flags):
 
 
 def _pause_after(waited):
-    return min(max(_SHARE_OF_WAIT * waited, _SHORTEST), _LONGEST)
+    return min(max(_SHARE_OF_WAIT * waited, _MIN_PAUSE), _MAX_PAUSE)
 
 
 def check_max_bytes(max_bytes):
