@@ -75,13 +75,8 @@ def lost_weights(who, epoch, ensemble):
     return divergence(f"the weights of {who} stopped being finite in epoch {epoch}", ensemble)
 
 
-def _check_answers(who, answers, ensemble):
-    """Raise ValueError unless the answers to rows are finite, which finite weights do not ensure."""
-    check_finite_answers(who, np.isfinite(answers).all(), ensemble)
-
-
 def check_finite_answers(who, finite, ensemble):
-    """Raise ValueError unless answers to rows are ``finite``."""
+    """Raise ValueError unless answers to rows are ``finite``, which finite weights do not ensure."""
     if not finite:
         raise divergence(f"the predictions of {who} stopped being finite in epoch {ensemble.progress.epoch}", ensemble)
 
@@ -145,7 +140,7 @@ class Yardstick:
         """
         self._check_peers(ensemble)
         answers = self._answers(ensemble)
-        _check_answers("the peers together", answers, ensemble)
+        check_finite_answers("the peers together", np.isfinite(answers).all(), ensemble)
         loss, losses = self._loss(ensemble.network, answers), _losses(ensemble, n_epochs)
         highest = max(loss, *losses)
         if highest > self._limit and not self._is_better(loss):
@@ -187,7 +182,8 @@ class Yardstick:
         _check_weights(ensemble)
         for peer, part in enumerate(self._parts):
             if len(part):
-                _check_answers(called(peer), _answers(ensemble, self._X, part, peer), ensemble)
+                answers = _answers(ensemble, self._X, part, peer)
+                check_finite_answers(called(peer), np.isfinite(answers).all(), ensemble)
 
     def _is_better(self, loss):
         return loss < (1 - _MIN_GAIN) * self.constant
