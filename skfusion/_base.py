@@ -241,7 +241,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         progress = Progress.start(parameters.random_state)
         peers = self._peers(parameters, rows, old, complete=old is None)
         problem, data, held_out, attributes = self._divide(parameters, rows, peers, progress)
-        to_train_on = data.sparsified()  # before there are weights, as many peers take memory for a moment to agree
+        to_train_on = data.sparsified()  # before there are weights: many peers take much memory to agree on it
         if old is None:
             ensemble = Ensemble.start(problem, rows.classes, progress, rows.X.dtype)
         else:

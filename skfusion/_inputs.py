@@ -51,7 +51,7 @@ class Rows:
     classes : ndarray of shape (n_classes,) or None
         Those of all rows; None in regression.
     trained : int ndarray of shape (n_samples,)
-        Which of the rows that were passed these are.
+        Their indices among the rows that were passed.
     """
 
     X: FloatArray | csr_array

@@ -594,7 +594,7 @@ def _new_partitioner(partitioner, groups, peers):
         partitioner = "random" if groups is None else "group"
     if isinstance(partitioner, str):
         return PARTITIONERS[check_choice("partitioner", partitioner, PARTITIONERS)]()
-    if not isinstance(partitioner, type | np.ndarray | bytes):  # whose partition is another
+    if not isinstance(partitioner, type | np.ndarray | bytes):  # classes, and what has another method of that name
         if hasattr(partitioner, "partition"):
             return clone(partitioner, safe=False)
         if hasattr(partitioner, "split") and hasattr(partitioner, "get_n_splits"):

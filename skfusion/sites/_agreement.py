@@ -90,7 +90,7 @@ def agree(descriptions: Sequence[Description], question: Question) -> Agreement:
     found.sort(key=lambda entry: entry[0])
     n_sums = len(classes) if classes is not None and question.by_class else 1
     moments = [one.moments for one in (first, *others) if one.moments is not None]
-    with np.errstate(over="ignore", invalid="ignore"):  # whoever scales by them looks
+    with np.errstate(over="ignore", invalid="ignore"):  # checked before a scaler is made of them
         together = reduce(add, moments) if question.moments else None
     return Agreement(
         peers=[name for name, _, _ in found],

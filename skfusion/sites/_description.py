@@ -194,7 +194,7 @@ def unpack_labels(content: dict[str, Any]) -> np.ndarray:
     except (ValueError, OverflowError) as error:
         raise MessageError(f"{right}, got what {dtype} cannot hold: {error}") from None
     if not (fits and distinct):
-        raise MessageError(f"{right}, got others")
+        raise MessageError(f"{right}; these are not")
     return labels
 
 

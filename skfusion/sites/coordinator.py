@@ -141,7 +141,7 @@ def fit_sites(
     run.log_beginning(names)
     fitted = _fit(model, parameters, call)
     if scaler is not None:
-        estimator.steps = [(estimator.steps[0][0], fitted), *estimator.steps[1:]]  # another list: that one was given
+        estimator.steps = [(estimator.steps[0][0], fitted), *estimator.steps[1:]]  # the old list is the caller's
     return estimator
 
 

@@ -130,7 +130,7 @@ class FolderTransport(BaseTransport):
         self._claim.renew()
         folder = _folder_of(self.path, site)
         digest = self._sent[site] = _MessageFile(folder / "request").write(message)
-        if self._answered.get(site) in (None, digest):  # a site does not repeat an answer, which was read maybe
+        if self._answered.get(site) in (None, digest):  # a site does not repeat an answer, which may have been read
             self._answers[site] = _MessageFile(folder / "answer")
             self._answered.pop(site, None)
 
