@@ -15,8 +15,8 @@ _MAX_REASON = 500  # characters of what a site says
 _log = logging.getLogger("skfusion.sites")
 
 
-class RefusedError(RuntimeError):
-    """A site refuses to answer.
+class SiteRefusedError(RuntimeError):
+    """A site refuses to answer: at the coordinator, what a RefusalError at the site comes to.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ class Exchange:
         ------
         MessageError
             If an answer that is needed is refused.
-        RefusedError
+        SiteRefusedError
             If a site whose answer is needed refuses to give one.
         AbsentError
             If an answer that is needed does not come.
@@ -122,7 +122,7 @@ class Exchange:
                         answers[answer.site] = self._read(answer, read)
                 elif overdue:
                     raise AbsentError(overdue, self._patience)
-            except (AbsentError, MessageError, RefusedError) as error:
+            except (AbsentError, MessageError, SiteRefusedError) as error:
                 if needed or error.site is None:
                     raise
                 self._go_on_without(error.site, str(error))
@@ -155,7 +155,7 @@ class Exchange:
             raise MessageError(str(error), site) from None
         about = message.run, message.round
         if message.kind == "refused" and about in ((self.run, number), ("", 0)):
-            raise RefusedError(_printable(message.content.get("reason")), site)
+            raise SiteRefusedError(_printable(message.content.get("reason")), site)
         if site in self.absent and message.kind != "refused":
             _log.warning("site %r is back", site)
             del self.absent[site]
