@@ -50,18 +50,12 @@ class Stopping:
             self.best_weights = ensemble.weights.copy()
         self.best = self.best if unknown else min(goal, self.best)
 
-    def is_due(self, state):
-        """Whether training is to stop; an adaptive learning rate is lowered instead as long as that is possible."""
+    def stop_or_lower_rates(self, state):
+        """Return whether to stop; as long as adaptive learning rates can be lowered, lower them instead."""
         if self.n_without <= self._settings.n_iter_no_change:
             return False
-        if not self._lower(state.learning_rates):
+        if self._settings.schedule != "adaptive" or state.learning_rates[0] <= _SMALLEST_LEARNING_RATE:
             return True
+        state.learning_rates /= 5
         self.n_without = 0
         return False
-
-    def _lower(self, learning_rates):
-        """Go on with a fifth of an adaptive learning rate; returns False where there is nothing to lower."""
-        if self._settings.schedule != "adaptive" or learning_rates[0] <= _SMALLEST_LEARNING_RATE:
-            return False
-        learning_rates /= 5
-        return True

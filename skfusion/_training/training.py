@@ -95,7 +95,7 @@ class Training:
         for _ in range(self.n_epochs, self.problem.settings.max_iter):
             epoch_begins()
             self._epoch()
-            if epoch_ends() or self.stopping.is_due(self.ensemble.state):
+            if epoch_ends() or self.stopping.stop_or_lower_rates(self.ensemble.state):
                 return "converged"
         return "max_iter"
 
