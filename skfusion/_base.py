@@ -49,7 +49,7 @@ from skfusion._typing import (
     TopologyName,
 )
 from skfusion.partition import BasePartitioner, check_partitioner, divide
-from skfusion.topology import BaseTopology, check_suits, with_edges_alone
+from skfusion.topology import BaseTopology, check_round, with_edges_alone
 
 _Method = TypeVar("_Method", bound=Callable)
 # Typed, as scikit-learn's is not: fit would lose its own hints.
@@ -566,7 +566,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         partition, ownership = divide(partitioner, rows.X, rows.y, rows.groups, peers, progress.partition_rng)
         check_prediction(settings.prediction, len(partition))
         if len(partition) > 1:  # one network, to compare the peers with, may keep a topology of several
-            check_suits(topology, len(partition), progress.fusion_round)
+            check_round(topology, len(partition), progress.fusion_round)
         topology = with_edges_alone(topology)
         data = Data(rows.X, targets.values, targets.sample_weight, partition)
         network = parameters.network(rows.X.shape[1], targets.n_outputs, targets.output)

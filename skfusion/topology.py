@@ -609,7 +609,7 @@ def _overrides(topology, name):
     return getattr(type(topology), name, None) not in (None, getattr(BaseTopology, name))
 
 
-def check_suits(topology, n_networks, fusion_round):
+def check_round(topology, n_networks, fusion_round):
     """Return a topology's round of ``n_networks`` networks, or raise an error if it cannot make one.
 
     This asks a copy: a topology that counts its rounds must not count this one.

@@ -35,7 +35,7 @@ from skfusion.sites._run import Run, identity_of
 from skfusion.sites._scaling import fit_scaler, names_out
 from skfusion.sites.message import check_name
 from skfusion.sites.transport import BaseTransport
-from skfusion.topology import check_suits, with_edges_alone
+from skfusion.topology import check_round, with_edges_alone
 
 _FAREWELL = 60.0  # seconds to wait for sites to hear that the run is over; Flower starts a process for that
 _ROWS_ELSEWHERE = {"X": None, "y": None, "metadata": None}
@@ -216,7 +216,7 @@ def _plan(model, parameters, call, agreement, scaler, progress):
         check_classes("y of all sites together", agreement.classes)
     check_prediction(settings.prediction, n_networks)
     if n_networks > 1:
-        first_round = check_suits(parameters.topology, n_networks, progress.fusion_round)
+        first_round = check_round(parameters.topology, n_networks, progress.fusion_round)
         if call.fuse_at == "sites":
             check_in_pairs(first_round)
     output_layer = model._output_layer(agreement.classes, agreement.n_outputs)
