@@ -618,10 +618,11 @@ def check_round(topology, n_networks, fusion_round):
 
 
 def with_edges_alone(topology):
-    """Replace a topology's networkx graph with a list of its edges: a fitted estimator then needs no networkx.
+    """Return a topology with a list of edges in place of a networkx graph: a fitted estimator then needs no networkx.
 
     A third party's subclass keeps its graph, of which it may use more than the edges.
     """
     if type(topology) is GraphTopology and hasattr(topology.graph, "edges"):
-        topology.set_params(graph=[(int(first), int(second)) for first, second in topology.graph.edges()])
+        edges = [(int(first), int(second)) for first, second in topology.graph.edges()]
+        return GraphTopology(edges, topology.mixing)
     return topology
