@@ -23,8 +23,8 @@ from skfusion.sites.message import MessageError
 
 _log = logging.getLogger("skfusion.sites")
 
-# Parameters that may change in between, since they have no say in what comes out, or only in when training ends.
-_FREE = {"n_networks", "partitioner", "n_jobs", "verbose", "max_iter", "warm_start"}
+# Parameters that may change while a run is interrupted: they affect nothing that comes out, or only when it ends.
+_MAY_CHANGE = {"n_networks", "partitioner", "n_jobs", "verbose", "max_iter", "warm_start"}
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ def identity_of(model, topology, scaler, agreement, plans):
         "peers": agreement.peers,
         "numbers of rows": agreement.lengths,
         "estimator": type(model).__name__,
-        **{name: _in_full(value) for name, value in parameters.items() if name not in _FREE},
+        **{name: _in_full(value) for name, value in parameters.items() if name not in _MAY_CHANGE},
         "random_state": repr(seed) if is_integer(seed) else type(seed).__name__,
         "number of features": agreement.n_features,
         "features": agreement.feature_names,
