@@ -182,9 +182,9 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
     def _metric(self, y, predicted, sample_weight):
         """Return the score of predictions."""
 
-    def _check_held_out(self, n_rows, weighted, fraction):
-        """Check that the rows held out for early stopping can be scored; ``weighted`` is whether any has a weight."""
-        if not weighted:
+    def _check_held_out(self, n_rows, have_weight, fraction):
+        """Check that rows held out for early stopping can be scored; ``have_weight`` is whether any has a weight."""
+        if not have_weight:
             raise ValueError(
                 f"early_stopping needs held-out rows with a weight, but those that validation_fraction={fraction:g} "
                 "takes have none or next to none, by class_weight or sample_weight; set validation_fraction higher"
@@ -586,9 +586,9 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
     def _hold_out(self, data, fraction, rng):
         """Split each peer's rows into those to train on and those to validate on."""
         parts, held_out = hold_out(data.parts, fraction, rng)
-        rows = np.concatenate(held_out)
-        self._check_held_out(len(rows), data.sample_weight is None or data.sample_weight[rows].any(), fraction)
-        return replace(data, parts=parts), replace(data, parts=held_out)
+        others = replace(data, parts=held_out)
+        self._check_held_out(sum(map(len, held_out)), others.has_weight(), fraction)
+        return replace(data, parts=parts), others
 
     # Training
 

@@ -280,8 +280,8 @@ class FusedMLPRegressor(MultiOutputMixin, RegressorMixin, BaseFusedMLP):
     def _metric(self, y, predicted, sample_weight):
         return r2_score(y, predicted, sample_weight=sample_weight)
 
-    def _check_held_out(self, n_rows, weighted, fraction):
-        super()._check_held_out(n_rows, weighted, fraction)
+    def _check_held_out(self, n_rows, have_weight, fraction):
+        super()._check_held_out(n_rows, have_weight, fraction)
         if n_rows < 2:
             raise ValueError(
                 f"early_stopping needs at least 2 held-out rows for R², but validation_fraction={fraction:g} takes "

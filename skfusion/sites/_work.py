@@ -76,8 +76,7 @@ class Work:
 
     def held_out_weigh(self):
         """Whether any of the held-out rows has a weight."""
-        weight = self._held_out_data.sample_weight
-        return weight is None or bool(weight[np.concatenate(self._held_out_data.parts)].any())
+        return self._held_out_data.has_weight()
 
     def train(self, state, segment):
         """Train the peers from a state, for some steps of an epoch; returns the new state."""
