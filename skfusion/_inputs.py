@@ -92,8 +92,8 @@ def check_plain_numbers(name, numbers):
     """
     check_unmasked(name, numbers)
     names, dtypes = columns_of(numbers)
-    for place, own in enumerate(dtypes):
-        dtype = getattr(getattr(own, "categories", None), "dtype", own)  # which pandas gives scikit-learn
+    for place, declared in enumerate(dtypes):
+        dtype = getattr(getattr(declared, "categories", None), "dtype", declared)  # which pandas gives scikit-learn
         if dtype is None or getattr(dtype, "kind", None) == "O":
             dtype = _dtype_within(numbers if names is None else numbers[names[place]])
         # NumPy and pandas have a kind, Polars has this method.

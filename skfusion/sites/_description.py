@@ -251,11 +251,11 @@ def _peers(message, n_sums):
         raise MessageError(f"counts of rows must be from 0 to {MAX_NUMBERED}")
     if message.entry("weighted", bool):
         maxima = message.array("maxima", np.float64, shape)
-        sums = [_exact(*own) for own in zip(_lists(message, "sums", shape), counts, maxima, strict=True)]
-        totals = [WeightTotals(*own) for own in zip(counts, sums, maxima, strict=True)]
+        sums = [_exact(*of_peer) for of_peer in zip(_lists(message, "sums", shape), counts, maxima, strict=True)]
+        totals = [WeightTotals(*of_peer) for of_peer in zip(counts, sums, maxima, strict=True)]
     else:
-        totals = [WeightTotals.of_equal_rows(own) for own in counts]
-    return [PeerDescription(name, own) for name, own in zip(names, totals, strict=True)]
+        totals = [WeightTotals.of_equal_rows(of_peer) for of_peer in counts]
+    return [PeerDescription(name, of_peer) for name, of_peer in zip(names, totals, strict=True)]
 
 
 def _is_peer(name, site):

@@ -101,7 +101,7 @@ class Exchange:
         AbsentError
             If an answer that is needed does not come.
         """
-        requests = {site: Message(kind, self.run, number, site, *own).encode() for site, own in parts.items()}
+        requests = {site: Message(kind, self.run, number, site, *part).encode() for site, part in parts.items()}
         for site, request in requests.items():
             self._transport.send(site, request)
         answers, reason, n_late = {}, None, 0

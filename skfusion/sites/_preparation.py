@@ -163,7 +163,7 @@ def _read_votes(answer, plan):
     if n_rows.min() < 0 or n_rows.max() > MAX_SAMPLED or counts.min() < 0 or (counts > n_rows[:, None]).any():
         raise MessageError("votes must not count more rows than a site looks at")
     values = answer.array("values", plan.dtype, (n_peers, n_features))
-    return [Votes(*own) for own in zip(values, counts, n_rows.tolist(), strict=True)]
+    return [Votes(*of_peer) for of_peer in zip(values, counts, n_rows.tolist(), strict=True)]
 
 
 def _read_count(answer, plan):

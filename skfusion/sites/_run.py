@@ -210,7 +210,7 @@ def identity_of(model, topology, scaler, agreement, plans):
 def _in_full(value):
     """Return what repr says of a value, with all that is left out there of long ones, but not where in memory it is."""
     if isinstance(value, BaseEstimator) or type(value).__repr__ is object.__repr__:
-        own = value.get_params(deep=False) if isinstance(value, BaseEstimator) else getattr(value, "__dict__", {})
-        return f"{type(value).__name__}({', '.join(f'{name}={_in_full(each)}' for name, each in own.items())})"
+        params = value.get_params(deep=False) if isinstance(value, BaseEstimator) else getattr(value, "__dict__", {})
+        return f"{type(value).__name__}({', '.join(f'{name}={_in_full(each)}' for name, each in params.items())})"
     with np.printoptions(threshold=sys.maxsize, floatmode="unique"):
         return repr(value)

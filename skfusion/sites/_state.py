@@ -51,7 +51,7 @@ def unpack(message, like):
         expected = getattr(like, field.name)
         if field.name == "generators":
             words = message.array("generators", np.uint64, (len(expected), _N_WORDS + 2))
-            arrays["generators"] = [_generator(own) for own in words]
+            arrays["generators"] = [_generator(of_peer) for of_peer in words]
         elif expected is not None:
             arrays[field.name] = message.array(field.name, expected.dtype, expected.shape, finite=False)
     _check_finite(arrays)

@@ -42,9 +42,9 @@ class Work:
         _check_target(target, plan)
         weight = None
         if plan.weight_scale is not None:
-            own = None if rows.sample_weight is None else rows.sample_weight[used]
+            sample_weight = None if rows.sample_weight is None else rows.sample_weight[used]
             sums = codes if plan.by_class else np.zeros(len(used), np.intp)
-            weight = _weights(plan.weight_scale, own, sums).astype(X.dtype)
+            weight = _weights(plan.weight_scale, sample_weight, sums).astype(X.dtype)
         self._data = Data(X, target, weight, [np.searchsorted(used, rows.parts[peer]) for peer in plan.peers])
         for peer, part in zip(plan.peers, self._training_data.parts, strict=True):
             if not len(part):
