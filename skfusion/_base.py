@@ -412,16 +412,17 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         if is_classifier(self) == (contents.classes is None):
             kind, output = ("classifier" if is_classifier(self) else "regressor"), contents.network.output
             raise ValueError(f"entry 'output' of {path} must be that of a {kind}, got {output!r}")
-        fitted = getattr(self, "_ensemble", None) is not None
-        _weights_file.check_agreement(path, contents, self._contents() if fitted else self._contents_like(contents))
-        ensemble = (self._fitted() if fitted else self._start_as(contents)).with_weights(contents.weights)
-        if fitted:
-            self._ensemble = ensemble
-        else:
-            self._forget()  # such as the feature names of a fit that failed
-            self.__dict__.update(_fitted_attributes(ensemble, n_iter=0))
-            if contents.feature_names is not None:
-                self.feature_names_in_ = contents.feature_names.astype(object)
+        ensemble = getattr(self, "_ensemble", None)
+        if ensemble is not None:
+            _weights_file.check_agreement(path, contents, self._contents())
+            self._ensemble = ensemble.with_weights(contents.weights)
+            return self
+        _weights_file.check_agreement(path, contents, self._contents_like(contents))
+        started = self._start_as(contents).with_weights(contents.weights)
+        self._forget()  # such as the feature names of a fit that failed
+        self.__dict__.update(_fitted_attributes(started, n_iter=0))
+        if contents.feature_names is not None:
+            self.feature_names_in_ = contents.feature_names.astype(object)
         return self
 
     @property
