@@ -13,7 +13,8 @@ import numpy as np
 from skfusion._checks import shown
 from skfusion._moments import Moments
 from skfusion._row_weights import WeightTotals
-from skfusion.sites._description import Description, Question, unpack_labels
+from skfusion.sites._description import Description, Question
+from skfusion.sites._labels import unpack_labels
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from skfusion._parameters import check_drift, check_solver
 from skfusion._row_weights import WeightScale
 from skfusion._training.network import ACTIVATIONS, OUTPUTS, Network
 from skfusion._training.problem import Settings
-from skfusion.sites._description import ROW_DTYPES, pack_labels, unpack_labels
+from skfusion.sites._description import ROW_DTYPES
+from skfusion.sites._labels import pack_labels, unpack_labels
 from skfusion.sites._scaling import Scaling
 from skfusion.sites.message import Message, MessageError, check_known
 

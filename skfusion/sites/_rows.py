@@ -25,14 +25,8 @@ from skfusion._inputs import (
 )
 from skfusion._moments import moments_of_rows
 from skfusion._row_weights import WeightTotals
-from skfusion.sites._description import (
-    CHECKSUM_BYTES,
-    LABEL_KINDS,
-    NUMBERS,
-    Description,
-    PeerDescription,
-    unpack_labels,
-)
+from skfusion.sites._description import CHECKSUM_BYTES, Description, PeerDescription
+from skfusion.sites._labels import LABEL_KINDS, NUMBER_DTYPES, unpack_labels
 from skfusion.sites.message import RefusalError, check_name
 
 
@@ -121,7 +115,7 @@ class SiteRows:
         arrays = [X.indptr, X.indices, X.data] if issparse(X) else [X]
         arrays += [] if self.sample_weight is None else [self.sample_weight]
         others = [self.feature_names, list(self.parts)]
-        if y.dtype.name in NUMBERS:
+        if y.dtype.name in NUMBER_DTYPES:
             arrays.append(y)
         else:
             others.append(y.tolist())

@@ -16,8 +16,8 @@ from sklearn.base import BaseEstimator
 from skfusion._checks import check_path, is_integer, shown
 from skfusion._training.ensemble import Progress
 from skfusion.sites._checkpoint import Checkpoint, pack_progress, unpack_progress
-from skfusion.sites._description import pack_labels
 from skfusion.sites._journal import Done
+from skfusion.sites._labels import pack_labels
 from skfusion.sites._state import pack, unpack
 from skfusion.sites.message import MessageError
 

@@ -26,10 +26,11 @@ from skfusion._training.problem import Problem
 from skfusion._training.training import Training
 from skfusion.partition import GroupPartitioner
 from skfusion.sites._apart import ApartEngine, ApartTraining, check_in_pairs
-from skfusion.sites._description import LABEL_KINDS, Question, pack_labels
+from skfusion.sites._description import Question
 from skfusion.sites._engine import HeldOutAtSites, SiteEngine, SiteTraining
 from skfusion.sites._exchange import Exchange, gather
 from skfusion.sites._journal import JournalledEngine
+from skfusion.sites._labels import LABEL_KINDS, pack_labels
 from skfusion.sites._preparation import Division, ask_for_agreement, form_federation, plans_for
 from skfusion.sites._run import Run, identity_of
 from skfusion.sites._scaling import fit_scaler, names_out
