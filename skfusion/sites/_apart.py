@@ -104,22 +104,13 @@ def check_in_pairs(fusion_round):
 class ApartTraining(Training):
     """A call of fit_sites that knows of no weights until they are collected, and so of no disagreement.
 
-    Parameters
-    ----------
-    ensemble, problem, engine, held_out, n_epochs
-        As in Training.
-    apart : ApartEngine
-        Collects the weights.
+    Its engine is the JournalledEngine of an ApartEngine, which collects them.
     """
-
-    def __init__(self, ensemble, problem, engine, held_out, n_epochs, apart):
-        super().__init__(ensemble, problem, engine, held_out, n_epochs)
-        self._apart = apart
 
     @property
     def has_weights(self):
         """Whether the ensemble's weights are those that the peers have come to."""
-        return self._apart.collected
+        return self._engine.engine.collected
 
     def _train_and_fuse(self, segments):
         n_sent, _ = super()._train_and_fuse(segments)

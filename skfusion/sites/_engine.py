@@ -106,18 +106,9 @@ class HeldOutAtSites:
 class SiteTraining(Training):
     """A call of fit_sites that goes on without sites that do not answer, and records which.
 
-    Parameters
-    ----------
-    ensemble, problem, engine, held_out, n_epochs
-        As in Training.
-    site_engine : SiteEngine
-        Knows which sites are absent.
+    Its engine is the JournalledEngine of a SiteEngine, which knows them.
     """
-
-    def __init__(self, ensemble, problem, engine, held_out, n_epochs, site_engine):
-        super().__init__(ensemble, problem, engine, held_out, n_epochs)
-        self._site_engine = site_engine
 
     def _epoch(self):
         super()._epoch()
-        self.ensemble.history[-1]["absent"] = sorted(self._site_engine.absent_sites)
+        self.ensemble.history[-1]["absent"] = sorted(self._engine.engine.absent_sites)

@@ -5,7 +5,6 @@ import math
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -240,11 +239,11 @@ def _training(call, ensemble, problem, federation, identity):
         federation.number = run.saved.number
     if call.fuse_at == "sites":
         engine = ApartEngine(problem, ensemble.state, federation, run.saved is not None, call.collect)
-        kind = partial(ApartTraining, apart=engine)
+        kind = ApartTraining
     else:
         losses = np.array(ensemble.history[-1]["losses"]) if ensemble.history else None
         engine = SiteEngine(problem, ensemble.state, federation, losses)
-        kind = partial(SiteTraining, site_engine=engine) if call.skip else Training
+        kind = SiteTraining if call.skip else Training
     journal = JournalledEngine(
         engine, ensemble, lambda *now: run.save(training, federation.number, identity, *now), done
     )
