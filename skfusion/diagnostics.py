@@ -142,12 +142,12 @@ def diagnose(
     draws, rng = _draws(topology, n_networks), check_rng(random_state)
     rounds = _rounds(topology, n_networks, _N_DRAWS, rng) if draws else _cycle(topology, n_networks)
     mixing = (fusion_round.mixing_matrix(fusion_rate, rule) for fusion_round in rounds)
-    contraction, late, steps = _of_draws(mixing, type(topology) is RandomTopology) if draws else _of_cycle(mixing)
+    contraction, asymptotic, steps = _of_draws(mixing, type(topology) is RandomTopology) if draws else _of_cycle(mixing)
     sent = float(n_parameters) * np.array([fusion_round.networks_sent() for fusion_round in rounds])
     return TopologyDiagnostics(
         rounds=_rounds_until(share, steps),
         contraction=float(contraction),
-        spectral_gap=max(0.0, float(1 - late)),  # no modulus is above 1, but for rounding
+        spectral_gap=max(0.0, float(1 - asymptotic)),  # no modulus is above 1, but for rounding
         sent_mean=float(sent.mean()),
         sent_max=float(sent.max(axis=1).mean()),
     )
