@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-MOST_SAMPLED = 101
+MAX_SAMPLED = 101
 # With fewer rows, a majority gives away too much about each, and says too little about all.
-_FEWEST_ROWS = 10
+_MIN_ROWS = 10
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Votes:
 
 
 def vote(X, rows, n_peers):
-    """Look at some of a peer's rows.
+    """Vote for a background, by a sample of a peer's rows.
 
     Parameters
     ----------
@@ -44,8 +44,8 @@ def vote(X, rows, n_peers):
     -------
     Votes
     """
-    n_rows = min(len(rows), max(MOST_SAMPLED // n_peers, _FEWEST_ROWS))
-    if n_rows < _FEWEST_ROWS:
+    n_rows = min(len(rows), max(MAX_SAMPLED // n_peers, _MIN_ROWS))
+    if n_rows < _MIN_ROWS:
         return Votes(np.zeros(X.shape[1], X.dtype), np.zeros(X.shape[1], np.int64), 0)
     sample = X[rows[np.linspace(0, len(rows) - 1, n_rows).astype(int)]]
     values = np.sort(sample, axis=0)[n_rows // 2] + 0.0  # a majority holds the middle; no -0

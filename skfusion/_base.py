@@ -49,7 +49,7 @@ from skfusion._typing import (
     TopologyName,
 )
 from skfusion.partition import BasePartitioner, check_partitioner, divide
-from skfusion.topology import BaseTopology, check_suits, with_edges_alone
+from skfusion.topology import BaseTopology, check_round, with_edges_alone
 
 _Method = TypeVar("_Method", bound=Callable)
 # Typed, as scikit-learn's is not: fit would lose its own hints.
@@ -182,9 +182,9 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
     def _metric(self, y, predicted, sample_weight):
         """Return the score of predictions."""
 
-    def _check_held_out(self, n_rows, weighted, fraction):
-        """Check that the rows held out for early stopping can be scored; ``weighted`` is whether any has a weight."""
-        if not weighted:
+    def _check_held_out(self, n_rows, have_weight, fraction):
+        """Check that rows held out for early stopping can be scored; ``have_weight`` is whether any has a weight."""
+        if not have_weight:
             raise ValueError(
                 f"early_stopping needs held-out rows with a weight, but those that validation_fraction={fraction:g} "
                 "takes have none or next to none, by class_weight or sample_weight; set validation_fraction higher"
@@ -241,7 +241,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         progress = Progress.start(parameters.random_state)
         peers = self._peers(parameters, rows, old, complete=old is None)
         problem, data, held_out, attributes = self._divide(parameters, rows, peers, progress)
-        to_train_on = data.sparsified()  # before there are weights, as many peers take memory for a moment to agree
+        to_train_on = data.sparsified()  # before there are weights: many peers take much memory to agree on it
         if old is None:
             ensemble = Ensemble.start(problem, rows.classes, progress, rows.X.dtype)
         else:
@@ -412,16 +412,17 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         if is_classifier(self) == (contents.classes is None):
             kind, output = ("classifier" if is_classifier(self) else "regressor"), contents.network.output
             raise ValueError(f"entry 'output' of {path} must be that of a {kind}, got {output!r}")
-        fitted = getattr(self, "_ensemble", None) is not None
-        _weights_file.check_agreement(path, contents, self._contents() if fitted else self._contents_like(contents))
-        ensemble = (self._fitted() if fitted else self._start_as(contents)).with_weights(contents.weights)
-        if fitted:
-            self._ensemble = ensemble
-        else:
-            self._forget()  # such as the feature names of a fit that failed
-            self.__dict__.update(_fitted_attributes(ensemble, n_iter=0))
-            if contents.feature_names is not None:
-                self.feature_names_in_ = contents.feature_names.astype(object)
+        ensemble = getattr(self, "_ensemble", None)
+        if ensemble is not None:
+            _weights_file.check_agreement(path, contents, self._contents())
+            self._ensemble = ensemble.with_weights(contents.weights)
+            return self
+        _weights_file.check_agreement(path, contents, self._contents_like(contents))
+        started = self._start_as(contents).with_weights(contents.weights)
+        self._forget()  # such as the feature names of a fit that failed
+        self.__dict__.update(_fitted_attributes(started, n_iter=0))
+        if contents.feature_names is not None:
+            self.feature_names_in_ = contents.feature_names.astype(object)
         return self
 
     @property
@@ -482,7 +483,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         return X
 
     def _answers(self, X):
-        """Class probabilities or outputs, by ``prediction``."""
+        """Return class probabilities or outputs, by ``prediction``."""
         ensemble = self._fitted()
         prediction = check_prediction(self.prediction, len(ensemble.weights))
         return ensemble.answers(self._validate_features(X), prediction)
@@ -566,7 +567,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         partition, ownership = divide(partitioner, rows.X, rows.y, rows.groups, peers, progress.partition_rng)
         check_prediction(settings.prediction, len(partition))
         if len(partition) > 1:  # one network, to compare the peers with, may keep a topology of several
-            check_suits(topology, len(partition), progress.fusion_round)
+            check_round(topology, len(partition), progress.fusion_round)
         topology = with_edges_alone(topology)
         data = Data(rows.X, targets.values, targets.sample_weight, partition)
         network = parameters.network(rows.X.shape[1], targets.n_outputs, targets.output)
@@ -586,9 +587,9 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
     def _hold_out(self, data, fraction, rng):
         """Split each peer's rows into those to train on and those to validate on."""
         parts, held_out = hold_out(data.parts, fraction, rng)
-        rows = np.concatenate(held_out)
-        self._check_held_out(len(rows), data.sample_weight is None or data.sample_weight[rows].any(), fraction)
-        return replace(data, parts=parts), replace(data, parts=held_out)
+        others = replace(data, parts=held_out)
+        self._check_held_out(sum(map(len, held_out)), others.has_weight(), fraction)
+        return replace(data, parts=parts), others
 
     # Training
 

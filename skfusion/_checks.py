@@ -8,8 +8,8 @@ from reprlib import Repr
 import numpy as np
 from sklearn.utils import check_random_state
 
-_MOST_CHARACTERS = 160
-_MOST_ITEMS = 10
+_MAX_CHARACTERS = 160
+_MAX_ITEMS = 10
 
 
 class _Shortened(Repr):
@@ -17,11 +17,11 @@ class _Shortened(Repr):
 
     def __init__(self):
         super().__init__()
-        self.maxlevel, self.maxstring, self.maxlong = 3, _MOST_CHARACTERS, _MOST_CHARACTERS
-        self.maxtuple = self.maxlist = self.maxset = self.maxfrozenset = self.maxdict = _MOST_ITEMS
+        self.maxlevel, self.maxstring, self.maxlong = 3, _MAX_CHARACTERS, _MAX_CHARACTERS
+        self.maxtuple = self.maxlist = self.maxset = self.maxfrozenset = self.maxdict = _MAX_ITEMS
 
     def repr_instance(self, x, level):
-        with np.printoptions(threshold=_MOST_ITEMS, edgeitems=3):
+        with np.printoptions(threshold=_MAX_ITEMS, edgeitems=3):
             return cut(repr(x))
 
 
@@ -36,9 +36,9 @@ def shown(value):
 def cut(text):
     """Return a text on one line, without its middle if it is long."""
     text = re.sub(r"\s*\n\s*", " ", text)
-    if len(text) <= _MOST_CHARACTERS:
+    if len(text) <= _MAX_CHARACTERS:
         return text
-    half = (_MOST_CHARACTERS - 3) // 2
+    half = (_MAX_CHARACTERS - 3) // 2
     return f"{text[:half]}...{text[-half:]}"
 
 

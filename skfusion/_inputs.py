@@ -13,7 +13,7 @@ from skfusion._checks import as_array, check_column, check_real, check_unmasked,
 from skfusion._kernels import check_csr
 from skfusion._typing import FloatArray
 
-MOST_NUMBERED = np.iinfo(np.int32).max  # rows, and columns, that the compiled core can tell apart
+MAX_NUMBERED = np.iinfo(np.int32).max  # rows, and columns, that the compiled core can tell apart
 _LARGEST_EXACT = 2**53  # up to which float64 holds every integer
 
 
@@ -51,7 +51,7 @@ class Rows:
     classes : ndarray of shape (n_classes,) or None
         Those of all rows; None in regression.
     trained : int ndarray of shape (n_samples,)
-        Which of the rows that were passed these are.
+        Their indices among the rows that were passed.
     """
 
     X: FloatArray | csr_array
@@ -63,7 +63,7 @@ class Rows:
 
     @classmethod
     def of_weight(cls, X, y, sample_weight, groups, classes):
-        """Drop the rows of weight 0."""
+        """Return the rows that have a weight above 0."""
         if sample_weight is None or sample_weight.all():
             return cls(X, y, sample_weight, groups, classes, np.arange(len(y)))
         trained = np.flatnonzero(sample_weight)
@@ -73,8 +73,8 @@ class Rows:
 
 def check_rows(X):
     """Raise ValueError unless the compiled core can number the rows and the columns, and CSR indices stay within."""
-    if max(X.shape) > MOST_NUMBERED:
-        raise ValueError(f"X must have at most {MOST_NUMBERED} rows and as many columns, got shape {X.shape}")
+    if max(X.shape) > MAX_NUMBERED:
+        raise ValueError(f"X must have at most {MAX_NUMBERED} rows and as many columns, got shape {X.shape}")
     check_indices(X)
 
 
@@ -92,8 +92,8 @@ def check_plain_numbers(name, numbers):
     """
     check_unmasked(name, numbers)
     names, dtypes = columns_of(numbers)
-    for place, own in enumerate(dtypes):
-        dtype = getattr(getattr(own, "categories", None), "dtype", own)  # which pandas gives scikit-learn
+    for place, declared in enumerate(dtypes):
+        dtype = getattr(getattr(declared, "categories", None), "dtype", declared)  # which pandas gives scikit-learn
         if dtype is None or getattr(dtype, "kind", None) == "O":
             dtype = _dtype_within(numbers if names is None else numbers[names[place]])
         # NumPy and pandas have a kind, Polars has this method.
@@ -158,10 +158,14 @@ def encode(y, classes):
     return codes.astype(np.int32)
 
 
-def check_numbers(y, dtype):
-    """Return targets of regression as finite numbers of ``dtype``, or raise TypeError or ValueError."""
+def check_dense(y):
+    """Raise TypeError if targets are sparse."""
     if issparse(y):
         raise TypeError(f"y must be a dense array, got a {type(y).__name__}; pass y.toarray()")
+
+
+def check_numbers(y, dtype):
+    """Return targets of regression as finite numbers of ``dtype``, or raise ValueError."""
     if _dtype_within(y).kind in "SUmM":
         raise ValueError(f"y must hold numbers, got {shown(str(y.flat[0]))}; FusedMLPClassifier takes labels")
     try:

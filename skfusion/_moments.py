@@ -1,7 +1,8 @@
-"""Means and squared deviations of columns, which those of other rows can be merged with."""
+"""Means and squared deviations of columns, to which those of other rows can be added."""
 
 from dataclasses import dataclass
 from functools import reduce
+from operator import add
 
 import numpy as np
 from scipy.sparse import issparse
@@ -13,7 +14,7 @@ _ROWS_AT_ONCE = 8192
 
 @dataclass(frozen=True)
 class Moments:
-    """How some rows' columns are distributed.
+    """How some rows' columns are distributed; add those of other rows for the moments of all.
 
     Attributes
     ----------
@@ -35,7 +36,7 @@ class Moments:
 
     @classmethod
     def of(cls, values, sample_weight=None):
-        """Of rows that fit into memory twice.
+        """Return the moments of rows that fit into memory twice.
 
         Parameters
         ----------
@@ -54,8 +55,7 @@ class Moments:
         rounding = (weight * rows).sum(axis=0)
         return cls(total, first + mean, (weight * rows**2).sum(axis=0) - rounding**2 / total)
 
-    def merge(self, other):
-        """Return the moments of both's rows together."""
+    def __add__(self, other):
         weight = self.weight + other.weight
         if weight == 0:
             return self
@@ -64,13 +64,8 @@ class Moments:
         return Moments(weight, self.mean + step * share, self.squared_deviations + other.squared_deviations + between)
 
 
-def merged(moments):
-    """Merge the moments of several shares of the rows, in their order."""
-    return reduce(Moments.merge, moments)
-
-
 def moments_of_rows(X):
-    """Moments of any number of rows.
+    """Return the moments of any number of rows.
 
     Parameters
     ----------
@@ -83,4 +78,4 @@ def moments_of_rows(X):
     if issparse(X):
         mean, variance = mean_variance_axis(X.astype(np.float64), axis=0)
         return Moments(float(X.shape[0]), mean, variance * X.shape[0])
-    return merged(Moments.of(X[rows]) for rows in gen_batches(len(X), _ROWS_AT_ONCE))
+    return reduce(add, (Moments.of(X[rows]) for rows in gen_batches(len(X), _ROWS_AT_ONCE)))

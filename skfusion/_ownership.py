@@ -131,13 +131,13 @@ def with_labels(ownership, labels, n_seen):
         together = np.concatenate([labels.astype(object) for labels in comparable(ownership.labels, names)])
         check_groups(together, len(together))
     entries = _entries(ownership, names)
-    new = np.array([len(own) == 0 for own in entries])
+    new = np.array([len(indices) == 0 for indices in entries])
     taken = np.bincount(ownership.peers, minlength=ownership.n_networks) > 0
     if new.sum() <= (~taken).sum():
         return with_entries(ownership, names[new], np.flatnonzero(~taken)[: new.sum()])
     load = n_seen.astype(float)
-    for own, size in zip(entries, sizes, strict=True):
-        load[ownership.peers[own]] += size * ownership.shares[own]
+    for indices, size in zip(entries, sizes, strict=True):
+        load[ownership.peers[indices]] += size * ownership.shares[indices]
     joined = with_entries(ownership, names[new], _places(sizes[new], np.flatnonzero(~taken), load))
     if np.bincount(ownership.peers, minlength=1).max() < 2:
         _warn_of_merger(joined)
@@ -148,11 +148,11 @@ def peer_of_row(ownership, labels, rng):
     """Return the peer of each row by the rows' labels, drawn where several peers share one."""
     names, codes = np.unique(labels, return_inverse=True)
     entries = _entries(ownership, names)
-    peers = np.array([ownership.peers[own[0]] for own in entries], np.intp)[codes]
-    for code, own in enumerate(entries):
-        if len(own) > 1:
+    peers = np.array([ownership.peers[indices[0]] for indices in entries], np.intp)[codes]
+    for code, indices in enumerate(entries):
+        if len(indices) > 1:
             rows = rng.permutation(np.flatnonzero(codes == code))
-            peers[rows] = ownership.peers[own[apportion(ownership.shares[own], len(rows), rng.uniform())]]
+            peers[rows] = ownership.peers[indices[apportion(ownership.shares[indices], len(rows), rng.uniform())]]
     return peers
 
 
@@ -191,12 +191,12 @@ def _places(sizes, free, load):
 
 def _warn_of_merger(ownership):
     kind, peer = ownership.kind, np.bincount(ownership.peers).argmax()
-    own = ownership.by_peer[peer].tolist()
-    more = f" and {len(own) - 2} more" if len(own) > 2 else ""
+    labels = ownership.by_peer[peer].tolist()
+    more = f" and {len(labels) - 2} more" if len(labels) > 2 else ""
     warnings.warn(
         f"there are {len(np.unique(ownership.labels))} {kind} for n_networks={ownership.n_networks}, so some share a "
-        f"peer: peer {peer}, for example, has {shown(own[0])}, {shown(own[1])}{more} (ownership_ lists all of them); "
-        f"to give each a peer of its own, set n_networks=None, or if some {kind} come only in later portions of "
+        f"peer: peer {peer}, for example, has {shown(labels[0])}, {shown(labels[1])}{more} (ownership_ lists all of "
+        f"them); to give each a peer of its own, set n_networks=None, or if some {kind} come only in later portions of "
         "partial_fit, to the number of all",
         stacklevel=2,
     )

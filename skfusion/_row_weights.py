@@ -53,7 +53,7 @@ class WeightTotals:
 
     @classmethod
     def of(cls, sample_weight, codes, n_classes):
-        """Sum up rows.
+        """Return the totals of some rows.
 
         Parameters
         ----------
@@ -72,7 +72,7 @@ class WeightTotals:
 
     @classmethod
     def of_equal_rows(cls, counts):
-        """Of rows of weight 1, ``counts`` of them in each class."""
+        """Return the totals of rows of weight 1, ``counts`` of them in each class."""
         return cls(counts, [Fraction(count) for count in counts.tolist()], np.sign(counts).astype(np.float64))
 
     def __add__(self, other):
@@ -142,7 +142,7 @@ class WeightScale:
 
 
 def relative_weight(sample_weight, class_weight, codes, classes, dtype):
-    """Multiply rows' and their classes' weights, relative to their mean; None if all are alike.
+    """Return the rows' weights, times their classes', relative to their mean; None if all are alike.
 
     Parameters
     ----------

@@ -1,8 +1,7 @@
-"""Scores of rows that lie apart: each share of them gives its sums, and merged sums give the score of all."""
+"""Scores of rows that lie apart: each share of them gives its sums, and these add up to the score of all."""
 
 import math
 from dataclasses import dataclass
-from functools import reduce
 from typing import Protocol, Self
 
 import numpy as np
@@ -11,20 +10,14 @@ from skfusion._moments import Moments
 
 
 class Sums(Protocol):
-    """What the score of some rows is made of."""
+    """What the score of some rows is made of; add those of other rows for the sums of all."""
 
     finite: bool
 
-    def merge(self, other: Self) -> Self:
-        """Return the sums of both's rows."""
+    def __add__(self, other: Self) -> Self: ...
 
     def score(self) -> float:
         """Return the score, NaN if that of these rows is not defined."""
-
-
-def merged(shares):
-    """Merge the sums of several shares of the rows, in their order."""
-    return reduce(lambda these, others: these.merge(others), shares)
 
 
 def sums_for(network):
@@ -52,18 +45,17 @@ class AccuracySums:
 
     @classmethod
     def of(cls, target, answers, sample_weight):
-        """Of class probabilities, of shape (n_samples, n_classes), against class indices."""
+        """Return the sums of class probabilities, of shape (n_samples, n_classes), against class indices."""
         weight = np.ones(len(target)) if sample_weight is None else sample_weight
         correct = weight[answers.argmax(axis=1) == target]
         return cls(math.fsum(weight.tolist()), math.fsum(correct.tolist()), bool(np.isfinite(answers).all()))
 
-    def merge(self, other):
-        """Return the sums of both's rows."""
+    def __add__(self, other):
         finite = self.finite and other.finite
         return AccuracySums(self.weight + other.weight, self.correct + other.correct, finite)
 
     def score(self):
-        """Accuracy, NaN if no row has a weight."""
+        """Return the accuracy, NaN if no row has a weight."""
         return self.correct / self.weight if self.weight else math.nan
 
 
@@ -89,21 +81,20 @@ class R2Sums:
 
     @classmethod
     def of(cls, target, answers, sample_weight):
-        """Of outputs against targets, both of shape (n_samples, n_outputs)."""
+        """Return the sums of outputs against targets, both of shape (n_samples, n_outputs)."""
         errors = (target.astype(np.float64) - answers) ** 2
         if sample_weight is not None:
             errors *= sample_weight.astype(np.float64)[:, None]
         finite = bool(np.isfinite(answers).all())
         return cls(len(target), Moments.of(target, sample_weight), errors.sum(axis=0), finite)
 
-    def merge(self, other):
-        """Return the sums of both's rows."""
+    def __add__(self, other):
         errors = self.squared_errors + other.squared_errors
         finite = self.finite and other.finite
-        return R2Sums(self.n_rows + other.n_rows, self.moments.merge(other.moments), errors, finite)
+        return R2Sums(self.n_rows + other.n_rows, self.moments + other.moments, errors, finite)
 
     def score(self):
-        """R², as scikit-learn's r2_score; NaN if there are fewer than two rows."""
+        """Return R², as scikit-learn's r2_score does; NaN if there are fewer than two rows."""
         if self.n_rows < 2:
             return math.nan
         deviations = self.moments.squared_deviations

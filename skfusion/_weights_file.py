@@ -31,7 +31,7 @@ class Contents:
     feature_names: np.ndarray | None = None
 
     def layout(self):
-        """Return what two sites must agree on, as arrays by the file's names; None for what there is not."""
+        """Return the arrays that two sites must agree on, by their names in the file; None for one that is missing."""
         network, names = self.network, self.feature_names
         return {
             "layer_sizes": np.array(network.layer_sizes),
@@ -105,8 +105,8 @@ def check_agreement(path, theirs, ours):
             continue
         if not (value is right or np.array_equal(value, right)):
             raise ValueError(
-                f"entry {name!r} of {path} must be {_plainly(right)}, as in this estimator, or weights mean different "
-                f"things; got {_plainly(value)}"
+                f"entry {name!r} of {path} must be {_listed(right)}, as in this estimator, or weights mean different "
+                f"things; got {_listed(value)}"
             )
     if theirs.weights.shape != ours.weights.shape:
         raise ValueError(
@@ -120,8 +120,8 @@ def check_agreement(path, theirs, ours):
         )
 
 
-def _plainly(array):
-    """Return an array for a message."""
+def _listed(array):
+    """Return what a message shows of an array, or of None."""
     return shown(None if array is None else array.tolist())
 
 

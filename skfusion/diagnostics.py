@@ -17,9 +17,9 @@ __all__ = ["TopologyDiagnostics", "diagnose"]
 # How many rounds stand for all those that a topology could draw.
 _N_DRAWS = 1000
 # After how many rounds at the latest a topology that draws nothing must repeat itself.
-_LONGEST_CYCLE = 64
+_MAX_CYCLE = 64
 # 2 to this power is never: a disagreement that shrinks so slowly is one of networks that nothing joins.
-_MOST_DOUBLINGS = 40
+_MAX_DOUBLINGS = 40
 # A disagreement that has grown so much never shrinks again; more doublings would overflow.
 _GROWN = 1e50
 
@@ -142,12 +142,12 @@ def diagnose(
     draws, rng = _draws(topology, n_networks), check_rng(random_state)
     rounds = _rounds(topology, n_networks, _N_DRAWS, rng) if draws else _cycle(topology, n_networks)
     mixing = (fusion_round.mixing_matrix(fusion_rate, rule) for fusion_round in rounds)
-    contraction, late, steps = _of_draws(mixing, type(topology) is RandomTopology) if draws else _of_cycle(mixing)
+    contraction, asymptotic, steps = _of_draws(mixing, type(topology) is RandomTopology) if draws else _of_cycle(mixing)
     sent = float(n_parameters) * np.array([fusion_round.networks_sent() for fusion_round in rounds])
     return TopologyDiagnostics(
         rounds=_rounds_until(share, steps),
         contraction=float(contraction),
-        spectral_gap=max(0.0, float(1 - late)),  # no modulus is above 1, but for rounding
+        spectral_gap=max(0.0, float(1 - asymptotic)),  # no modulus is above 1, but for rounding
         sent_mean=float(sent.mean()),
         sent_max=float(sent.max(axis=1).mean()),
     )
@@ -156,7 +156,7 @@ def diagnose(
 def _draws(topology, n_networks):
     """Whether a topology uses the random state that it is given, in any of its rounds."""
     rng = np.random.RandomState(0)
-    _rounds(clone(topology, safe=False), n_networks, _LONGEST_CYCLE, rng)  # a copy, as it may count its rounds
+    _rounds(clone(topology, safe=False), n_networks, _MAX_CYCLE, rng)  # a copy, as it may count its rounds
     return rng.randint(2**31) != np.random.RandomState(0).randint(2**31)
 
 
@@ -166,12 +166,12 @@ def _rounds(topology, n_networks, n_rounds, rng=None):
 
 def _cycle(topology, n_networks):
     """Return the rounds of one cycle, after which a topology repeats itself."""
-    rounds = _rounds(topology, n_networks, 2 * _LONGEST_CYCLE)
-    for length in range(1, _LONGEST_CYCLE + 1):
+    rounds = _rounds(topology, n_networks, 2 * _MAX_CYCLE)
+    for length in range(1, _MAX_CYCLE + 1):
         if all(one.equals(other) for one, other in zip(rounds, rounds[length:], strict=False)):
             return rounds[:length]
     raise ValueError(
-        f"topology must draw from random_state or repeat itself after at most {_LONGEST_CYCLE} rounds, got "
+        f"topology must draw from random_state or repeat itself after at most {_MAX_CYCLE} rounds, got "
         f"{shown(topology)}"
     )
 
@@ -195,7 +195,7 @@ def _without_consensus(matrix):
 
 
 def _product(matrices):
-    """Product of the matrices of rounds, the first of them applied first."""
+    """Return the product of the matrices of rounds, the first of them applied first."""
     return reduce(lambda product, matrix: matrix @ product, matrices)
 
 
@@ -204,12 +204,12 @@ def _norm(matrix):
 
 
 def _second_eigenvalue(matrix):
-    """Second largest modulus of the eigenvalues; the largest is that of the consensus, 1."""
+    """Return the second largest modulus of the eigenvalues; the largest is that of the consensus, 1."""
     return np.sort(np.abs(np.linalg.eigvals(matrix)))[-2]
 
 
 def _expected_contraction(mixing, symmetric):
-    """Worst case of the root mean square over drawn rounds; ``symmetric`` if all directions are alike."""
+    """Return the worst case of the root mean square over drawn rounds; ``symmetric`` if all directions are alike."""
     steps = map(_without_consensus, mixing)
     if symmetric:
         return np.sqrt(np.mean([np.sum(step**2) / (len(step) - 1) for step in steps]))
@@ -220,7 +220,7 @@ def _rounds_until(share, steps):
     """Count the rounds, each a step of the cycle, until the norm of their product is at most ``share``."""
     powers = [_product(steps)]
     while _norm(powers[-1]) > share:
-        if len(powers) > _MOST_DOUBLINGS or _norm(powers[-1]) > _GROWN:
+        if len(powers) > _MAX_DOUBLINGS or _norm(powers[-1]) > _GROWN:
             return inf
         powers.append(powers[-1] @ powers[-1])
     product, n_rounds = np.eye(len(powers[0])), 0

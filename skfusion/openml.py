@@ -256,7 +256,7 @@ def _as_written(value, default=None):
 
 
 def _dtype_names(dtypes):
-    """Column types as pandas names them, which selects the same columns as the types do, and is JSON."""
+    """Return pandas' names of column types, which select the same columns as the types do, and are JSON."""
     if dtypes is None or isinstance(dtypes, str):
         return dtypes
     if isinstance(dtypes, (list, tuple, set)):
@@ -270,7 +270,7 @@ def _dtype_names(dtypes):
 
 
 def _grid_items(model):
-    """Names and values of a search's grid, or of all its grids."""
+    """Return names and values of a search's grid, or of all its grids."""
     grids = getattr(model, "param_grid", None) or getattr(model, "param_distributions", None) or []
     return [item for grid in ([grids] if isinstance(grids, dict) else grids) for item in grid.items()]
 
@@ -313,7 +313,7 @@ def _with_declared_labels(task):
 
 
 def _get_data(task, dataset_format):
-    """As the method of the task, but the client makes booleans of "true" and "FALSE", and Parquet may have numbers."""
+    """Return a task's rows and labels, which the client may have read as booleans or numbers."""
     X, y = task.get_X_and_y(dataset_format=dataset_format)
     if isinstance(y, pd.Series) and not set(y.dropna()) <= set(task.class_labels):
         labels = {label.lower(): label for label in task.class_labels}

@@ -578,23 +578,23 @@ def check_partitioner(partitioner, groups, peers, *, labelled):
     None stands for "group" if there are groups, else for "random".  If y has no class labels (``labelled``),
     partitioners that go by them raise an error.
     """
-    own = _own_partitioner(partitioner, groups, peers)
-    if not labelled and getattr(own, "_by_class", False):
+    new = _new_partitioner(partitioner, groups, peers)
+    if not labelled and getattr(new, "_by_class", False):
         raise ValueError(
             "partitioner must not go by class labels, since the targets are numbers: take 'random', 'group', a "
             f"PredefinedPartitioner or a scikit-learn splitter such as KFold; got {shown(partitioner)}"
         )
-    return own
+    return new
 
 
-def _own_partitioner(partitioner, groups, peers):
+def _new_partitioner(partitioner, groups, peers):
     if partitioner is None:
         if groups is None:
             _check_needs_no_groups(peers)
         partitioner = "random" if groups is None else "group"
     if isinstance(partitioner, str):
         return PARTITIONERS[check_choice("partitioner", partitioner, PARTITIONERS)]()
-    if not isinstance(partitioner, type | np.ndarray | bytes):  # whose partition is another
+    if not isinstance(partitioner, type | np.ndarray | bytes):  # classes, and what has another method of that name
         if hasattr(partitioner, "partition"):
             return clone(partitioner, safe=False)
         if hasattr(partitioner, "split") and hasattr(partitioner, "get_n_splits"):

@@ -10,7 +10,7 @@ from sklearn.neural_network import MLPRegressor
 from sklearn.utils import column_or_1d
 
 from skfusion._base import BaseFusedMLP
-from skfusion._inputs import Targets, check_numbers, check_plain_numbers, holds_objects
+from skfusion._inputs import Targets, check_dense, check_numbers, check_plain_numbers, holds_objects
 from skfusion._row_weights import relative_weight
 from skfusion._typing import MatrixLike
 
@@ -248,6 +248,7 @@ class FusedMLPRegressor(MultiOutputMixin, RegressorMixin, BaseFusedMLP):
         return self._partial_fit(X, y, sample_weight, groups)
 
     def _validate(self, X, y, old):
+        check_dense(y)
         check_plain_numbers("y", y)
         if holds_objects(y):
             check_numbers(np.asarray(y), np.float64)
@@ -279,8 +280,8 @@ class FusedMLPRegressor(MultiOutputMixin, RegressorMixin, BaseFusedMLP):
     def _metric(self, y, predicted, sample_weight):
         return r2_score(y, predicted, sample_weight=sample_weight)
 
-    def _check_held_out(self, n_rows, weighted, fraction):
-        super()._check_held_out(n_rows, weighted, fraction)
+    def _check_held_out(self, n_rows, have_weight, fraction):
+        super()._check_held_out(n_rows, have_weight, fraction)
         if n_rows < 2:
             raise ValueError(
                 f"early_stopping needs at least 2 held-out rows for R², but validation_fraction={fraction:g} takes "

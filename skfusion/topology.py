@@ -201,7 +201,7 @@ def round_of(topology, n_networks, fusion_round=0, random_state=None):
 
 
 def _as_pairs(first, second):
-    """Pairs of an array of networks and one of their partners, without those of a network with itself."""
+    """Return pairs of an array of networks and one of their partners, but none of a network with itself."""
     pairs = np.empty((len(first), 2), np.intp)
     pairs[:, 0], pairs[:, 1] = first, second
     return pairs[pairs[:, 0] != pairs[:, 1]]
@@ -225,7 +225,7 @@ class _GraphOfNetworks(BaseTopology):
 
 
 def _metropolis_weights(edges, n_networks):
-    """Metropolis-Hastings weights of a graph.
+    """Return the Metropolis-Hastings weights of a graph.
 
     Two networks that an edge joins take a share of 1 / (1 + the larger number of neighbours) of each other, and keep
     the rest.  The shares are symmetric, so the consensus stays where it is.
@@ -609,7 +609,7 @@ def _overrides(topology, name):
     return getattr(type(topology), name, None) not in (None, getattr(BaseTopology, name))
 
 
-def check_suits(topology, n_networks, fusion_round):
+def check_round(topology, n_networks, fusion_round):
     """Return a topology's round of ``n_networks`` networks, or raise an error if it cannot make one.
 
     This asks a copy: a topology that counts its rounds must not count this one.
@@ -618,10 +618,11 @@ def check_suits(topology, n_networks, fusion_round):
 
 
 def with_edges_alone(topology):
-    """Replace a topology's networkx graph with a list of its edges: a fitted estimator then needs no networkx.
+    """Return a topology with a list of edges in place of a networkx graph: a fitted estimator then needs no networkx.
 
     A third party's subclass keeps its graph, of which it may use more than the edges.
     """
     if type(topology) is GraphTopology and hasattr(topology.graph, "edges"):
-        topology.set_params(graph=[(int(first), int(second)) for first, second in topology.graph.edges()])
+        edges = [(int(first), int(second)) for first, second in topology.graph.edges()]
+        return GraphTopology(edges, topology.mixing)
     return topology

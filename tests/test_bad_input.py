@@ -291,6 +291,8 @@ def test_fewer_rows_than_peers_are_refused():
         ("early_stopping", ["yes", 1], TypeError),
         ("validation_fraction", [0, 1, -0.1, 1.1], ValueError),
         ("warm_start", ["yes", 1], TypeError),
+        ("n_jobs", [0], ValueError),
+        ("n_jobs", [1.5, "2"], TypeError),
         ("verbose", ["loud", None, 0.5], TypeError),
         ("verbose", [-1], ValueError),
     ],

@@ -151,11 +151,11 @@ def test_a_class_without_weight_or_targets_all_alike_are_no_reason_to_warn():
 
 
 def test_a_sample_of_many_rows_is_enough(monkeypatch):
-    monkeypatch.setattr(outcome, "_MOST_ROWS", 40)
+    monkeypatch.setattr(outcome, "_MAX_ROWS", 40)
     X, y = WINE
     assert len(said(FusedMLPClassifier(random_state=0), X, y)) == 1
     assert said(FusedMLPClassifier(random_state=0, tol=1e-3), scale(X), y) == []
-    monkeypatch.setattr(outcome, "_MOST_ROWS", 2)  # which are the first and the last that have a weight
+    monkeypatch.setattr(outcome, "_MAX_ROWS", 2)  # which are the first and the last that have a weight
     weights = FusedMLPClassifier((5,), n_networks=1, random_state=0, tol=1e-2, class_weight={0: 0, 2: 0})
     assert said(weights, scale(IRIS[0]), IRIS[1]) == []
 

@@ -196,11 +196,6 @@ def test_backends_of_third_parties_neither_deadlock_nor_change_a_bit(claims):
     assert_same_training(without_deadlock(fit), model(**params).fit(X, Y))
 
 
-def test_n_jobs_of_zero_is_refused():
-    with pytest.raises(ValueError, match="n_jobs"):
-        model(n_jobs=0).fit(X, Y)
-
-
 @pytest.mark.usefixtures("parallel_always")
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_threads_end_with_the_fit_that_began_them_whatever_happens(n_jobs):

@@ -190,7 +190,7 @@ def test_a_worker_whose_death_is_noticed_between_two_calls_is_replaced(monkeypat
 
 
 def test_workers_that_always_die_end_the_fit_with_an_error_and_other_errors_are_raised_as_they_are(monkeypatch):
-    monkeypatch.setattr(pools, "_MOST_ATTEMPTS", 1)
+    monkeypatch.setattr(pools, "_MAX_ATTEMPTS", 1)
     with joblib.parallel_config("loky", n_jobs=2):
         pool = pool_for(2)
         assert isinstance(pool, LokyPool)

@@ -1,7 +1,9 @@
-"""Moments and scores of shares of the rows merge to those of all rows."""
+"""Moments and scores of shares of the rows add up to those of all rows."""
 
 import math
 from dataclasses import replace
+from functools import reduce
+from operator import add
 
 import numpy as np
 import pytest
@@ -13,8 +15,7 @@ from sklearn.metrics import accuracy_score, r2_score
 from sklearn.preprocessing import StandardScaler
 
 from skfusion import _moments
-from skfusion import _scores as scores
-from skfusion._moments import Moments, merged, moments_of_rows
+from skfusion._moments import Moments, moments_of_rows
 from skfusion._scores import AccuracySums, R2Sums
 
 numbers = st.floats(-100, 100).map(lambda number: round(number, 6))  # or squares of theirs underflow
@@ -32,10 +33,10 @@ def weights_of(data, n_rows):
 
 
 @given(matrices, st.data())
-def test_moments_merge(values, data):
+def test_moments_add_up(values, data):
     weight = weights_of(data, len(values))
     shares = [Moments.of(values[rows], None if weight is None else weight[rows]) for rows in split(data, len(values))]
-    got = merged(shares)
+    got = reduce(add, shares)
     mean = np.average(values, axis=0, weights=weight)
     assert got.weight == pytest.approx(len(values) if weight is None else weight.sum())
     np.testing.assert_allclose(got.mean, mean, rtol=1e-12, atol=1e-12)
@@ -45,13 +46,13 @@ def test_moments_merge(values, data):
 
 def test_moments_of_no_rows_change_nothing():
     nothing, some = Moments.of(np.empty((0, 1))), Moments.of(np.array([[1.0], [3]]))
-    got = merged([nothing, nothing, some, nothing])
+    got = nothing + nothing + some + nothing
     assert (got.weight, got.mean, got.squared_deviations) == (2, 2, 2)
 
 
 def test_columns_of_one_value_do_not_deviate_from_it():
     alike = np.full((7, 1), 0.1)
-    got = merged([Moments.of(alike), Moments.of(alike[:3])])
+    got = Moments.of(alike) + Moments.of(alike[:3])
     assert (got.mean, got.squared_deviations) == (0.1, 0)
 
 
@@ -67,7 +68,7 @@ def test_moments_of_rows_are_those_of_a_scaler(as_rows, dtype, monkeypatch):
 
 
 @given(matrices, st.data())
-def test_r2_merges(target, data):
+def test_r2_adds_up(target, data):
     answers = data.draw(arrays(np.float64, target.shape, elements=numbers))
     weight = weights_of(data, len(target))
     shares = [
@@ -75,10 +76,10 @@ def test_r2_merges(target, data):
         for rows in split(data, len(target))
     ]
     if (target.var(axis=0) < 1e-6).any():  # where scikit-learn's own sums are rounding errors
-        assert math.isfinite(scores.merged(shares).score())
+        assert math.isfinite(reduce(add, shares).score())
         return
     expected = r2_score(target, answers, sample_weight=weight)
-    assert scores.merged(shares).score() == pytest.approx(expected, rel=1e-6, abs=1e-6)
+    assert reduce(add, shares).score() == pytest.approx(expected, rel=1e-6, abs=1e-6)
 
 
 @pytest.mark.parametrize(("answers", "score"), [([0.1, 0.1, 0.1], 1), ([0.1, 0.2, 0.1], 0)])
@@ -92,7 +93,7 @@ def test_r2_of_one_row_is_not_a_number():
 
 
 @given(st.integers(1, 30), st.data())
-def test_accuracy_merges(n_rows, data):
+def test_accuracy_adds_up(n_rows, data):
     target = data.draw(arrays(np.int32, n_rows, elements=st.integers(0, 2)))
     answers = data.draw(arrays(np.float64, (n_rows, 3), elements=numbers))
     weight = weights_of(data, n_rows)
@@ -101,15 +102,15 @@ def test_accuracy_merges(n_rows, data):
         for rows in split(data, n_rows)
     ]
     expected = accuracy_score(target, answers.argmax(axis=1), sample_weight=weight)
-    assert scores.merged(shares).score() == pytest.approx(expected, rel=1e-12)
+    assert reduce(add, shares).score() == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize("sums", [AccuracySums(2.0, 1.0), R2Sums(2, Moments.of(np.eye(2)), np.ones(2))], ids=type)
 def test_answers_of_several_shares_are_finite_where_those_of_each_are(sums):
     other = replace(sums, finite=False)
-    assert sums.merge(sums).finite
-    assert not sums.merge(other).finite
-    assert not other.merge(sums).finite
+    assert (sums + sums).finite
+    assert not (sums + other).finite
+    assert not (other + sums).finite
 
 
 def test_accuracy_of_rows_without_weight_is_not_a_number():

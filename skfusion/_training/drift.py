@@ -52,7 +52,7 @@ class Drift:
         return cls(*arrays, old.starts.copy(), old.rates.copy())
 
     def take_over(self, other):
-        """Become what another is that corrects the same, in place."""
+        """Copy the arrays of another, which corrects the same, into this one's."""
         for field in fields(self):
             if getattr(self, field.name) is not None:
                 getattr(self, field.name)[:] = getattr(other, field.name)

@@ -79,7 +79,7 @@ def engine_for(problem, data, state, n_epochs):
 
 
 def _available_workers(n_jobs):
-    """How many workers joblib can run at once, and whether they are its own threads.
+    """Return how many workers joblib can run at once, and whether they are its own threads.
 
     Threads wait for one another.  Those of other backends, although they share this memory, may run one by one.
     """

@@ -26,12 +26,12 @@ class Progress:
 
     @classmethod
     def start(cls, random_state):
-        """Before the first epoch; ``random_state`` is as scikit-learn's."""
+        """Return where training begins; ``random_state`` is as scikit-learn's."""
         return cls.of(check_random_state(random_state).randint(np.iinfo(np.int32).max, size=4).tolist())
 
     @classmethod
     def of(cls, entropy):
-        """Before the first epoch, with the entropy of all randomness, a list of int."""
+        """Return where training begins, with the entropy of all randomness, a list of int."""
         seeds = np.random.SeedSequence(entropy)
         return cls(seeds, *(np.random.RandomState(np.random.MT19937(seed)) for seed in seeds.spawn(2)))
 
@@ -71,7 +71,7 @@ class Ensemble:
 
     @classmethod
     def start(cls, problem, classes, progress, dtype):
-        """Peers before their first epoch, which start from the same weights or from weights of their own."""
+        """Return peers before their first epoch, which start from the same weights or from weights of their own."""
         network, settings, n_networks = problem.network, problem.settings, problem.n_networks
         n_starts = 1 if settings.init == "shared" else n_networks
         starts = [
@@ -128,7 +128,7 @@ class Ensemble:
         return replace(self, **others, consensus=None, history=self.history.copy(), curves=curves)
 
     def rewrite_history(self, history):
-        """Replace the history by another."""
+        """Replace the history with another."""
         self.history, self.curves = [], {name: [] for name in self.curves}
         for epoch in history:
             self.record(epoch)
@@ -150,7 +150,7 @@ class Ensemble:
         self.consensus = self.weights.mean(axis=0)
 
     def consensus_layers(self):
-        """Coefficients and intercepts of the consensus, read-only: to change them would not change the peers."""
+        """Return the consensus's coefficients and intercepts, read-only: to change them would not change the peers."""
         consensus = self.consensus.view()
         consensus.flags.writeable = False
         return self.network.layers(consensus)
@@ -205,7 +205,7 @@ class Ensemble:
         return self.weights if prediction == "vote" else self.weights[prediction : prediction + 1]
 
     def answers(self, X, prediction):
-        """Class probabilities, or outputs in regression, by the consensus, by a vote, or by one peer.
+        """Return class probabilities, or outputs in regression, by the consensus, by a vote, or by one peer.
 
         Parameters
         ----------

@@ -12,12 +12,12 @@ from skfusion._typing import FloatArray
 
 
 def hold_out(parts, fraction, rng, names=None):
-    """Split each peer's rows into those to train on and those to validate on, at random; errors call peers by names.
+    """Split each peer's rows at random into those to train on and those to hold out; errors call peers by ``names``.
 
     Raises
     ------
     ValueError
-        If a peer has too few rows, though some.
+        If a peer has rows, but too few.
     """
     train, held_out = [], []
     for peer, part in enumerate(parts):

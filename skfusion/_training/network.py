@@ -113,7 +113,7 @@ class Network:
         return np.concatenate(parts).astype(dtype)
 
     def outputs(self, weights, X):
-        """Activations of one network's last layer.
+        """Return the activations of one network's last layer.
 
         Parameters
         ----------
@@ -132,7 +132,7 @@ class Network:
         return result
 
     def answers(self, networks, X):
-        """Class probabilities, or outputs in regression: the mean of several networks'.
+        """Return class probabilities, or outputs in regression: the mean of several networks'.
 
         Parameters
         ----------
@@ -148,7 +148,7 @@ class Network:
         return sum(answers(weights, X) for weights in networks) / len(networks)
 
     def probabilities(self, weights, X):
-        """Class probabilities by one network.
+        """Return class probabilities by one network.
 
         Tanh outputs, trained to be 1 for the class and 0 elsewhere, count as probabilities once they are positive
         and sum to 1; what lies below 0.001 is mapped there so that the order of the classes is kept.

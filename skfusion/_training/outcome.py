@@ -3,12 +3,12 @@
 import numpy as np
 
 # Of more rows a sample is enough.
-_MOST_ROWS = 10_000
+_MAX_ROWS = 10_000
 _ROWS_AT_ONCE = 1000  # to copy, since all of the sample could take as much memory as the rows themselves
 # By what share a loss must be below that of the best constant answer to count as better.
-_LEAST_GAIN = 0.01
+_MIN_GAIN = 0.01
 # Training that goes on from good weights may raise the loss a little, but not by this share of the constant's.
-_LEAST_RISE = 0.1
+_MIN_RISE = 0.1
 # Training that works never reaches this many times the loss at its start and that of the best constant answer.
 _DIVERGED = 1e6
 # Peers whose loss on rows of their own is below this share of the constant's have learned.
@@ -66,7 +66,7 @@ def _last_fused(ensemble):
 
 
 def called(peer, names=None):
-    """Return what errors call a peer: by its name where peers have any, as sites' do."""
+    """Return what errors call a peer: its name if peers have names, as they do at sites, else its number."""
     return f"peer {peer if names is None else repr(names[peer])}"
 
 
@@ -75,19 +75,14 @@ def lost_weights(who, epoch, ensemble):
     return divergence(f"the weights of {who} stopped being finite in epoch {epoch}", ensemble)
 
 
-def _check_answers(who, answers, ensemble):
-    """Raise ValueError unless the answers to rows are finite, which finite weights do not ensure."""
-    check_finite_answers(who, np.isfinite(answers).all(), ensemble)
-
-
 def check_finite_answers(who, finite, ensemble):
-    """Raise ValueError unless answers to rows are ``finite``."""
+    """Raise ValueError unless answers to rows are ``finite``, which finite weights do not ensure."""
     if not finite:
         raise divergence(f"the predictions of {who} stopped being finite in epoch {ensemble.progress.epoch}", ensemble)
 
 
 def exhausted(settings, complaint):
-    """Say that ``max_iter`` was reached, and what to change; the complaint is a Yardstick's, or None."""
+    """Return a warning that ``max_iter`` was reached, and what to change; the complaint is a Yardstick's, or None."""
     reached = f"Maximum number of epochs (max_iter={settings.max_iter}) reached and training has not converged yet"
     if complaint is not None:
         return f"{reached}. So far it {complaint}; or set max_iter higher, if the loss still falls"
@@ -145,7 +140,7 @@ class Yardstick:
         """
         self._check_peers(ensemble)
         answers = self._answers(ensemble)
-        _check_answers("the peers together", answers, ensemble)
+        check_finite_answers("the peers together", np.isfinite(answers).all(), ensemble)
         loss, losses = self._loss(ensemble.network, answers), _losses(ensemble, n_epochs)
         highest = max(loss, *losses)
         if highest > self._limit and not self._is_better(loss):
@@ -160,13 +155,13 @@ class Yardstick:
             trivial = "the mean of y" if ensemble.network.output == "identity" else "the class frequencies"
             losses = f"with a loss of {loss:.4g} against {self.constant:.4g} for {trivial}"
             wrong = f"is hardly better than a constant answer, if at all, {losses}"
-        elif loss > self.start + _LEAST_RISE * self.constant:
+        elif loss > self.start + _MIN_RISE * self.constant:
             wrong = f"has raised the loss, from {self.start:.4g} to {loss:.4g}"
         elif how_to_fuse:
             wrong = "has driven the peers apart"
         else:
             return None
-        on_plateau = stopped_early and abs(loss - self.constant) <= _LEAST_GAIN * self.constant
+        on_plateau = stopped_early and abs(loss - self.constant) <= _MIN_GAIN * self.constant
         how_to_train = _how_to_correct(ensemble) + self._how_to_train(own_loss, ensemble, on_plateau)
         return f"{wrong}; {how_to_fuse or how_to_train}"
 
@@ -187,10 +182,11 @@ class Yardstick:
         _check_weights(ensemble)
         for peer, part in enumerate(self._parts):
             if len(part):
-                _check_answers(called(peer), _answers(ensemble, self._X, part, peer), ensemble)
+                answers = _answers(ensemble, self._X, part, peer)
+                check_finite_answers(called(peer), np.isfinite(answers).all(), ensemble)
 
     def _is_better(self, loss):
-        return loss < (1 - _LEAST_GAIN) * self.constant
+        return loss < (1 - _MIN_GAIN) * self.constant
 
     def _answers(self, ensemble):
         ensemble.update_consensus()
@@ -224,9 +220,9 @@ class LossesAlone:
             raise divergence(f"the loss diverged: it reached {max(losses):.3g}", ensemble)
         rate = f"set learning_rate_init lower than {ensemble.settings.learning_rate_init:g}"
         advice = f"{_how_to_correct(ensemble)}scale X, as StandardScaler does, or {rate}"
-        if uniform is not None and losses[-1] > (1 - _LEAST_GAIN) * uniform:
+        if uniform is not None and losses[-1] > (1 - _MIN_GAIN) * uniform:
             wrong = f"is hardly better, if at all, than equal chances for all classes ({uniform:.4g})"
-        elif losses[-1] > (1 + _LEAST_RISE) * losses[0]:
+        elif losses[-1] > (1 + _MIN_RISE) * losses[0]:
             wrong = f"has raised the loss, from {losses[0]:.4g} in its first epoch"
         else:
             return None
@@ -260,7 +256,7 @@ def _sample(data):
         parts = [part[weight[part] > 0] for part in parts]
     if not any(map(len, parts)):  # so that nothing can be learned
         weight, parts = None, data.parts
-    share = min(1, _MOST_ROWS / sum(map(len, parts)))
+    share = min(1, _MAX_ROWS / sum(map(len, parts)))
     counts = [int(np.ceil(share * len(part))) for part in parts]
     some = [part[np.linspace(0, len(part) - 1, n).astype(int)] for part, n in zip(parts, counts, strict=True)]
     return some, weight

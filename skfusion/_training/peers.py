@@ -49,7 +49,7 @@ class PeerState:
 
     @classmethod
     def start(cls, weights, seeds, settings):
-        """State of peers that have not trained yet."""
+        """Return the state of peers that have not trained yet."""
         state = cls(
             weights=aligned(weights),
             first_moments=None,
@@ -64,7 +64,7 @@ class PeerState:
         return state
 
     def set_solver(self, settings):
-        """Start over with moments of 0 if the solver needs others than there are: they mean something else to each.
+        """Start over with moments of 0 if the solver needs others than there are: each gives them another meaning.
 
         The same goes for the drift, which is there only where something corrects it.
         """

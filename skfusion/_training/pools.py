@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import joblib
 
-_MOST_ATTEMPTS = 4  # as many as Dask's scheduler makes
+_MAX_ATTEMPTS = 4  # as many as Dask's scheduler makes
 _SECONDS_BETWEEN_CHECKS = 1.0
 # Otherwise joblib makes later calls when earlier ones are done, drops errors that it meets then, and waits for ever.
 _AT_ONCE = {"pre_dispatch": "all"}
@@ -95,14 +95,14 @@ class LokyPool:
         RuntimeError
             If workers die however often they are started again.
         """
-        for _ in range(_MOST_ATTEMPTS):
+        for _ in range(_MAX_ATTEMPTS):
             try:
                 return self._attempt(function, calls)
             except BrokenProcessPool as error:
                 death = error
                 self._exit()
                 self._enter()
-        raise _workers_keep_dying(_MOST_ATTEMPTS) from death
+        raise _workers_keep_dying(_MAX_ATTEMPTS) from death
 
     def close(self):
         """Let the workers go."""

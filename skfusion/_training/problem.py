@@ -82,6 +82,10 @@ class Data:
         own_parts = np.split(np.arange(ends[-1], dtype=np.int32), ends[:-1])
         return Data(self.X[rows], self.target[rows], weight, own_parts, self.offset)
 
+    def has_weight(self) -> bool:
+        """Whether any of the peers' rows has a weight above 0."""
+        return self.sample_weight is None or bool(self.sample_weight[np.concatenate(self.parts)].any())
+
     def sparsified(self) -> "Data":
         """Return the same rows as sparse deviations from a background row, where that trains faster."""
         X, offset = sparsified(self.X, self.parts)

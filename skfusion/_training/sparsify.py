@@ -8,11 +8,11 @@ from skfusion._background import elect, vote
 
 # Dense input with a smaller share of nonzeros than this trains faster as CSR.
 _SPARSE_DENSITY = 0.3
-MOST_NONZEROS = np.iinfo(np.int32).max
+MAX_NONZEROS = np.iinfo(np.int32).max
 
 
 def sparsified(X, parts):
-    """X as CSR deviations from one row, where few enough are not 0 that this trains faster.
+    """Return X as CSR deviations from one row, if so few of them are not 0 that this trains faster.
 
     The row holds what the peers take for each column's commonest value: the background of an image, the value of a
     standardised one-hot column where it is not hot.
@@ -36,7 +36,7 @@ def sparsified(X, parts):
     if not may_be_sparse(density):
         return X, None
     counts, rows = _kernels.count_deviations(X, background), np.concatenate(parts)
-    if not is_sparse(counts[rows].sum(), len(rows) * X.shape[1]) or counts.sum() > MOST_NONZEROS:
+    if not is_sparse(counts[rows].sum(), len(rows) * X.shape[1]) or counts.sum() > MAX_NONZEROS:
         return X, None
     return deviations(X, background, counts)
 

@@ -1,8 +1,10 @@
 """When training ends: patience, an adaptive learning rate, and the best weights to return to."""
 
+from functools import reduce
+from operator import add
+
 import numpy as np
 
-from skfusion._scores import merged
 from skfusion._training.outcome import check_finite_answers
 
 # At which an adaptive learning rate is not lowered any more, as MLPClassifier's.
@@ -40,7 +42,7 @@ class Stopping:
             sums = self._held_out.sums(ensemble.networks(self._settings.prediction))
             check_finite_answers("the peers", all(one.finite for one in sums), ensemble)
             record["validation_scores"] = [one.score() for one in sums]
-            record["validation_score"] = merged(sums).score()
+            record["validation_score"] = reduce(add, sums).score()
             goal = -record["validation_score"]
         unknown = np.isnan(goal)  # as where the sites that answer hold out too few rows for a score
         self.n_without = self.n_without + 1 if unknown or goal > self.best - self._settings.tol else 0
@@ -48,18 +50,12 @@ class Stopping:
             self.best_weights = ensemble.weights.copy()
         self.best = self.best if unknown else min(goal, self.best)
 
-    def is_due(self, state):
-        """Whether training is to stop; an adaptive learning rate is lowered instead as long as that is possible."""
+    def stop_or_lower_rates(self, state):
+        """Return whether to stop; as long as adaptive learning rates can be lowered, lower them instead."""
         if self.n_without <= self._settings.n_iter_no_change:
             return False
-        if not self._lower(state.learning_rates):
+        if self._settings.schedule != "adaptive" or state.learning_rates[0] <= _SMALLEST_LEARNING_RATE:
             return True
+        state.learning_rates /= 5
         self.n_without = 0
         return False
-
-    def _lower(self, learning_rates):
-        """Go on with a fifth of an adaptive learning rate; returns False where there is nothing to lower."""
-        if self._settings.schedule != "adaptive" or learning_rates[0] <= _SMALLEST_LEARNING_RATE:
-            return False
-        learning_rates /= 5
-        return True

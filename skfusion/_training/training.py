@@ -2,6 +2,7 @@
 
 import time
 from contextlib import contextmanager
+from itertools import pairwise
 
 import numpy as np
 
@@ -94,7 +95,7 @@ class Training:
         for _ in range(self.n_epochs, self.problem.settings.max_iter):
             epoch_begins()
             self._epoch()
-            if epoch_ends() or self.stopping.is_due(self.ensemble.state):
+            if epoch_ends() or self.stopping.stop_or_lower_rates(self.ensemble.state):
                 return "converged"
         return "max_iter"
 
@@ -159,14 +160,12 @@ class Training:
             return [(0, n_steps, False)]
         if settings.fusion_unit == "epoch":
             return [(0, n_steps, (progress.epoch + 1) % frequency == 0)]
-        first = frequency - progress.step % frequency
-        stops = list(range(first, n_steps + 1, frequency))
-        fused = [(start, stop, True) for start, stop in zip([0, *stops], stops, strict=False)]
-        end = stops[-1] if stops else 0
-        return fused if end == n_steps else [*fused, (end, n_steps, False)]
+        ends = [0, *range(frequency - progress.step % frequency, n_steps + 1, frequency)]
+        fused = [(start, stop, True) for start, stop in pairwise(ends)]
+        return fused if ends[-1] == n_steps else [*fused, (ends[-1], n_steps, False)]
 
     def _fuse(self, spread):
-        """One fusion round, which measures the spread of the weights where asked to; returns how often each is sent."""
+        """Fuse for one round, and measure the spread of the weights if asked to; returns how often each is sent."""
         progress, n_networks = self.ensemble.progress, self.problem.n_networks
         fusion_round = round_of(self.problem.topology, n_networks, progress.fusion_round, progress.topology_rng)
         if self._engine.absent:

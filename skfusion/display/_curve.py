@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _HISTORY_KEYS = ("losses", "loss", "disagreement_before_fusion", "disagreement_after_fusion", "fusion_rounds")
 _SCORE_KEYS = ("peers", "consensus")
 # Above which the figure leaves out what would be too crowded to be read.
-_MOST_MARKED_ROUNDS = 30
+_MAX_MARKED_ROUNDS = 30
 
 
 class FusionCurveDisplay:
@@ -271,7 +271,7 @@ class FusionCurveDisplay:
         (self.disagreement_line_,) = ax.plot(np.repeat(self.epochs, 2), course, color="0.6", linewidth=1)
         fused = self.fusion_rounds > 0
         epochs, before, after = self.epochs[fused], self.disagreement_before[fused], self.disagreement_after[fused]
-        marker = "." if len(epochs) <= _MOST_MARKED_ROUNDS else None
+        marker = "." if len(epochs) <= _MAX_MARKED_ROUNDS else None
         self.fusion_lines_ = [
             *ax.plot(epochs, before, "-", color="0.35", marker=marker, label="before fusion"),
             *ax.plot(epochs, after, "--", color="black", marker=marker, label="after fusion"),

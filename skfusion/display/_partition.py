@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from skfusion.display._common import Keywords
 
 # Above which the figure leaves out what would be too crowded to be read.
-_MOST_CLASSES_IN_LEGEND = 15
-_MOST_SEPARATE_BARS = 100
+_MAX_CLASSES_IN_LEGEND = 15
+_MAX_SEPARATE_BARS = 100
 
 
 class PartitionDisplay:
@@ -197,7 +197,7 @@ class PartitionDisplay:
         ax = one_axes(plt, ax)
         self.ax_, self.figure_ = ax, ax.figure  # type: ignore[assignment]  # or a part of a figure
         colors = plt.get_cmap(cmap, len(self.classes))
-        apart = len(self.counts) <= _MOST_SEPARATE_BARS
+        apart = len(self.counts) <= _MAX_SEPARATE_BARS
         border = dict(edgecolor="white", linewidth=0.5) if apart else dict(linewidth=0, antialiased=False)
         self.bars_ = []
         for code, rectangles in enumerate(_stacked(self.counts, width=0.8 if apart else 1)):
@@ -214,7 +214,7 @@ class PartitionDisplay:
 
     def _explain_colors(self, plt, colors):
         n_classes = len(self.classes)
-        if n_classes <= _MOST_CLASSES_IN_LEGEND:
+        if n_classes <= _MAX_CLASSES_IN_LEGEND:
             top_first = range(n_classes)[::-1]
             bars = [self.bars_[code] for code in top_first]
             # A legend leaves out labels that are empty or begin with "_", so names come in afterwards.
@@ -223,7 +223,7 @@ class PartitionDisplay:
                 text.set(text=str(self.classes[code]), parse_math=False)
             return
         scale = plt.cm.ScalarMappable(plt.Normalize(-0.5, n_classes - 0.5), colors)
-        ticks = np.arange(0, n_classes, -(-n_classes // _MOST_CLASSES_IN_LEGEND))
+        ticks = np.arange(0, n_classes, -(-n_classes // _MAX_CLASSES_IN_LEGEND))
         colorbar = self.figure_.colorbar(scale, ax=self.ax_, label="class")
         colorbar.set_ticks(ticks, labels=[str(self.classes[tick]) for tick in ticks], parse_math=False)
 
@@ -242,7 +242,7 @@ def _check_part(part, peer, n_samples):
 
 
 def _stacked(counts, width):
-    """For each class the rectangles, of shape (n_bars, 4, 2), of those peers' bars that have any of it."""
+    """Yield for each class the rectangles, of shape (n_bars, 4, 2), in the bars of those peers that have any of it."""
     tops = np.cumsum(counts, axis=1)
     for code in range(counts.shape[1]):
         peers = np.flatnonzero(counts[:, code])

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from skfusion.display._common import Keywords, TwoAxes
 
 # Above which the figure leaves out what would be too crowded to be read.
-_MOST_NUMBERED_PAIRS = 32
-_MOST_NUMBERED_PEERS = 16
-_MOST_PRINTED_SHARES = 10
+_MAX_NUMBERED_PAIRS = 32
+_MAX_NUMBERED_PEERS = 16
+_MAX_PRINTED_SHARES = 10
 
 
 class TopologyDisplay:
@@ -225,10 +225,10 @@ class TopologyDisplay:
         angles = np.pi / 2 - 2 * np.pi * np.arange(n_networks) / n_networks
         places = np.column_stack([np.cos(angles), np.sin(angles)])
         tails, shafts = _shafts(places, self.pairs)
-        many = self.at_once or len(self.pairs) > _MOST_NUMBERED_PAIRS
+        many = self.at_once or len(self.pairs) > _MAX_NUMBERED_PAIRS
         self.arrows_ = self._plot_arrows(ax, plt, tails, shafts, {"width": 0.01 if many else 0.015} | arrow_kw)
         ax.scatter(*places.T, s=np.clip(500 / n_networks, 1, 60), color="0.2", linewidth=0, zorder=3)
-        for peer in range(0, n_networks, -(-n_networks // _MOST_NUMBERED_PEERS)):
+        for peer in range(0, n_networks, -(-n_networks // _MAX_NUMBERED_PEERS)):
             ax.text(*places[peer] * 1.16, peer, ha="center", va="center", weight="bold")
         self.order_texts_ = [] if many else _number(ax, self.pairs, places, tails, shafts)
         ax.set(xlim=(-1.4, 1.4), ylim=(-1.4, 1.4), aspect="equal")
@@ -257,7 +257,7 @@ class TopologyDisplay:
         im_kw = {"cmap": "Blues"} | im_kw
         self.im_ = ax.imshow(matrix, **im_kw if "norm" in im_kw else {"vmin": min(0, matrix.min())} | im_kw)
         self.colorbar_ = self.figure_.colorbar(self.im_, ax=ax, label="share")
-        if len(matrix) <= _MOST_PRINTED_SHARES:
+        if len(matrix) <= _MAX_PRINTED_SHARES:
             for place in np.argwhere(np.abs(matrix) >= 0.005):
                 share = matrix[tuple(place)]
                 style = {"color": "white" if sum(self.im_.to_rgba(share)[:3]) < 1.5 else "black", "size": "small"}
@@ -267,7 +267,7 @@ class TopologyDisplay:
 
 
 def _shafts(places, pairs):
-    """Tails and shafts of arrows that stop short of the peers and keep right, so that opposite ones are apart."""
+    """Return tails and shafts of arrows, which stop short of the peers and keep right, so that opposite ones differ."""
     tails, heads = places[pairs[:, 0]], places[pairs[:, 1]]
     along = heads - tails
     length = np.linalg.norm(along, axis=1, keepdims=True)

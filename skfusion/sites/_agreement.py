@@ -11,9 +11,10 @@ from unicodedata import normalize
 import numpy as np
 
 from skfusion._checks import shown
-from skfusion._moments import Moments, merged
+from skfusion._moments import Moments
 from skfusion._row_weights import WeightTotals
-from skfusion.sites._description import Description, Question, unpack_labels
+from skfusion.sites._description import Description, Question
+from skfusion.sites._labels import unpack_labels
 
 
 @dataclass(frozen=True)
@@ -82,30 +83,29 @@ def agree(descriptions: Sequence[Description], question: Question) -> Agreement:
     ValueError
         If a site's rows are not like the others'; the message names the site.
     """
-    first, *others = sorted(descriptions, key=lambda one: one.site)
-    for other in others:
+    sites = sorted(descriptions, key=lambda one: one.site)
+    first = sites[0]
+    for other in sites[1:]:
         _check_alike(first, other)
-    classes = _classes([first, *others], question)
-    found = [(peer.name, site, peer) for site in (first, *others) for peer in site.peers]
-    found.sort(key=lambda entry: entry[0])
+    classes = _classes(sites, question)
+    found = sorted(((site, peer) for site in sites for peer in site.peers), key=lambda pair: pair[1].name)
     n_sums = len(classes) if classes is not None and question.by_class else 1
-    moments = [one.moments for one in (first, *others) if one.moments is not None]
-    with np.errstate(over="ignore", invalid="ignore"):  # whoever scales by them looks
-        together = merged(moments) if question.moments else None
+    with np.errstate(over="ignore", invalid="ignore"):  # checked before a scaler is made of them
+        moments = reduce(add, (site.moments for site in sites)) if question.moments else None
     return Agreement(
-        peers=[name for name, _, _ in found],
-        sites=[site.site for _, site, _ in found],
-        lengths=[peer.n_rows for _, _, peer in found],
+        peers=[peer.name for _, peer in found],
+        sites=[site.site for site, _ in found],
+        lengths=[peer.n_rows for _, peer in found],
         dtype=first.dtype,
         sparse=first.sparse,
         n_features=first.n_features,
         feature_names=first.feature_names,
         n_outputs=first.n_outputs,
         classes=classes,
-        weighted=any(site.weighted for site in (first, *others)),
-        totals=reduce(add, (_spread(peer.totals, site.labels, classes, n_sums) for _, site, peer in found)),
-        moments=together,
-        checksums={site.site: site.checksum for site in (first, *others)},
+        weighted=any(site.weighted for site in sites),
+        totals=reduce(add, (_spread(peer.totals, site.labels, classes, n_sums) for site, peer in found)),
+        moments=moments,
+        checksums={site.site: site.checksum for site in sites},
     )
 
 

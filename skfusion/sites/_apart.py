@@ -42,7 +42,7 @@ class ApartEngine(SiteEngine):
 
     def __enter__(self):
         if not self._begun:
-            self._ask("keep", lambda site: ({}, pack(self._own(site))), lambda site, answer: None)
+            self._ask("keep", lambda site: ({}, pack(self._state_of(site))), lambda site, answer: None)
         return self
 
     def __exit__(self, kind, *exception):
@@ -52,7 +52,7 @@ class ApartEngine(SiteEngine):
         if not self._collect:
             self._ask("write", lambda site: ({}, {}), lambda site, answer: None)
             return
-        states = self._ask("return", lambda site: ({}, {}), lambda site, answer: unpack(answer, self._own(site)))
+        states = self._ask("return", lambda site: ({}, {}), lambda site, answer: unpack(answer, self._state_of(site)))
         for site, state in states.items():
             self._state.put(self._federation.peers[site], state)
         self.collected = True
@@ -70,29 +70,29 @@ class ApartEngine(SiteEngine):
         """Let pairs fuse."""
         check_in_pairs(fusion_round)  # which a topology that changes over time may cease to be
         names = {peer: site for site, (peer,) in self._federation.peers.items()}
-        settings, own = self._problem.settings, {site: [] for site in names.values()}
+        settings, pairs = self._problem.settings, {site: [] for site in names.values()}
         for number, pair in enumerate(fusion_round.pairs.tolist()):
             if pair[0] != pair[1]:
                 for peer in pair:
-                    own[names[peer]].append([number, *(names[one] for one in pair)])
+                    pairs[names[peer]].append([number, *(names[one] for one in pair)])
         rule = {"fusion_rate": settings.fusion_rate, "fusion_rule": settings.fusion_rule}
-        self._ask("fuse kept", lambda site: ({"pairs": own[site], **rule}, {}), lambda site, answer: None)
+        self._ask("fuse kept", lambda site: ({"pairs": pairs[site], **rule}, {}), lambda site, answer: None)
         if spread is not None:
             spread[:] = np.nan
 
     def _ask(self, kind, parts, read):
         return self._federation.ask(kind, self._federation.peers, parts, read, needed=True)
 
-    def _own(self, site):
+    def _state_of(self, site):
         return self._state.take(self._federation.peers[site])
 
     def _changed(self, site):
-        own = self._own(site)
-        return {name: getattr(own, name) for name in _CHANGED}
+        state = self._state_of(site)
+        return {name: getattr(state, name) for name in _CHANGED}
 
     def _read_told(self, site, answer):
-        own = self._own(site)
-        return unpack(answer, replace(own, **{one.name: None for one in fields(own) if one.name not in TOLD}))
+        state = self._state_of(site)
+        return unpack(answer, replace(state, **{one.name: None for one in fields(state) if one.name not in TOLD}))
 
 
 def check_in_pairs(fusion_round):
@@ -104,22 +104,13 @@ def check_in_pairs(fusion_round):
 class ApartTraining(Training):
     """A call of fit_sites that knows of no weights until they are collected, and so of no disagreement.
 
-    Parameters
-    ----------
-    ensemble, problem, engine, held_out, n_epochs
-        As in Training.
-    apart : ApartEngine
-        Collects the weights.
+    Its engine is the JournalledEngine of an ApartEngine, which collects them.
     """
-
-    def __init__(self, ensemble, problem, engine, held_out, n_epochs, apart):
-        super().__init__(ensemble, problem, engine, held_out, n_epochs)
-        self._apart = apart
 
     @property
     def has_weights(self):
         """Whether the ensemble's weights are those that the peers have come to."""
-        return self._apart.collected
+        return self._engine.engine.collected
 
     def _train_and_fuse(self, segments):
         n_sent, _ = super()._train_and_fuse(segments)

@@ -20,7 +20,7 @@ _VERSION = 1
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A run of training, in the middle of an epoch maybe.
+    """A run of training, maybe in the middle of an epoch.
 
     Attributes
     ----------

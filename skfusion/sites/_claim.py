@@ -58,8 +58,8 @@ class Claim:
                 file.close()
                 reason = f"the folder must be on a drive that can lock files, as flock does; {error.strerror}"
                 raise OSError(error.errno, reason, str(self.path)) from None
-            if self._is(file):
-                self._tell_of(file.read())
+            if self._is_at_path(file):
+                self._warn_of(file.read())
                 self._write(file)
                 return file
             file.close()  # its last holder has removed it meanwhile
@@ -78,14 +78,14 @@ class Claim:
                 file.close()
             raise
 
-    def _tell_of(self, holder):
-        """Say whose the file was on another machine, which no lock tells to be there still."""
+    def _warn_of(self, holder):
+        """Warn of a holder on another machine, of which no lock tells whether it is still there."""
         if holder and f" on {platform.node()}, since " not in holder:
             _log.warning(
                 "%s had %s before, %s; should that one still be there, end it", self.path.parent, self.role, holder
             )
 
-    def _is(self, file):
+    def _is_at_path(self, file):
         try:
             return os.path.samestat(os.fstat(file.fileno()), self.path.stat())
         except FileNotFoundError:
@@ -99,7 +99,7 @@ class Claim:
 
     def renew(self) -> None:
         """Write the file again if it is gone; raise ClaimedError if another process has taken the folder."""
-        if self._is(self._file):
+        if self._is_at_path(self._file):
             return
         if self.path.exists():
             with open(self.path, encoding="utf-8", errors="replace") as file:
@@ -119,7 +119,7 @@ class Claim:
         if self.released:
             return
         with self._file:
-            if self._is(self._file):
+            if self._is_at_path(self._file):
                 self.path.unlink()
 
 

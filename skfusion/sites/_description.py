@@ -12,16 +12,14 @@ from typing import Any, Self
 import numpy as np
 
 from skfusion._checks import shown
-from skfusion._inputs import MOST_NUMBERED
+from skfusion._inputs import MAX_NUMBERED
 from skfusion._moments import Moments
 from skfusion._row_weights import WeightTotals
+from skfusion.sites._labels import pack_labels, unpack_labels
 from skfusion.sites.message import Message, MessageError, check_known, check_name
 
 ROW_DTYPES = ("float32", "float64")
-LABEL_KINDS = "biufU"  # of dtypes
-NUMBERS = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32", "float64")
 CHECKSUM_BYTES = 2
-_MOST_CHARACTERS = 2**22  # of all labels, were each as long as the longest
 
 
 @dataclass(frozen=True)
@@ -32,8 +30,8 @@ class Question:
     ----------
     labelled : bool
         Whether y is to hold class labels, not numbers.
-    classes : list or None
-        The classes, where they are known beforehand, as JSON; the sites then do not report theirs.
+    classes : dict or None
+        The classes, packed by :func:`pack_labels`, where they are known beforehand, so that sites do not report theirs.
     by_class : bool
         Whether rows and their weights are to be summed up class by class.
     moments : bool
@@ -149,8 +147,8 @@ class Description:
     @classmethod
     def read(cls, message: Message, question: Question) -> Self:
         """Take a site's answer to a question from a message, or raise MessageError."""
-        n_features = _natural(message, "n_features", 1, MOST_NUMBERED)
-        n_outputs = 0 if question.labelled else _natural(message, "n_outputs", 1, MOST_NUMBERED)
+        n_features = _natural(message, "n_features", 1, MAX_NUMBERED)
+        n_outputs = 0 if question.labelled else _natural(message, "n_outputs", 1, MAX_NUMBERED)
         labels = None
         if question.labelled and question.classes is None:
             labels = unpack_labels(message.entry("labels", dict))
@@ -168,34 +166,6 @@ class Description:
             moments=_moments(message, n_features) if question.moments else None,
             checksum=_checksum(message),
         )
-
-
-def pack_labels(labels: np.ndarray) -> dict[str, Any]:
-    """Return labels, which are numbers or strings, as JSON; floats that are neither single nor double become double."""
-    if labels.dtype.kind == "f" and labels.dtype.name not in NUMBERS:
-        labels = labels.astype(np.float64)
-    return {"dtype": "str" if labels.dtype.kind == "U" else labels.dtype.name, "values": labels.tolist()}
-
-
-def unpack_labels(content: dict[str, Any]) -> np.ndarray:
-    """Return labels from JSON, or raise MessageError unless they are sorted and distinct numbers or strings."""
-    dtype, values = content.get("dtype"), content.get("values")
-    right = "labels must be distinct numbers or strings, sorted"
-    if not isinstance(values, list) or dtype not in (*NUMBERS, "str"):
-        raise MessageError(f"{right}, got the dtype {shown(dtype)}")
-    kinds = set(map(type, values))
-    if dtype == "str":
-        fits = kinds <= {str} and len(values) * max(map(len, values), default=0) <= _MOST_CHARACTERS
-    else:
-        fits = kinds <= {np.dtype(dtype).type(0).item().__class__}
-    try:
-        labels = np.array(values if fits else [], dtype)
-        distinct = np.array_equal(labels, np.unique(labels)) and labels.tolist() == values
-    except (ValueError, OverflowError) as error:
-        raise MessageError(f"{right}, got what {dtype} cannot hold: {error}") from None
-    if not (fits and distinct):
-        raise MessageError(f"{right}, got others")
-    return labels
 
 
 # What a stranger reports
@@ -230,7 +200,7 @@ def _names(message, entry, n_columns):
 
 
 def _n_sums(question, labels):
-    """How many sums each peer has: one for each of the classes, or one for all."""
+    """Return how many sums each peer has: one for each of the classes, or one for all."""
     if not (question.labelled and question.by_class):
         return 1
     return len(question.classes["values"] if labels is None else labels)
@@ -247,15 +217,15 @@ def _peers(message, n_sums):
     counts = message.array("counts", np.int64, shape)
     if not (names and counts.any(axis=1).all()):
         raise MessageError("each peer must have rows with a weight above 0, got none")
-    if counts.min() < 0 or counts.max() > MOST_NUMBERED:
-        raise MessageError(f"counts of rows must be from 0 to {MOST_NUMBERED}")
+    if counts.min() < 0 or counts.max() > MAX_NUMBERED:
+        raise MessageError(f"counts of rows must be from 0 to {MAX_NUMBERED}")
     if message.entry("weighted", bool):
         maxima = message.array("maxima", np.float64, shape)
-        sums = [_exact(*own) for own in zip(_lists(message, "sums", shape), counts, maxima, strict=True)]
-        totals = [WeightTotals(*own) for own in zip(counts, sums, maxima, strict=True)]
+        sums = [_exact(*of_peer) for of_peer in zip(_lists(message, "sums", shape), counts, maxima, strict=True)]
+        totals = [WeightTotals(*of_peer) for of_peer in zip(counts, sums, maxima, strict=True)]
     else:
-        totals = [WeightTotals.of_equal_rows(own) for own in counts]
-    return [PeerDescription(name, own) for name, own in zip(names, totals, strict=True)]
+        totals = [WeightTotals.of_equal_rows(of_peer) for of_peer in counts]
+    return [PeerDescription(name, of_peer) for name, of_peer in zip(names, totals, strict=True)]
 
 
 def _is_peer(name, site):

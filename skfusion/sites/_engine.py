@@ -50,16 +50,16 @@ class SiteEngine:
         if start == 0:
             self.absent_sites = set()
         peers, segment = self._federation.peers, {"start": start, "stop": stop, "last": last}
-        own = {site: self._state.take(peers[site]) for site in peers if site not in self.absent_sites}
+        states = {site: self._state.take(peers[site]) for site in peers if site not in self.absent_sites}
         answers = self._federation.ask(
             "train",
-            own,
-            lambda site: (segment, pack(own[site])),
-            lambda site, answer: unpack(answer, without_drift(own[site])),
+            states,
+            lambda site: (segment, pack(states[site])),
+            lambda site, answer: unpack(answer, without_drift(states[site])),
         )
         for site, state in answers.items():
-            self._state.put(peers[site], replace(state, drift=own[site].drift))
-        self.absent_sites |= own.keys() - answers.keys()
+            self._state.put(peers[site], replace(state, drift=states[site].drift))
+        self.absent_sites |= states.keys() - answers.keys()
         if last:
             self._end_epoch()
 
@@ -97,8 +97,8 @@ class HeldOutAtSites:
             lambda site, answer: unpack_sums(answer, network, len(peers[site])),
         )
         sums = [no_sums(network)] * sum(map(len, peers.values()))
-        for site, own in answers.items():
-            for peer, one in zip(peers[site], own, strict=True):
+        for site, of_peers in answers.items():
+            for peer, one in zip(peers[site], of_peers, strict=True):
                 sums[peer] = one
         return sums
 
@@ -106,18 +106,9 @@ class HeldOutAtSites:
 class SiteTraining(Training):
     """A call of fit_sites that goes on without sites that do not answer, and records which.
 
-    Parameters
-    ----------
-    ensemble, problem, engine, held_out, n_epochs
-        As in Training.
-    site_engine : SiteEngine
-        Knows which sites are absent.
+    Its engine is the JournalledEngine of a SiteEngine, which knows them.
     """
-
-    def __init__(self, ensemble, problem, engine, held_out, n_epochs, site_engine):
-        super().__init__(ensemble, problem, engine, held_out, n_epochs)
-        self._site_engine = site_engine
 
     def _epoch(self):
         super()._epoch()
-        self.ensemble.history[-1]["absent"] = sorted(self._site_engine.absent_sites)
+        self.ensemble.history[-1]["absent"] = sorted(self._engine.engine.absent_sites)

@@ -9,14 +9,14 @@ from skfusion.sites.message import Message, MessageError
 
 _LISTEN, _LOOK_AGAIN = 1.0, 0.1  # seconds at a time
 _FIRST_NOTICE, _NEXT_NOTICE = 10.0, 60.0  # seconds
-_MOST_LATE = 1000  # messages that are looked through for an overdue answer
+_MAX_LATE = 1000  # messages that are looked through for an overdue answer
 _MAX_REASON = 500  # characters of what a site says
 
 _log = logging.getLogger("skfusion.sites")
 
 
-class RefusedError(RuntimeError):
-    """A site refuses to answer.
+class SiteRefusedError(RuntimeError):
+    """A site refuses to answer: at the coordinator, what a RefusalError at the site comes to.
 
     Parameters
     ----------
@@ -96,12 +96,12 @@ class Exchange:
         ------
         MessageError
             If an answer that is needed is refused.
-        RefusedError
+        SiteRefusedError
             If a site whose answer is needed refuses to give one.
         AbsentError
             If an answer that is needed does not come.
         """
-        requests = {site: Message(kind, self.run, number, site, *own).encode() for site, own in parts.items()}
+        requests = {site: Message(kind, self.run, number, site, *part).encode() for site, part in parts.items()}
         for site, request in requests.items():
             self._transport.send(site, request)
         answers, reason, n_late = {}, None, 0
@@ -114,7 +114,7 @@ class Exchange:
                 overdue = watch.overdue(waiting)  # an answer that is there still counts: this process may have slept
                 n_late = n_late + 1 if overdue else 0
                 received = None
-                if n_late <= _MOST_LATE:  # else others keep sending what is of no use
+                if n_late <= _MAX_LATE:  # else others keep sending what is of no use
                     received = self._transport.receive(min(_LOOK_AGAIN if overdue else _LISTEN, self._patience))
                 if received is not None:
                     answer = self._answer(received, number, kind, requests, watch)
@@ -122,7 +122,7 @@ class Exchange:
                         answers[answer.site] = self._read(answer, read)
                 elif overdue:
                     raise AbsentError(overdue, self._patience)
-            except (AbsentError, MessageError, RefusedError) as error:
+            except (AbsentError, MessageError, SiteRefusedError) as error:
                 if needed or error.site is None:
                     raise
                 self._go_on_without(error.site, str(error))
@@ -155,7 +155,7 @@ class Exchange:
             raise MessageError(str(error), site) from None
         about = message.run, message.round
         if message.kind == "refused" and about in ((self.run, number), ("", 0)):
-            raise RefusedError(_printable(message.content.get("reason")), site)
+            raise SiteRefusedError(_printable(message.content.get("reason")), site)
         if site in self.absent and message.kind != "refused":
             _log.warning("site %r is back", site)
             del self.absent[site]

@@ -54,23 +54,27 @@ class JournalledEngine:
         ``save(progress, done)`` saves the run, in the epoch that began with that Progress, after what is Done.
     done : Done
         Of the epoch that comes first.
+
+    Attributes
+    ----------
+    engine : SiteEngine
     """
 
     def __init__(self, engine, ensemble, save, done):
-        self._engine, self._ensemble, self._save, self._done = engine, ensemble, save, done
+        self.engine, self._ensemble, self._save, self._done = engine, ensemble, save, done
         self._n_segments, self._spread = 0, None
 
     def __enter__(self):
-        self._engine.__enter__()
+        self.engine.__enter__()
         return self
 
     def __exit__(self, *exception):
-        self._engine.__exit__(*exception)
+        self.engine.__exit__(*exception)
 
     @property
     def absent(self):
         """The peers of sites that sit the epoch out."""
-        return self._engine.absent
+        return self.engine.absent
 
     def train(self, start, stop, last):
         """Train all peers, unless they had been trained when the run was saved."""
@@ -83,18 +87,18 @@ class JournalledEngine:
             self._done = Done()
             done = Done(self._n_segments, spread=self._spread, absent_since=self._absent_since)
             self._save(self._progress, done)
-            self._engine.train(start, stop, last)
-            for site in self._engine.absent_sites:
+            self.engine.train(start, stop, last)
+            for site in self.engine.absent_sites:
                 self._absent_since.setdefault(site, self._n_segments)
         else:
             since = self._absent_since.items()
-            self._engine.absent_sites = {site for site, first in since if first <= self._n_segments}
+            self.engine.absent_sites = {site for site, first in since if first <= self._n_segments}
         self._n_segments += 1
 
     def fuse(self, fusion_round, spread=None):
         """Fuse, unless they had been fused when the run was saved."""
         if self._n_segments > self._done.n_segments:
-            self._engine.fuse(fusion_round, spread)
+            self.engine.fuse(fusion_round, spread)
             self._spread = None if spread is None else spread.copy()
         elif spread is not None:
             spread[:] = self._spread

@@ -15,11 +15,12 @@ from skfusion._parameters import check_drift, check_solver
 from skfusion._row_weights import WeightScale
 from skfusion._training.network import ACTIVATIONS, OUTPUTS, Network
 from skfusion._training.problem import Settings
-from skfusion.sites._description import ROW_DTYPES, pack_labels, unpack_labels
+from skfusion.sites._description import ROW_DTYPES
+from skfusion.sites._labels import pack_labels, unpack_labels
 from skfusion.sites._scaling import Scaling
 from skfusion.sites.message import Message, MessageError, check_known
 
-# Of the settings those that concern a site.
+# The settings that concern a site.
 _SETTINGS = (
     *("solver", "momentum", "nesterovs_momentum", "beta_1", "beta_2", "epsilon"),
     *("learning_rate", "learning_rate_init", "power_t", "l1", "l2", "batch_size", "shuffle"),

@@ -4,9 +4,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from skfusion._background import MOST_SAMPLED, Votes, elect
+from skfusion._background import MAX_SAMPLED, Votes, elect
 from skfusion._training.held_out import hold_out
-from skfusion._training.sparsify import MOST_NONZEROS, is_sparse, may_be_sparse
+from skfusion._training.sparsify import MAX_NONZEROS, is_sparse, may_be_sparse
 from skfusion.sites._agreement import agree
 from skfusion.sites._description import Description
 from skfusion.sites._federation import Federation
@@ -100,7 +100,7 @@ def plans_for(agreement, network, settings, class_weight, scaler, division):
 
 
 def form_federation(exchange, agreement, plans, division, skip):
-    """Let sites agree on the background of their rows.
+    """Let sites agree on the background of their rows, and return the federation that is to train.
 
     Parameters
     ----------
@@ -114,16 +114,15 @@ def form_federation(exchange, agreement, plans, division, skip):
     Returns
     -------
     federation : Federation
-        For training.
-    weighty : bool
-        Whether any of the rows that are held out has a weight.
+    held_out_weigh : bool
+        Whether any of the held-out rows has a weight.
     """
     federation = Federation(exchange, plans, agreement.by_site, _VOTE, skip)
     candidate = None if agreement.sparse else _candidate(federation)
     federation.number = _COUNT
-    background, weighty = _count(federation, candidate, division, agreement.n_features)
+    background, held_out_weigh = _count(federation, candidate, division, agreement.n_features)
     plans = {site: replace(plan, background=background) for site, plan in plans.items()}
-    return Federation(exchange, plans, agreement.by_site, _FIRST_OF_TRAINING, skip), weighty
+    return Federation(exchange, plans, agreement.by_site, _FIRST_OF_TRAINING, skip), held_out_weigh
 
 
 def _candidate(federation):
@@ -153,18 +152,18 @@ def _count(federation, candidate, division, n_features):
     )
     counts = [count for count, _ in answers.values()]
     sparse = candidate is not None and is_sparse(sum(counts), int(division.lengths.sum()) * n_features)
-    sparse = sparse and max(counts) <= MOST_NONZEROS
-    return (candidate if sparse else None), any(weighty for _, weighty in answers.values())
+    sparse = sparse and max(counts) <= MAX_NONZEROS
+    return (candidate if sparse else None), any(weigh for _, weigh in answers.values())
 
 
 def _read_votes(answer, plan):
     n_peers, n_features = len(plan.peers), plan.network.layer_sizes[0]
     n_rows = answer.array("n_rows", np.int64, (n_peers,))
     counts = answer.array("counts", np.int64, (n_peers, n_features))
-    if n_rows.min() < 0 or n_rows.max() > MOST_SAMPLED or counts.min() < 0 or (counts > n_rows[:, None]).any():
+    if n_rows.min() < 0 or n_rows.max() > MAX_SAMPLED or counts.min() < 0 or (counts > n_rows[:, None]).any():
         raise MessageError("votes must not count more rows than a site looks at")
     values = answer.array("values", plan.dtype, (n_peers, n_features))
-    return [Votes(*own) for own in zip(values, counts, n_rows.tolist(), strict=True)]
+    return [Votes(*of_peer) for of_peer in zip(values, counts, n_rows.tolist(), strict=True)]
 
 
 def _read_count(answer, plan):

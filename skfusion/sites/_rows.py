@@ -12,6 +12,7 @@ from sklearn.utils.validation import validate_data
 
 from skfusion._checks import shown
 from skfusion._inputs import (
+    check_dense,
     check_groups,
     check_numbers,
     check_object_labels,
@@ -24,14 +25,8 @@ from skfusion._inputs import (
 )
 from skfusion._moments import moments_of_rows
 from skfusion._row_weights import WeightTotals
-from skfusion.sites._description import (
-    CHECKSUM_BYTES,
-    LABEL_KINDS,
-    NUMBERS,
-    Description,
-    PeerDescription,
-    unpack_labels,
-)
+from skfusion.sites._description import CHECKSUM_BYTES, Description, PeerDescription
+from skfusion.sites._labels import LABEL_KINDS, NUMBER_DTYPES, unpack_labels
 from skfusion.sites.message import RefusalError, check_name
 
 
@@ -66,8 +61,7 @@ class SiteRows:
     def check(cls, site, X, y, sample_weight, groups):
         """Check rows as an estimator's ``fit`` does, or raise TypeError or ValueError."""
         check_plain_numbers("X", X)
-        if issparse(y):
-            raise TypeError(f"y must be a dense array, got a {type(y).__name__}; pass y.toarray()")
+        check_dense(y)
         check_targets(y)
         if y is None:
             raise ValueError("y must be an array with an entry for each row, got None")
@@ -121,7 +115,7 @@ class SiteRows:
         arrays = [X.indptr, X.indices, X.data] if issparse(X) else [X]
         arrays += [] if self.sample_weight is None else [self.sample_weight]
         others = [self.feature_names, list(self.parts)]
-        if y.dtype.name in NUMBERS:
+        if y.dtype.name in NUMBER_DTYPES:
             arrays.append(y)
         else:
             others.append(y.tolist())

@@ -16,15 +16,15 @@ from sklearn.base import BaseEstimator
 from skfusion._checks import check_path, is_integer, shown
 from skfusion._training.ensemble import Progress
 from skfusion.sites._checkpoint import Checkpoint, pack_progress, unpack_progress
-from skfusion.sites._description import pack_labels
 from skfusion.sites._journal import Done
+from skfusion.sites._labels import pack_labels
 from skfusion.sites._state import pack, unpack
 from skfusion.sites.message import MessageError
 
 _log = logging.getLogger("skfusion.sites")
 
-# Parameters that may change in between, since they have no say in what comes out, or only in when training ends.
-_FREE = {"n_networks", "partitioner", "n_jobs", "verbose", "max_iter", "warm_start"}
+# Parameters that may change while a run is interrupted: they affect nothing that comes out, or only when it ends.
+_MAY_CHANGE = {"n_networks", "partitioner", "n_jobs", "verbose", "max_iter", "warm_start"}
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Run:
         return None if self.saved is None else self.saved.identity.get("sites")
 
     def check_sites(self, wanted):
-        """Raise ValueError unless the run that is taken up is one of these sites, named or numbered."""
+        """Raise ValueError unless the run that is taken up is one of these sites, by their names or by how many."""
         if self.sites is not None and wanted != (len(self.sites) if is_integer(wanted) else self.sites):
             raise self._of_another("sites", self.sites, wanted)
 
@@ -71,10 +71,10 @@ class Run:
         """Return the Progress before the first epoch."""
         return Progress.start(random_state) if self.saved is None else Progress.of(self.saved.entropy)
 
-    @property
-    def state(self):
-        """Whether it is new, in words for a log."""
-        return "begins" if self.saved is None else f"goes on from {self.path}, after {self.n_epochs} epochs"
+    def log_beginning(self, sites):
+        """Say whether the run is new, and which sites take part."""
+        begins = "begins" if self.saved is None else f"goes on from {self.path}, after {self.n_epochs} epochs"
+        _log.info("run %s %s, with %s", self.name, begins, sites)
 
     @property
     def n_epochs(self):
@@ -194,7 +194,7 @@ def identity_of(model, topology, scaler, agreement, plans):
         "peers": agreement.peers,
         "numbers of rows": agreement.lengths,
         "estimator": type(model).__name__,
-        **{name: _in_full(value) for name, value in parameters.items() if name not in _FREE},
+        **{name: _in_full(value) for name, value in parameters.items() if name not in _MAY_CHANGE},
         "random_state": repr(seed) if is_integer(seed) else type(seed).__name__,
         "number of features": agreement.n_features,
         "features": agreement.feature_names,
@@ -210,7 +210,7 @@ def identity_of(model, topology, scaler, agreement, plans):
 def _in_full(value):
     """Return what repr says of a value, with all that is left out there of long ones, but not where in memory it is."""
     if isinstance(value, BaseEstimator) or type(value).__repr__ is object.__repr__:
-        own = value.get_params(deep=False) if isinstance(value, BaseEstimator) else getattr(value, "__dict__", {})
-        return f"{type(value).__name__}({', '.join(f'{name}={_in_full(each)}' for name, each in own.items())})"
+        params = value.get_params(deep=False) if isinstance(value, BaseEstimator) else getattr(value, "__dict__", {})
+        return f"{type(value).__name__}({', '.join(f'{name}={_in_full(each)}' for name, each in params.items())})"
     with np.printoptions(threshold=sys.maxsize, floatmode="unique"):
         return repr(value)

@@ -4,7 +4,6 @@ from dataclasses import fields, replace
 
 import numpy as np
 
-from skfusion._training.peers import PeerState
 from skfusion.sites.message import MessageError
 
 # What the coordinator knows of a peer that stays at its site.
@@ -52,7 +51,7 @@ def unpack(message, like):
         expected = getattr(like, field.name)
         if field.name == "generators":
             words = message.array("generators", np.uint64, (len(expected), _N_WORDS + 2))
-            arrays["generators"] = [_generator(own) for own in words]
+            arrays["generators"] = [_generator(of_peer) for of_peer in words]
         elif expected is not None:
             arrays[field.name] = message.array(field.name, expected.dtype, expected.shape, finite=False)
     _check_finite(arrays)
@@ -87,21 +86,3 @@ def _generator(words):
 def without_drift(state):
     """Return peers' state without what training takes as given, which a site need not send back."""
     return replace(state, drift=None)
-
-
-def template(network, settings, n_peers, dtype):
-    """Return peers' state as it must be, with values that do not matter.
-
-    Parameters
-    ----------
-    network : Network
-    settings : Settings
-    n_peers : int
-    dtype : dtype
-
-    Returns
-    -------
-    PeerState
-    """
-    zeros = np.broadcast_to(np.zeros(1, dtype), (n_peers, network.n_parameters))
-    return PeerState.start(zeros, np.random.SeedSequence(0).spawn(n_peers), settings)

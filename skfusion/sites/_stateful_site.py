@@ -63,7 +63,7 @@ class StatefulSite:
         self._site, self._swap = site, swap
         self._states = KeptStates(folder)
         self._weights = self._states.folder / "weights.npz"
-        self._own = {
+        self._handlers = {
             "keep": self._keep,
             "train kept": self._train,
             "fuse kept": self._fuse,
@@ -92,9 +92,9 @@ class StatefulSite:
             message = Message.decode(request)
         except MessageError:
             return self._site.answer(request)
-        if message.kind not in self._own or message.site != self.name:
+        if message.kind not in self._handlers or message.site != self.name:
             return self._site.answer(request)
-        return answered(self.name, message, self._own[message.kind])
+        return answered(self.name, message, self._handlers[message.kind])
 
     def _keep(self, message):
         self._states.remove_those_over()

@@ -31,7 +31,7 @@ def unpack_sums(message, network, n_peers):
     correct = message.array("correct", np.float64, (n_peers,))
     if not ((correct >= 0) & (correct <= weight)).all():
         raise MessageError("the number of correct rows must be from 0 to that of all rows")
-    return [AccuracySums(*own) for own in zip(weight.tolist(), correct.tolist(), finite.tolist(), strict=True)]
+    return [AccuracySums(*of_peer) for of_peer in zip(weight.tolist(), correct.tolist(), finite.tolist(), strict=True)]
 
 
 def _r2_sums(message, weight, finite, shape):
@@ -40,8 +40,8 @@ def _r2_sums(message, weight, finite, shape):
     errors = message.array("squared_errors", np.float64, shape, finite=False)
     if min(n_rows.min(), weight.min(), deviations.min()) < 0 or not (errors[finite] >= 0).all():
         raise MessageError("sums of squares must not be negative")
-    moments = [Moments(*own) for own in zip(weight.tolist(), mean, deviations, strict=True)]
-    return [R2Sums(*own) for own in zip(n_rows.tolist(), moments, errors, finite.tolist(), strict=True)]
+    moments = [Moments(*of_peer) for of_peer in zip(weight.tolist(), mean, deviations, strict=True)]
+    return [R2Sums(*of_peer) for of_peer in zip(n_rows.tolist(), moments, errors, finite.tolist(), strict=True)]
 
 
 def no_sums(network):

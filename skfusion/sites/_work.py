@@ -1,5 +1,6 @@
 """What a site makes of its rows for a plan: data to train on, votes, counts, scores."""
 
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -8,10 +9,9 @@ from skfusion import _kernels
 from skfusion._background import vote
 from skfusion._training.blas import steady_blas
 from skfusion._training.held_out import HeldOutRows
-from skfusion._training.peers import Bundle
+from skfusion._training.peers import Bundle, PeerState
 from skfusion._training.problem import Data, Problem
-from skfusion._training.sparsify import MOST_NONZEROS, deviations
-from skfusion.sites._state import template
+from skfusion._training.sparsify import MAX_NONZEROS, deviations
 from skfusion.sites.message import RefusalError
 
 
@@ -42,9 +42,9 @@ class Work:
         _check_target(target, plan)
         weight = None
         if plan.weight_scale is not None:
-            own = None if rows.sample_weight is None else rows.sample_weight[used]
+            sample_weight = None if rows.sample_weight is None else rows.sample_weight[used]
             sums = codes if plan.by_class else np.zeros(len(used), np.intp)
-            weight = _weights(plan.weight_scale, own, sums).astype(X.dtype)
+            weight = _weights(plan.weight_scale, sample_weight, sums).astype(X.dtype)
         self._data = Data(X, target, weight, [np.searchsorted(used, rows.parts[peer]) for peer in plan.peers])
         for peer, part in zip(plan.peers, self._training_data.parts, strict=True):
             if not len(part):
@@ -63,7 +63,7 @@ class Work:
         if masks is None:
             masks = [np.zeros(len(part), bool) for part in data.parts]
         parts = [part[mask == held_out] for part, mask in zip(data.parts, masks, strict=True)]
-        return Data(data.X, data.target, data.sample_weight, parts)
+        return replace(data, parts=parts)
 
     def votes(self):
         """Return for each peer what it takes for the background."""
@@ -76,8 +76,7 @@ class Work:
 
     def held_out_weigh(self):
         """Whether any of the held-out rows has a weight."""
-        weight = self._held_out_data.sample_weight
-        return weight is None or bool(weight[np.concatenate(self._held_out_data.parts)].any())
+        return self._held_out_data.has_weight()
 
     def train(self, state, segment):
         """Train the peers from a state, for some steps of an epoch; returns the new state."""
@@ -89,18 +88,19 @@ class Work:
         data, plan = self._training_data, self.plan
         if plan.background is not None:
             counts = _kernels.count_deviations(data.X, plan.background)
-            if counts.sum() > MOST_NONZEROS:
+            if counts.sum() > MAX_NONZEROS:
                 raise RefusalError("too many values differ from the background for sparse rows")
             X, offset = deviations(data.X, plan.background, counts)
-            data = Data(X, data.target, data.sample_weight, data.parts, offset)
+            data = replace(data, X=X, offset=offset)
         lengths = np.array([len(part) for part in data.parts])
         problem = Problem(plan.network, plan.settings, None, lengths, plan.longest)
         return Bundle(problem, data, self.blank_state(), range(len(plan.peers)))
 
     def blank_state(self):
-        """Return what a state of the site's peers looks like."""
-        plan = self.plan
-        return template(plan.network, plan.settings, len(plan.peers), self._data.X.dtype)
+        """Return a state of the site's peers, with values that do not matter."""
+        network, n_peers = self.plan.network, len(self.plan.peers)
+        zeros = np.broadcast_to(np.zeros(1, self._data.X.dtype), (n_peers, network.n_parameters))
+        return PeerState.start(zeros, np.random.SeedSequence(0).spawn(n_peers), self.plan.settings)
 
     def score_sums(self, networks):
         """Return for each peer what the score on its held-out rows is made of."""

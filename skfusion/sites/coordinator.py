@@ -5,7 +5,6 @@ import math
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -26,16 +25,17 @@ from skfusion._training.problem import Problem
 from skfusion._training.training import Training
 from skfusion.partition import GroupPartitioner
 from skfusion.sites._apart import ApartEngine, ApartTraining, check_in_pairs
-from skfusion.sites._description import LABEL_KINDS, Question, pack_labels
+from skfusion.sites._description import Question
 from skfusion.sites._engine import HeldOutAtSites, SiteEngine, SiteTraining
 from skfusion.sites._exchange import Exchange, gather
 from skfusion.sites._journal import JournalledEngine
+from skfusion.sites._labels import LABEL_KINDS, pack_labels
 from skfusion.sites._preparation import Division, ask_for_agreement, form_federation, plans_for
 from skfusion.sites._run import Run, identity_of
 from skfusion.sites._scaling import fit_scaler, names_out
 from skfusion.sites.message import check_name
 from skfusion.sites.transport import BaseTransport
-from skfusion.topology import check_suits, with_edges_alone
+from skfusion.topology import check_round, with_edges_alone
 
 _FAREWELL = 60.0  # seconds to wait for sites to hear that the run is over; Flower starts a process for that
 _ROWS_ELSEWHERE = {"X": None, "y": None, "metadata": None}
@@ -138,10 +138,10 @@ def fit_sites(
         run.check_sites(wanted)
     names = gather(transport, run.sites or wanted, patience)
     call = _Call(Exchange(transport, run.name, patience), names, scaler, known, run, absent == "skip", fuse_at, collect)
-    _log.info("run %s %s, with %s", run.name, run.state, names)
+    run.log_beginning(names)
     fitted = _fit(model, parameters, call)
     if scaler is not None:
-        estimator.steps = [(estimator.steps[0][0], fitted), *estimator.steps[1:]]  # another list: that one was given
+        estimator.steps = [(estimator.steps[0][0], fitted), *estimator.steps[1:]]  # the old list is the caller's
     return estimator
 
 
@@ -216,16 +216,16 @@ def _plan(model, parameters, call, agreement, scaler, progress):
         check_classes("y of all sites together", agreement.classes)
     check_prediction(settings.prediction, n_networks)
     if n_networks > 1:
-        first_round = check_suits(parameters.topology, n_networks, progress.fusion_round)
+        first_round = check_round(parameters.topology, n_networks, progress.fusion_round)
         if call.fuse_at == "sites":
             check_in_pairs(first_round)
     output_layer = model._output_layer(agreement.classes, agreement.n_outputs)
     network = parameters.network(agreement.n_features, *output_layer)
     division = Division.draw(agreement, settings, progress.partition_rng)
     plans = plans_for(agreement, network, settings, _class_weight(model), scaler, division)
-    federation, weighty = form_federation(call.exchange, agreement, plans, division, call.skip)
+    federation, held_out_weigh = form_federation(call.exchange, agreement, plans, division, call.skip)
     if settings.early_stopping:
-        model._check_held_out(division.n_held_out, weighty, settings.validation_fraction)
+        model._check_held_out(division.n_held_out, held_out_weigh, settings.validation_fraction)
     topology = with_edges_alone(parameters.topology)
     return Problem(network, settings, topology, division.lengths, names=agreement.peers), federation
 
@@ -239,16 +239,15 @@ def _training(call, ensemble, problem, federation, identity):
         federation.number = run.saved.number
     if call.fuse_at == "sites":
         engine = ApartEngine(problem, ensemble.state, federation, run.saved is not None, call.collect)
+        kind = ApartTraining
     else:
         losses = np.array(ensemble.history[-1]["losses"]) if ensemble.history else None
         engine = SiteEngine(problem, ensemble.state, federation, losses)
+        kind = SiteTraining if call.skip else Training
     journal = JournalledEngine(
         engine, ensemble, lambda *now: run.save(training, federation.number, identity, *now), done
     )
     held_out = HeldOutAtSites(problem.network, federation) if problem.settings.early_stopping else None
-    kind = partial(SiteTraining, site_engine=engine) if call.skip else Training
-    if call.fuse_at == "sites":
-        kind = partial(ApartTraining, apart=engine)
     training = kind(ensemble, problem, journal, held_out, run.n_epochs)
     run.restore_stopping(training)
     return training

@@ -30,7 +30,7 @@ _DIGEST_SIZE = 16
 _COORDINATOR = "coordinator"
 # Files are looked at again after this share of the time that they have been waited for, within these bounds in seconds.
 _SHARE_OF_WAIT = 0.1
-_SHORTEST, _LONGEST = 0.001, 0.1
+_MIN_PAUSE, _MAX_PAUSE = 0.001, 0.1
 _PAUSE = 5.0  # seconds, when the folder cannot be reached
 _QUIET = 60.0  # seconds without a message before that is said
 
@@ -130,7 +130,7 @@ class FolderTransport(BaseTransport):
         self._claim.renew()
         folder = _folder_of(self.path, site)
         digest = self._sent[site] = _MessageFile(folder / "request").write(message)
-        if self._answered.get(site) in (None, digest):  # a site does not repeat an answer, which was read maybe
+        if self._answered.get(site) in (None, digest):  # a site does not repeat an answer, which may have been read
             self._answers[site] = _MessageFile(folder / "answer")
             self._answered.pop(site, None)
 
@@ -231,7 +231,7 @@ class _Worker:
         self._reachable, self._idle_since, self._told = True, time.monotonic(), False
 
     def work(self):
-        """Answer a message if there is one; returns whether a run that the site took part in is over by it."""
+        """Answer a message if there is one; returns whether that ended a run that the site took part in."""
         request = self._try(self._look)
         if request is None:
             self._wait()
@@ -332,7 +332,7 @@ def _open_at_once(path, flags):
 
 
 def _pause_after(waited):
-    return min(max(_SHARE_OF_WAIT * waited, _SHORTEST), _LONGEST)
+    return min(max(_SHARE_OF_WAIT * waited, _MIN_PAUSE), _MAX_PAUSE)
 
 
 def check_max_bytes(max_bytes):

@@ -292,8 +292,8 @@ class Worker:
     def _deliver(self, answer):
         while self._open:
             try:
-                return self._server(timeout=_HAND_OVER).deliver(answer=answer)
+                self._server(timeout=_HAND_OVER).deliver(answer=answer)
+                return
             except CollabCallError as error:
                 _log.warning("%s: the server cannot be reached, trying again: %s", self._site.name, error)
                 time.sleep(_PAUSE)
-        return None

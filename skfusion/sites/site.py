@@ -213,7 +213,7 @@ class Site:
         if message.run == self.run:
             self.run = self._work = None
             _log.info("%s: run %s is over, after %d messages", self.name, message.run, self._n_answered)
-        else:  # an old message, maybe, that a sync tool has brought back
+        else:  # maybe an old message that a sync tool has brought back
             _log.info("%s: run %s is over, in which this process has not taken part", self.name, message.run)
         return {}, {}
 

@@ -13,7 +13,8 @@ from scipy.sparse import csr_array
 
 from skfusion._row_weights import WeightTotals
 from skfusion.sites._agreement import agree
-from skfusion.sites._description import Description, Question, pack_labels, unpack_labels
+from skfusion.sites._description import Description, Question
+from skfusion.sites._labels import pack_labels, unpack_labels
 from skfusion.sites._rows import SiteRows
 from skfusion.sites.message import Message, MessageError, RefusalError
 
