@@ -18,7 +18,7 @@ from skfusion.sites._rows import SiteRows
 from skfusion.sites._state import pack, unpack, without_drift
 from skfusion.sites._sums import pack_sums
 from skfusion.sites._work import Work
-from skfusion.sites.message import MAX_BYTES, Message, MessageError, RefusalError, check_name
+from skfusion.sites.message import Message, MessageError, RefusalError, check_name
 
 _FEW = 10  # rows
 _NOTES = 60.0  # seconds between notes in the log
@@ -94,15 +94,13 @@ class Site:
         """The columns' names, None if they have none."""
         return self._rows.feature_names
 
-    def answer(self, request: bytes, max_bytes: int = MAX_BYTES, *, leaves: bool = True) -> bytes:
+    def answer(self, request: bytes, *, leaves: bool = True) -> bytes:
         """Answer a message of the coordinator, from the rows and the message alone.
 
         Parameters
         ----------
         request : bytes
             The message.
-        max_bytes : int, default=2**30
-            Longer requests are refused.
         leaves : bool, default=True
             Whether the answer leaves the site.
 
@@ -113,7 +111,7 @@ class Site:
         """
         with self._lock:
             try:
-                message = Message.decode(request, max_bytes)
+                message = Message.decode(request)
             except MessageError as error:
                 return _refusal(self.name, Message("", "", 0, ""), error)
             return answered(self.name, message, lambda message: self._answer_to(message, leaves))
