@@ -20,9 +20,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from skfusion import _weights_file
 from skfusion._inputs import (
     Rows,
+    check_features,
     check_groups,
     check_indices,
-    check_plain_numbers,
     check_rows,
     check_sample_weight,
     check_targets,
@@ -476,7 +476,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         return self._ensemble
 
     def _validate_features(self, X):
-        check_plain_numbers("X", X)
+        check_features(X)
         X = validate_data(self, X, accept_sparse="csr", dtype=self._ensemble.weights.dtype, reset=False)
         check_indices(X)
         return X
@@ -521,7 +521,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
     # Input
 
     def _validate_rows(self, X, y, old, **y_options):
-        check_plain_numbers("X", X)
+        check_features(X)
         check_targets(y)
         dtype = (np.float64, np.float32) if old is None else old.weights.dtype
         options = dict(accept_sparse="csr", dtype=dtype, order="C", reset=old is None)

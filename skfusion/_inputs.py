@@ -104,6 +104,37 @@ def check_plain_numbers(name, numbers):
             )
 
 
+def check_features(X):
+    """Raise TypeError or ValueError unless rows hold plain numbers; scikit-learn would not name a column with text."""
+    check_plain_numbers("X", X)
+    names, dtypes = columns_of(X)
+    for place, dtype in enumerate(dtypes if names is not None else ()):
+        wrong = None if getattr(dtype, "kind", "O") in "biufc" else _first_no_number(np.asarray(X[names[place]]))
+        if wrong is not None:
+            raise ValueError(
+                f"X must hold numbers, got {shown(wrong)} in column {shown(names[place])}; make numbers of it, as "
+                "OneHotEncoder does of categories"
+            )
+
+
+def _first_no_number(values):
+    """Return the first value that is no number, nor what a table has where one is missing; None if there is none."""
+    try:
+        values.astype(np.float64)
+    except (TypeError, ValueError):
+        return next((value for value in values.ravel().tolist() if not (value is None or _is_number(value))), None)
+    return None
+
+
+def _is_number(value):
+    """Whether NumPy makes a number of a Python object."""
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
 def _dtype_within(values):
     """Return the dtype of values, or of the first of NumPy's dates or durations if there are any among objects."""
     array = as_array(values)

@@ -12,6 +12,7 @@ from sklearn.utils.validation import validate_data
 
 from skfusion._checks import shown
 from skfusion._inputs import (
+    check_features,
     check_groups,
     check_numbers,
     check_object_labels,
@@ -65,7 +66,7 @@ class SiteRows:
     @classmethod
     def check(cls, site, X, y, sample_weight, groups):
         """Check rows as an estimator's ``fit`` does, or raise TypeError or ValueError."""
-        check_plain_numbers("X", X)
+        check_features(X)
         if issparse(y):
             raise TypeError(f"y must be a dense array, got a {type(y).__name__}; pass y.toarray()")
         check_targets(y)

@@ -286,6 +286,11 @@ def with_gaps(X):
             ValueError,
             r"in columns \['age', 'crp'\]; fill gaps",
         ),
+        (
+            (pd.DataFrame({"age": X[:, 0], "crp": ["1.5", "12,5"] * 6}), Y, None, None),
+            ValueError,
+            "X must hold numbers, got '12,5' in column 'crp'",
+        ),
         ((X, csr_array(X), None, None), TypeError, "y must be a dense array"),
         ((X.astype("M8[D]"), Y, None, None), TypeError, r"X must hold numbers, got datetime64\[D\]"),
         ((X, "diagnosis", None, None), ValueError, r"y must be an array.*pass the values of a column, .*'diagnosis'"),
