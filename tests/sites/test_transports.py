@@ -255,6 +255,7 @@ def test_a_command_that_is_terminated_ends_cleanly(here):
     ("site", "folder", "status", "match"),
     [
         ("echo", ".", 2, "--site must name a function of a module, as in 'hospital:load', got 'echo'"),
+        ("echo.py:load", ".", 2, "--site must name a function of a module, as in 'hospital:load', got 'echo.py:load'"),
         ("ecco:load", ".", 2, "--site must name a module that is installed, in this folder or .*; got 'ecco'"),
         ("echo:loud", ".", 2, "--site must name a function of .*echo.py, got 'loud'"),
         ("echo:nothing", ".", 2, "--site must name a function that returns a Site, got None from echo:nothing"),
