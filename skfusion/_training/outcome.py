@@ -13,6 +13,8 @@ _LEAST_RISE = 0.1
 _DIVERGED = 1e6
 # Peers whose loss on rows of their own is below this share of the constant's have learned.
 _LEARNED = 0.5
+# Networks start with coefficients far above this, but for those of layers with tens of thousands of units.
+_VANISHED = 0.01
 # By what factor a round must increase the disagreement for that to be more than rounding.
 _GROWTH = 1.01
 
@@ -55,6 +57,15 @@ def _how_to_correct(ensemble):
         f"set fusion_rule='simultaneous', since drift_correction={settings.drift_correction!r} needs rounds that keep "
         "the mean of all peers; or "
     )
+
+
+def _how_to_penalise(ensemble):
+    """Return what to change if the penalty leaves no coefficients to learn with, else nothing."""
+    alpha = ensemble.settings.l1 + ensemble.settings.l2
+    coefs, _ = ensemble.network.layers(ensemble.weights.mean(axis=0))
+    if alpha == 0 or max(np.abs(layer).max() for layer in coefs) > _VANISHED:
+        return ""
+    return f"set alpha lower than {alpha:g}, since the penalty takes all coefficients to 0 or next to it; or "
 
 
 def _last_fused(ensemble):
@@ -167,8 +178,8 @@ class Yardstick:
         else:
             return None
         on_plateau = stopped_early and abs(loss - self.constant) <= _LEAST_GAIN * self.constant
-        how_to_train = _how_to_correct(ensemble) + self._how_to_train(own_loss, ensemble, on_plateau)
-        return f"{wrong}; {how_to_fuse or how_to_train}"
+        how_to_learn = _how_to_correct(ensemble) + _how_to_penalise(ensemble)
+        return f"{wrong}; {how_to_fuse or how_to_learn + self._how_to_train(own_loss, ensemble, on_plateau)}"
 
     def _how_to_train(self, own_loss, ensemble, on_plateau):
         rate = f"set learning_rate_init lower than {ensemble.settings.learning_rate_init:g}"
@@ -223,7 +234,7 @@ class LossesAlone:
         if max(losses) > _DIVERGED * (losses[0] if uniform is None else uniform + _penalty_bound(ensemble)):
             raise divergence(f"the loss diverged: it reached {max(losses):.3g}", ensemble)
         rate = f"set learning_rate_init lower than {ensemble.settings.learning_rate_init:g}"
-        advice = f"{_how_to_correct(ensemble)}scale X, as StandardScaler does, or {rate}"
+        advice = f"{_how_to_correct(ensemble)}{_how_to_penalise(ensemble)}scale X, as StandardScaler does, or {rate}"
         if uniform is not None and losses[-1] > (1 - _LEAST_GAIN) * uniform:
             wrong = f"is hardly better, if at all, than equal chances for all classes ({uniform:.4g})"
         elif losses[-1] > (1 + _LEAST_RISE) * losses[0]:
