@@ -112,8 +112,8 @@ def check_features(X):
         wrong = None if getattr(dtype, "kind", "O") in "biufc" else _first_no_number(np.asarray(X[names[place]]))
         if wrong is not None:
             raise ValueError(
-                f"X must hold numbers, got {shown(wrong)} in column {shown(names[place])}; make numbers of it, as "
-                "OneHotEncoder does of categories"
+                f"X must hold numbers, got {shown(wrong)} in column {shown(names[place])}; turn text into numbers, "
+                "such as categories into columns of 0 and 1"
             )
 
 
