@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Number
+from unicodedata import normalize
 
 import numpy as np
 from scipy.sparse import csr_array, issparse
@@ -185,7 +186,10 @@ def encode(y, classes):
     except TypeError:  # labels of another kind, such as strings as Python objects among numbers, have no order
         known = np.zeros(len(y), bool)
     if not known.all():
-        raise ValueError(f"y must have only labels in {shown(classes.tolist())}, got {shown(y[~known].tolist()[0])}")
+        label, classes = y[~known].tolist()[0], classes.tolist()
+        alike = normalize("NFC", str(label)) in (normalize("NFC", str(one)) for one in classes)
+        written = ascii if alike and isinstance(label, str) else shown  # or it would look like one of them
+        raise ValueError(f"y must have only labels in {cut(written(classes))}, got {cut(written(label))}")
     return codes.astype(np.int32)
 
 

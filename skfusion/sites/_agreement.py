@@ -1,5 +1,6 @@
 """Sites' reports merged into what all of them have, or refused with an error that names a site."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -14,6 +15,8 @@ from skfusion._checks import shown
 from skfusion._moments import Moments, merged
 from skfusion._row_weights import WeightTotals
 from skfusion.sites._description import Description, Question, unpack_labels
+
+_log = logging.getLogger("skfusion.sites")
 
 
 @dataclass(frozen=True)
@@ -148,6 +151,7 @@ def _classes(sites, question):
         return unpack_labels(question.classes)
     if not question.labelled:
         return None
+    _warn_of_spellings(sites)
     classes = np.unique(np.concatenate([site.labels for site in sites]))
     for site in sites:
         if site.labels.astype(classes.dtype).tolist() != site.labels.tolist():
@@ -156,6 +160,18 @@ def _classes(sites, question):
                 f"{site.labels.dtype} that change when the labels of all become {classes.dtype}"
             )
     return classes
+
+
+def _warn_of_spellings(sites):
+    """Say which labels differ in no more than case, spaces at their ends or how their characters are composed."""
+    spellings: dict[str, dict[str, str]] = {}
+    for site in sites:
+        for label in site.labels.tolist() if _kind(site.labels) == "strings" else ():
+            spellings.setdefault(normalize("NFC", label).strip().casefold(), {}).setdefault(label, site.site)
+    for own in spellings.values():
+        if len(own) > 1:
+            found = ", ".join(f"{label!a} at site {site!r}" for label, site in own.items())
+            _log.warning("labels that look alike are classes of their own: %s; let all sites spell them alike", found)
 
 
 def _spread(totals, labels, classes, n_sums):

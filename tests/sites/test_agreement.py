@@ -161,6 +161,24 @@ def test_labels_of_several_dtypes_merge_as_those_of_one_table_do():
     assert got.classes.tolist() == ["a", "b", "long"]
 
 
+@pytest.mark.parametrize(
+    ("theirs", "written"),
+    [
+        ("Bösartig", r"'b\xf6sartig' at site 'Bath', 'B\xf6sartig' at site 'York'"),
+        ("bösartig ", r"'b\xf6sartig' at site 'Bath', 'b\xf6sartig ' at site 'York'"),
+        ("bo\u0308sartig", r"'b\xf6sartig' at site 'Bath', 'bo\u0308sartig' at site 'York'"),
+        ("böse", None),
+        ("bösartig", None),
+    ],
+)
+def test_labels_that_look_alike_are_told_to_the_log(theirs, written, caplog):
+    ours = np.array(["bösartig", "gutartig"] * 6)
+    got = agree([told(X, ours), told(X, np.array([theirs, "gutartig"] * 6), name="York")], LABELS)
+    assert got.classes.tolist() == sorted({"bösartig", "gutartig", theirs})
+    assert ("look alike" in caplog.text) == (written is not None)
+    assert written is None or written in caplog.text
+
+
 FRAME = pd.DataFrame(X, columns=["age", "sex", "height"])
 
 
