@@ -92,6 +92,7 @@ def agree(descriptions: Sequence[Description], question: Question) -> Agreement:
     found = [(peer.name, site, peer) for site in (first, *others) for peer in site.peers]
     found.sort(key=lambda entry: entry[0])
     n_sums = len(classes) if classes is not None and question.by_class else 1
+    _warn_of_the_same_rows([first, *others])
     moments = [one.moments for one in (first, *others) if one.moments is not None]
     with np.errstate(over="ignore", invalid="ignore"):  # whoever scales by them looks
         together = merged(moments) if question.moments else None
@@ -172,6 +173,17 @@ def _warn_of_spellings(sites):
         if len(own) > 1:
             found = ", ".join(f"{label!a} at site {site!r}" for label, site in own.items())
             _log.warning("labels that look alike are classes of their own: %s; let all sites spell them alike", found)
+
+
+def _warn_of_the_same_rows(sites):
+    """Say which sites report the same moments, as where one has read the other's file."""
+    known: dict[tuple[bytes, bytes], str] = {}
+    for site in sites:
+        if site.moments is not None:
+            moments = site.moments.mean.tobytes(), site.moments.squared_deviations.tobytes()
+            other = known.setdefault(moments, site.site)
+            if other != site.site:
+                _log.warning("sites %r and %r report the same means; do they have the same rows?", other, site.site)
 
 
 def _spread(totals, labels, classes, n_sums):

@@ -179,6 +179,13 @@ def test_labels_that_look_alike_are_told_to_the_log(theirs, written, caplog):
     assert written is None or written in caplog.text
 
 
+def test_sites_with_the_same_rows_are_told_to_the_log(caplog):
+    agree([told(X, Y), told(X + 1, Y, name="Hull"), told(2 * X, Y, name="Leeds")], LABELS)
+    assert not caplog.text
+    agree([told(X, Y), told(X + 1, Y, name="Hull"), told(X, Y, name="York")], LABELS)
+    assert "sites 'Bath' and 'York' report the same means; do they have the same rows?" in caplog.text
+
+
 FRAME = pd.DataFrame(X, columns=["age", "sex", "height"])
 
 
