@@ -228,8 +228,8 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         Warns
         -----
         ConvergenceWarning
-            If ``max_iter`` is reached, the model is hardly better than a constant answer, or fusion drives the peers
-            apart; the warning says what to change.
+            If ``max_iter`` is reached, the model is hardly better than a constant answer (or one of several outputs is
+            worse), or fusion drives the peers apart; the warning says what to change.
         """
         parameters = self._check_parameters()
         old = self._known_peers() if parameters.warm_start else None
