@@ -20,9 +20,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from skfusion import _weights_file
 from skfusion._inputs import (
     Rows,
+    check_features,
     check_groups,
     check_indices,
-    check_plain_numbers,
     check_rows,
     check_sample_weight,
     check_targets,
@@ -228,8 +228,8 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         Warns
         -----
         ConvergenceWarning
-            If ``max_iter`` is reached, the model is hardly better than a constant answer, or fusion drives the peers
-            apart; the warning says what to change.
+            If ``max_iter`` is reached, the model is hardly better than a constant answer (or one of several outputs is
+            worse), or fusion drives the peers apart; the warning says what to change.
         """
         parameters = self._check_parameters()
         old = self._known_peers() if parameters.warm_start else None
@@ -477,7 +477,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         return self._ensemble
 
     def _validate_features(self, X):
-        check_plain_numbers("X", X)
+        check_features(X)
         X = validate_data(self, X, accept_sparse="csr", dtype=self._ensemble.weights.dtype, reset=False)
         check_indices(X)
         return X
@@ -522,7 +522,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
     # Input
 
     def _validate_rows(self, X, y, old, **y_options):
-        check_plain_numbers("X", X)
+        check_features(X)
         check_targets(y)
         dtype = (np.float64, np.float32) if old is None else old.weights.dtype
         options = dict(accept_sparse="csr", dtype=dtype, order="C", reset=old is None)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Number
+from unicodedata import normalize
 
 import numpy as np
 from scipy.sparse import csr_array, issparse
@@ -104,6 +105,37 @@ def check_plain_numbers(name, numbers):
             )
 
 
+def check_features(X):
+    """Raise TypeError or ValueError unless rows hold plain numbers; scikit-learn would not name a column with text."""
+    check_plain_numbers("X", X)
+    names, dtypes = columns_of(X)
+    for place, dtype in enumerate(dtypes if names is not None else ()):
+        wrong = None if getattr(dtype, "kind", "O") in "biufc" else _first_no_number(np.asarray(X[names[place]]))
+        if wrong is not None:
+            raise ValueError(
+                f"X must hold numbers, got {shown(wrong)} in column {shown(names[place])}; turn text into numbers, "
+                "such as categories into columns of 0 and 1"
+            )
+
+
+def _first_no_number(values):
+    """Return the first value that is no number, nor what a table has where one is missing; None if there is none."""
+    try:
+        values.astype(np.float64)
+    except (TypeError, ValueError):
+        return next((value for value in values.ravel().tolist() if not (value is None or _is_number(value))), None)
+    return None
+
+
+def _is_number(value):
+    """Whether NumPy makes a number of a Python object."""
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
 def _dtype_within(values):
     """Return the dtype of values, or of the first of NumPy's dates or durations if there are any among objects."""
     array = as_array(values)
@@ -154,7 +186,10 @@ def encode(y, classes):
     except TypeError:  # labels of another kind, such as strings as Python objects among numbers, have no order
         known = np.zeros(len(y), bool)
     if not known.all():
-        raise ValueError(f"y must have only labels in {shown(classes.tolist())}, got {shown(y[~known].tolist()[0])}")
+        label, classes = y[~known].tolist()[0], classes.tolist()
+        alike = normalize("NFC", str(label)) in (normalize("NFC", str(one)) for one in classes)
+        written = ascii if alike and isinstance(label, str) else shown  # or it would look like one of them
+        raise ValueError(f"y must have only labels in {cut(written(classes))}, got {cut(written(label))}")
     return codes.astype(np.int32)
 
 

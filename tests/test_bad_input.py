@@ -93,6 +93,28 @@ def test_dates_which_would_count_as_numbers_even_where_missing_are_refused(kind,
             use(container(dates))
 
 
+@pytest.mark.parametrize(
+    "frame",
+    [pd.DataFrame, lambda columns: pd.DataFrame(columns).astype({"crp": "category"}), pl.DataFrame, pa.table],
+    ids=["pandas", "categories", "polars", "pyarrow"],
+)
+def test_a_column_with_text_is_named(frame):
+    numbers = {"age": X[:, 0].astype(str), "crp": X[:, 1].astype(str)}  # which scikit-learn takes for numbers
+    fitted = model().fit(frame(numbers), Y)
+    crp = numbers["crp"].astype(object)
+    crp[3] = "12,5"
+    text = frame(numbers | {"crp": crp})
+    for use in (lambda: model().fit(text, Y), lambda: regressor().fit(text, Y), lambda: fitted.predict(text)):
+        with pytest.raises(ValueError, match=r"^X must hold numbers, got '12,5' in column 'crp'"):
+            use()
+
+
+def test_a_missing_number_among_objects_is_no_text():
+    gaps = pd.DataFrame({"age": X[:, 0], "crp": [None, *X[1:, 1]]}, dtype=object)
+    with pytest.raises(ValueError, match=r"^Input X contains NaN"):
+        model().fit(gaps, Y)
+
+
 @pytest.mark.parametrize("frame", [pd.DataFrame, pl.DataFrame])
 def test_dates_are_no_targets_and_no_weights_either(frame):
     columns = frame({"weight": X[:, 0], "date": np.datetime64("2017-12-18") + np.arange(len(Y))})

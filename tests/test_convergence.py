@@ -72,6 +72,26 @@ def test_targets_that_are_not_scaled_are_warned_of_and_scaled_ones_are_not():
     assert model.score(scale(X), scale(y)) > 0.9
 
 
+def test_an_output_that_larger_ones_drown_is_named():
+    rng = np.random.default_rng(0)
+    X, noise = rng.normal(size=(400, 4)), rng.normal(size=400)
+    y = np.column_stack([3 * X[:, 0], 0.02 * X[:, 1], np.full(400, 3), X[:, 2] + noise])
+    model = FusedMLPRegressor((20,), n_networks=2, random_state=0)
+    [text] = said(model, X, y)
+    assert text.startswith("Training predicts columns [1] of y worse than their means do; scale y, as StandardScaler")
+    assert said(model, X, scale(y)) == []
+
+
+@pytest.mark.parametrize("kind", [FusedMLPClassifier, FusedMLPRegressor])
+@pytest.mark.parametrize("l1_ratio", [0, 1])
+def test_a_penalty_that_takes_all_coefficients_to_0_is_named(kind, l1_ratio):
+    X, y = scale(WINE[0]), WINE[1]
+    for alpha, rows in ((10, X), (1e-4, 1e-10 * X)):  # of rows as small as these, nothing is learned either
+        [text] = said(kind((10,), n_networks=2, alpha=alpha, l1_ratio=l1_ratio, random_state=0), rows, y)
+        assert text.startswith("Training is hardly better than a constant answer")
+        assert ("; set alpha lower than 10, since the penalty" in text) == (alpha == 10)
+
+
 def test_training_that_stops_on_a_plateau_is_told_how_to_get_across():
     X, y = make_circles(300, noise=0.05, factor=0.5, random_state=0)
     model = FusedMLPClassifier(n_networks=2, random_state=0)

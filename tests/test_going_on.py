@@ -348,6 +348,13 @@ def test_labels_of_another_kind_are_refused_as_unknown(labels, others, method):
         model().partial_fit(X, others[Y], classes=labels.tolist())
 
 
+def test_a_label_that_looks_like_a_class_is_told_apart_from_it():
+    known, looks_alike = np.array(["bösartig", "gutartig"]), np.array(["bo\u0308sartig", "gutartig"])
+    match = r"only labels in \['b\\xf6sartig', 'gutartig'\], got 'bo\\u0308sartig'"
+    with pytest.raises(ValueError, match=match):
+        model().partial_fit(X, looks_alike[Y % 2], classes=known)
+
+
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
 def test_a_row_without_weight_has_no_other_class_either(method):
     fitted = model(warm_start=True).fit(X, Y)

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from skfusion._checks import shown
+
 # Of more rows a sample is enough.
 _MAX_ROWS = 10_000
 _ROWS_AT_ONCE = 1000  # to copy, since all of the sample could take as much memory as the rows themselves
@@ -13,6 +15,8 @@ _MIN_RISE = 0.1
 _DIVERGED = 1e6
 # Peers whose loss on rows of their own is below this share of the constant's have learned.
 _LEARNED = 0.5
+# Networks start with coefficients far above this, but for those of layers with tens of thousands of units.
+_VANISHED = 0.01
 # By what factor a round must increase the disagreement for that to be more than rounding.
 _GROWTH = 1.01
 
@@ -55,6 +59,15 @@ def _how_to_correct(ensemble):
         f"set fusion_rule='simultaneous', since drift_correction={settings.drift_correction!r} needs rounds that keep "
         "the mean of all peers; or "
     )
+
+
+def _how_to_penalise(ensemble):
+    """Return what to change if the penalty leaves no coefficients to learn with, else nothing."""
+    alpha = ensemble.settings.l1 + ensemble.settings.l2
+    coefs, _ = ensemble.network.layers(ensemble.weights.mean(axis=0))
+    if alpha == 0 or max(np.abs(layer).max() for layer in coefs) > _VANISHED:
+        return ""
+    return f"set alpha lower than {alpha:g}, since the penalty takes all coefficients to 0 or next to it; or "
 
 
 def _last_fused(ensemble):
@@ -118,8 +131,8 @@ class Yardstick:
         rows = np.concatenate(self._parts)
         self._target, self._weight = data.target[rows], None if weight is None else weight[rows]
         differ = (self._target != self._target[0]).any()
-        constant = _best_constant(ensemble.network, self._target, self._weight)
-        self.constant = self._loss(ensemble.network, constant) if differ else 0.0
+        self._constant = _best_constant(ensemble.network, self._target, self._weight)
+        self.constant = self._loss(ensemble.network, self._constant) if differ else 0.0
         self.start = self._loss(ensemble.network, self._answers(ensemble))
         self._limit = _DIVERGED * max(self.start + _penalty_bound(ensemble), self.constant)
 
@@ -147,9 +160,18 @@ class Yardstick:
             course = f"it rose from {self.start:.3g} at the start to {highest:.3g}"
             raise divergence(f"the loss diverged: {course} by epoch {ensemble.progress.epoch}", ensemble)
         stopped_early = n_epochs < ensemble.settings.max_iter
-        return self._complaint(loss, losses[-1], ensemble, stopped_early)
+        return self._complaint(loss, self._missed(answers), losses[-1], ensemble, stopped_early)
 
-    def _complaint(self, loss, own_loss, ensemble, stopped_early):
+    def _missed(self, answers):
+        """Return the outputs, if there are several numbers, that are predicted worse than by their means."""
+        if self._target.ndim == 1 or self._target.shape[1] == 1:
+            return []
+        with np.errstate(over="ignore", invalid="ignore"):
+            squares = [(self._target - other.astype(np.float64)) ** 2 for other in (answers, self._constant)]
+            errors, spreads = (np.average(each, axis=0, weights=self._weight) for each in squares)
+            return np.flatnonzero((spreads > 0) & (errors > (1 + _MIN_RISE) * spreads)).tolist()
+
+    def _complaint(self, loss, missed, own_loss, ensemble, stopped_early):
         how_to_fuse = _how_to_fuse(ensemble)
         if self.constant and not self._is_better(loss):
             trivial = "the mean of y" if ensemble.network.output == "identity" else "the class frequencies"
@@ -159,11 +181,15 @@ class Yardstick:
             wrong = f"has raised the loss, from {self.start:.4g} to {loss:.4g}"
         elif how_to_fuse:
             wrong = "has driven the peers apart"
+        elif missed:
+            worse = f"predicts columns {shown(missed)} of y worse than their means do"
+            fuse = ", or let the peers fuse more often" if len(ensemble.weights) > 1 else ""
+            return f"{worse}; scale y, as StandardScaler does, so that each column counts as much{fuse}"
         else:
             return None
         on_plateau = stopped_early and abs(loss - self.constant) <= _MIN_GAIN * self.constant
-        how_to_train = _how_to_correct(ensemble) + self._how_to_train(own_loss, ensemble, on_plateau)
-        return f"{wrong}; {how_to_fuse or how_to_train}"
+        how_to_learn = _how_to_correct(ensemble) + _how_to_penalise(ensemble)
+        return f"{wrong}; {how_to_fuse or how_to_learn + self._how_to_train(own_loss, ensemble, on_plateau)}"
 
     def _how_to_train(self, own_loss, ensemble, on_plateau):
         rate = f"set learning_rate_init lower than {ensemble.settings.learning_rate_init:g}"
@@ -219,7 +245,7 @@ class LossesAlone:
         if max(losses) > _DIVERGED * (losses[0] if uniform is None else uniform + _penalty_bound(ensemble)):
             raise divergence(f"the loss diverged: it reached {max(losses):.3g}", ensemble)
         rate = f"set learning_rate_init lower than {ensemble.settings.learning_rate_init:g}"
-        advice = f"{_how_to_correct(ensemble)}scale X, as StandardScaler does, or {rate}"
+        advice = f"{_how_to_correct(ensemble)}{_how_to_penalise(ensemble)}scale X, as StandardScaler does, or {rate}"
         if uniform is not None and losses[-1] > (1 - _MIN_GAIN) * uniform:
             wrong = f"is hardly better, if at all, than equal chances for all classes ({uniform:.4g})"
         elif losses[-1] > (1 + _MIN_RISE) * losses[0]:

@@ -1,5 +1,6 @@
 """Sites' reports merged into what all of them have, or refused with an error that names a site."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -15,6 +16,8 @@ from skfusion._moments import Moments
 from skfusion._row_weights import WeightTotals
 from skfusion.sites._description import Description, Question
 from skfusion.sites._labels import unpack_labels
+
+_log = logging.getLogger("skfusion.sites")
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,7 @@ def agree(descriptions: Sequence[Description], question: Question) -> Agreement:
     classes = _classes(sites, question)
     found = sorted(((site, peer) for site in sites for peer in site.peers), key=lambda pair: pair[1].name)
     n_sums = len(classes) if classes is not None and question.by_class else 1
+    _warn_of_the_same_rows(sites)
     with np.errstate(over="ignore", invalid="ignore"):  # checked before a scaler is made of them
         moments = reduce(add, (site.moments for site in sites)) if question.moments else None
     return Agreement(
@@ -148,6 +152,7 @@ def _classes(sites, question):
         return unpack_labels(question.classes)
     if not question.labelled:
         return None
+    _warn_of_spellings(sites)
     classes = np.unique(np.concatenate([site.labels for site in sites]))
     for site in sites:
         if site.labels.astype(classes.dtype).tolist() != site.labels.tolist():
@@ -156,6 +161,29 @@ def _classes(sites, question):
                 f"{site.labels.dtype} that change when the labels of all become {classes.dtype}"
             )
     return classes
+
+
+def _warn_of_spellings(sites):
+    """Say which labels differ in no more than case, spaces at their ends or how their characters are composed."""
+    spellings = {}
+    for site in sites:
+        for label in site.labels.tolist() if _kind(site.labels) == "strings" else ():
+            spellings.setdefault(normalize("NFC", label).strip().casefold(), {}).setdefault(label, site.site)
+    for alike in spellings.values():
+        if len(alike) > 1:
+            found = ", ".join(f"{label!a} at site {site!r}" for label, site in alike.items())
+            _log.warning("labels that look alike are classes of their own: %s; let all sites spell them alike", found)
+
+
+def _warn_of_the_same_rows(sites):
+    """Say which sites report the same moments, as where one has read the other's file."""
+    known = {}
+    for site in sites:
+        if site.moments is not None:
+            moments = site.moments.mean.tobytes(), site.moments.squared_deviations.tobytes()
+            other = known.setdefault(moments, site.site)
+            if other != site.site:
+                _log.warning("sites %r and %r report the same means; do they have the same rows?", other, site.site)
 
 
 def _spread(totals, labels, classes, n_sums):

@@ -91,8 +91,11 @@ class Checkpoint:
                 header = json.loads(arrays.pop("header").item())
                 version = header.pop("version")
                 checkpoint = cls(**header, arrays=arrays) if version == _VERSION else None  # others have other entries
-            except Exception as error:  # whatever numpy, zipfile and json make of bytes that may be anything
-                raise ValueError(f"{path} must be a complete checkpoint, as fit_sites writes it; {error}") from None
+            except Exception:  # whatever numpy, zipfile and json make of bytes that may be anything
+                raise ValueError(
+                    f"{path} must be a complete checkpoint, as fit_sites writes it; it is not, or was cut short; name "
+                    "another file, or remove this one to start afresh"
+                ) from None
         if checkpoint is None:
             raise ValueError(f"{path} must be a checkpoint of version {_VERSION}, got {shown(version)}")
         return checkpoint

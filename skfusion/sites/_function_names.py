@@ -12,7 +12,8 @@ class FunctionNameError(ValueError):
 def check_function_name(parameter, name):
     """Return the module and the function in a name such as ``hospital:load``, or raise FunctionNameError."""
     module, _, function = name.partition(":") if isinstance(name, str) else ("", "", "")
-    if not (module and function) or module.startswith("."):  # a relative name, with nothing to be relative to
+    # A relative name has nothing to be relative to, and Python would look for a module "py" in a file's name.
+    if not (module and function) or module.startswith(".") or module.endswith(".py"):
         raise FunctionNameError(
             f"{parameter} must name a function of a module, as in 'hospital:load', got {shown(name)}"
         )

@@ -13,6 +13,7 @@ from sklearn.utils.validation import validate_data
 from skfusion._checks import shown
 from skfusion._inputs import (
     check_dense,
+    check_features,
     check_groups,
     check_numbers,
     check_object_labels,
@@ -60,7 +61,7 @@ class SiteRows:
     @classmethod
     def check(cls, site, X, y, sample_weight, groups):
         """Check rows as an estimator's ``fit`` does, or raise TypeError or ValueError."""
-        check_plain_numbers("X", X)
+        check_features(X)
         check_dense(y)
         check_targets(y)
         if y is None:

@@ -189,10 +189,11 @@ def identity_of(model, topology, scaler, agreement, plans):
     for site in sorted(plans):
         for array in plans[site].arrays().values():
             told.update(array.tobytes())
+    lengths = zip(agreement.peers, agreement.lengths, strict=True)
     return {
         "sites": sorted(set(agreement.sites)),
         "peers": agreement.peers,
-        "numbers of rows": agreement.lengths,
+        **{f"rows of peer {peer!r} that number": n_rows for peer, n_rows in lengths},
         "estimator": type(model).__name__,
         **{name: _in_full(value) for name, value in parameters.items() if name not in _MAY_CHANGE},
         "random_state": repr(seed) if is_integer(seed) else type(seed).__name__,
@@ -202,8 +203,9 @@ def identity_of(model, topology, scaler, agreement, plans):
         "sparse X": agreement.sparse,
         "number of outputs": agreement.n_outputs,
         "classes": None if agreement.classes is None else pack_labels(agreement.classes),
+        # Rows that differ show in the first of these, which names the site, but for one in 65536 that share a checksum.
+        **{f"rows at site {site!r} that have the checksum": checksum for site, checksum in agreement.checksums.items()},
         "what the sites tell of their rows, in short": told.hexdigest(),
-        **{f"the checksum of site {site!r}": checksum for site, checksum in agreement.checksums.items()},
     }
 
 

@@ -212,7 +212,7 @@ def serve(site: Answering, path: str | os.PathLike[str], *, stay: bool = False, 
     folder = _folder_of(_existing(path), site.name)
     claim = Claim(folder / "serving", f"a process that serves as {site.name!r}", "give this site another name")
     try:
-        _log.info("%s: waiting for the coordinator in %s", site.name, path)
+        _log.info("%s: waiting for the coordinator in %s", site.name, folder.absolute())
         worker = _Worker(site, folder, claim, max_bytes)
         while not worker.work() or stay:
             pass
@@ -225,7 +225,7 @@ class _Worker:
     """Answers a site's messages, one after another."""
 
     def __init__(self, site, folder, claim, max_bytes):
-        self._site, self._claim, self._max_bytes = site, claim, max_bytes
+        self._site, self._folder, self._claim, self._max_bytes = site, folder, claim, max_bytes
         self._request, self._answer = _MessageFile(folder / "request"), _MessageFile(folder / "answer")
         self._answer.remove()  # an earlier process's
         self._reachable, self._idle_since, self._told = True, time.monotonic(), False
@@ -254,7 +254,8 @@ class _Worker:
     def _wait(self):
         waited = time.monotonic() - self._idle_since
         if waited > _QUIET and not self._told:
-            _log.info("%s: no message for %d s; still waiting for the coordinator", self._site.name, _QUIET)
+            message = "%s: no message for %d s; still waiting for the coordinator in %s"
+            _log.info(message, self._site.name, _QUIET, self._folder.absolute())
             self._told = True
         time.sleep(_pause_after(waited) if self._reachable else _PAUSE)
 

@@ -162,6 +162,31 @@ def test_labels_of_several_dtypes_merge_as_those_of_one_table_do():
     assert got.classes.tolist() == ["a", "b", "long"]
 
 
+@pytest.mark.parametrize(
+    ("theirs", "written"),
+    [
+        ("Bösartig", r"'b\xf6sartig' at site 'Bath', 'B\xf6sartig' at site 'York'"),
+        ("bösartig ", r"'b\xf6sartig' at site 'Bath', 'b\xf6sartig ' at site 'York'"),
+        ("bo\u0308sartig", r"'b\xf6sartig' at site 'Bath', 'bo\u0308sartig' at site 'York'"),
+        ("böse", None),
+        ("bösartig", None),
+    ],
+)
+def test_labels_that_look_alike_are_told_to_the_log(theirs, written, caplog):
+    ours = np.array(["bösartig", "gutartig"] * 6)
+    got = agree([told(X, ours), told(X, np.array([theirs, "gutartig"] * 6), name="York")], LABELS)
+    assert got.classes.tolist() == sorted({"bösartig", "gutartig", theirs})
+    assert ("look alike" in caplog.text) == (written is not None)
+    assert written is None or written in caplog.text
+
+
+def test_sites_with_the_same_rows_are_told_to_the_log(caplog):
+    agree([told(X, Y), told(X + 1, Y, name="Hull"), told(2 * X, Y, name="Leeds")], LABELS)
+    assert not caplog.text
+    agree([told(X, Y), told(X + 1, Y, name="Hull"), told(X, Y, name="York")], LABELS)
+    assert "sites 'Bath' and 'York' report the same means; do they have the same rows?" in caplog.text
+
+
 FRAME = pd.DataFrame(X, columns=["age", "sex", "height"])
 
 
@@ -286,6 +311,11 @@ def with_gaps(X):
             (pd.DataFrame(with_gaps(X), columns=["age", "size", "crp"]), Y, None, None),
             ValueError,
             r"in columns \['age', 'crp'\]; fill gaps",
+        ),
+        (
+            (pd.DataFrame({"age": X[:, 0], "crp": ["1.5", "12,5"] * 6}), Y, None, None),
+            ValueError,
+            "X must hold numbers, got '12,5' in column 'crp'",
         ),
         ((X, csr_array(X), None, None), TypeError, "y must be a dense array"),
         ((X.astype("M8[D]"), Y, None, None), TypeError, r"X must hold numbers, got datetime64\[D\]"),

@@ -199,7 +199,8 @@ def test_processes_answer_and_end_with_the_run(process, tmp_path):
         assert exit_code(one) == 0
         lines = (tmp_path / f"{name}.log").read_text().splitlines()
         assert all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  (St Mary's|Zürich): ", line) for line in lines)
-        assert "waiting for the coordinator in ." in lines[0]
+        folder = {"St Mary's": "St Mary%27s", "Zürich": "Z%C3%BCrich"}[name]
+        assert lines[0].endswith(f"waiting for the coordinator in {tmp_path / folder}")
         assert lines[-1].endswith("the run is over")
     left = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("answer*"))
     assert left == ["St Mary%27s/answer", "Z%C3%BCrich/answer"]  # to the last message, which ended the run
@@ -255,6 +256,7 @@ def test_a_command_that_is_terminated_ends_cleanly(here):
     ("site", "folder", "status", "match"),
     [
         ("echo", ".", 2, "--site must name a function of a module, as in 'hospital:load', got 'echo'"),
+        ("echo.py:load", ".", 2, "--site must name a function of a module, as in 'hospital:load', got 'echo.py:load'"),
         ("ecco:load", ".", 2, "--site must name a module that is installed, in this folder or .*; got 'ecco'"),
         ("echo:loud", ".", 2, "--site must name a function of .*echo.py, got 'loud'"),
         ("echo:nothing", ".", 2, "--site must name a function that returns a Site, got None from echo:nothing"),
@@ -361,7 +363,7 @@ def test_a_site_says_once_that_it_hears_nothing(tmp_path, monkeypatch, caplog, t
     monkeypatch.setattr(folder_module, "_QUIET", 0.01)
     caplog.set_level(logging.INFO)
     thread("Bath")
-    wait_for(lambda: "still waiting for the coordinator" in caplog.text)
+    wait_for(lambda: f"still waiting for the coordinator in {tmp_path / 'Bath'}" in caplog.text)
     with FolderTransport(tmp_path) as transport:
         answers(transport, {"Bath": b"abc"})
         wait_for(lambda: caplog.text.count("still waiting for the coordinator") == 2)
