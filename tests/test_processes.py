@@ -248,6 +248,22 @@ def test_workers_that_a_callback_shuts_down_are_started_again():
     np.testing.assert_array_equal(fitted.weights_, model().fit(X, Y).weights_)
 
 
+def test_a_worker_may_keep_rows_however_much_memory_they_take():
+    pytest.importorskip("psutil")  # without which loky does not look
+
+    def process_to_which_any_memory_is_a_leak():
+        from joblib.externals.loky import process_executor
+
+        process_executor._MAX_MEMORY_LEAK_SIZE, process_executor._MEMORY_LEAK_CHECK_DELAY = -1, 0
+        return os.getpid()
+
+    with joblib.parallel_config("loky", n_jobs=2):
+        pool = pool_for(2)
+        processes = [pool.run(process_to_which_any_memory_is_a_leak, {0: ()})[0] for _ in range(6)]
+        pool.close()
+    assert len(set(processes)) <= 2
+
+
 def test_workers_that_always_die_end_the_fit_with_an_error_and_other_errors_are_raised_as_they_are(monkeypatch):
     monkeypatch.setattr(pools, "_MOST_ATTEMPTS", 1)
     with joblib.parallel_config("loky", n_jobs=2):

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 import joblib
-from joblib.externals.loky.process_executor import ShutdownExecutorError
+from joblib.externals.loky import process_executor
 
 _MOST_ATTEMPTS = 4  # as many as Dask's scheduler makes
 _SECONDS_BETWEEN_CHECKS = 1.0
@@ -106,7 +106,7 @@ class LokyPool:
         for _ in range(_MOST_ATTEMPTS):
             try:
                 return self._attempt(function, calls)
-            except (BrokenProcessPool, ShutdownExecutorError) as error:
+            except (BrokenProcessPool, process_executor.ShutdownExecutorError) as error:
                 death = error
         raise _workers_keep_dying(_MOST_ATTEMPTS) from death
 
@@ -137,6 +137,7 @@ class LokyPool:
 
 def _call_into(path, function, arguments):
     """In a worker, call a function and pickle the result into a file."""
+    process_executor._USE_PSUTIL = False  # by which loky takes the rows that a worker keeps for a leak, and ends it
     path.write_bytes(pickle.dumps(function(*arguments)))
 
 
