@@ -1,6 +1,7 @@
 """Processes that fork, and worker processes that die: nothing hangs, and no fit is lost that can be done again."""
 
 import os
+import resource
 import signal
 import threading
 import time
@@ -262,6 +263,18 @@ def test_a_worker_may_keep_rows_however_much_memory_they_take():
         processes = [pool.run(process_to_which_any_memory_is_a_leak, {0: ()})[0] for _ in range(6)]
         pool.close()
     assert len(set(processes)) <= 2
+
+
+def test_a_result_that_finds_no_room_is_an_error_that_names_where():
+    def more_than_fits():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10))
+        return bytes(100)
+
+    with joblib.parallel_config("loky", n_jobs=2):
+        pool = pool_for(2)
+        with pytest.raises(OSError, match=r"too large: .*skfusion-"):
+            pool.run(more_than_fits, {0: ()})
+        pool.close()
 
 
 def test_workers_that_always_die_end_the_fit_with_an_error_and_other_errors_are_raised_as_they_are(monkeypatch):

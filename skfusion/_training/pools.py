@@ -14,6 +14,8 @@ from uuid import uuid4
 import joblib
 from joblib.externals.loky import process_executor
 
+from skfusion._replacing import naming
+
 _MOST_ATTEMPTS = 4  # as many as Dask's scheduler makes
 _SECONDS_BETWEEN_CHECKS = 1.0
 
@@ -138,7 +140,9 @@ class LokyPool:
 def _call_into(path, function, arguments):
     """In a worker, call a function and pickle the result into a file."""
     process_executor._USE_PSUTIL = False  # by which loky takes the rows that a worker keeps for a leak, and ends it
-    path.write_bytes(pickle.dumps(function(*arguments)))
+    result = pickle.dumps(function(*arguments))
+    with naming(path):
+        path.write_bytes(result)
 
 
 def _taken_from(path):
