@@ -8,7 +8,18 @@ import joblib
 import numpy as np
 import pytest
 from joblib.parallel import ParallelBackendBase
-from models import BrokenTopology, Recorder, X, Y, assert_same_training, diverging, interrupt, model, without_deadlock
+from models import (
+    AtEpoch,
+    BrokenTopology,
+    Recorder,
+    X,
+    Y,
+    assert_same_training,
+    diverging,
+    interrupt,
+    model,
+    without_deadlock,
+)
 from scipy.sparse import csr_array
 from sklearn.datasets import load_digits
 from sklearn.model_selection import GridSearchCV
@@ -194,6 +205,21 @@ def test_backends_of_third_parties_neither_deadlock_nor_change_a_bit(claims):
             return model(**params).fit(X, Y)
 
     assert_same_training(without_deadlock(fit), model(**params).fit(X, Y))
+
+
+@pytest.mark.usefixtures("parallel_always")
+@pytest.mark.parametrize("backend", ["threading", "loky", "multiprocessing", ThreadsOfOthers])
+def test_a_callback_may_use_the_backend_in_which_its_fit_runs(backend):
+    def call():
+        assert joblib.Parallel()(joblib.delayed(abs)(-number) for number in range(3)) == [0, 1, 2]
+        assert_same_training(model(max_iter=1).fit(X, Y), once)
+
+    def fit():
+        with joblib.parallel_config(backend() if backend is ThreadsOfOthers else backend, n_jobs=2):
+            return model().set_callbacks(AtEpoch(1, call)).fit(X, Y)
+
+    once = model(max_iter=1).fit(X, Y)
+    assert_same_training(without_deadlock(fit), model().fit(X, Y))
 
 
 @pytest.mark.usefixtures("parallel_always")

@@ -1,7 +1,7 @@
 """Processes that fork, and worker processes that die: nothing hangs, and no fit is lost that can be done again."""
 
-import itertools
 import os
+import resource
 import signal
 import threading
 import time
@@ -10,7 +10,7 @@ import forks
 import joblib
 import numpy as np
 import pytest
-from joblib.externals.loky.process_executor import ProcessPoolExecutor
+from joblib.externals.loky.reusable_executor import _ReusablePoolExecutor
 from models import AtEpoch
 from sklearn.datasets import make_classification
 from threadpoolctl import threadpool_info
@@ -168,25 +168,113 @@ def test_a_round_in_which_a_worker_dies_is_done_again(backend, delay):
     np.testing.assert_array_equal(fitted.weights_, model(**params).fit(X, Y).weights_)
 
 
+@pytest.fixture
+def before_second_call(monkeypatch):
+    """Have ``do(executor)`` be called before a pool hands the second of its calls to loky's workers."""
+    submit = _ReusablePoolExecutor.submit
+
+    def once(do):
+        executors = []
+
+        def do_and_submit(executor, *call):
+            executors.append(executor)
+            if len(executors) == 2:
+                monkeypatch.undo()
+                do(executor)
+            return submit(executor, *call)
+
+        monkeypatch.setattr(_ReusablePoolExecutor, "submit", do_and_submit)
+
+    return once
+
+
+def assert_pool_makes_all_calls(n_jobs):
+    with joblib.parallel_config("loky", n_jobs=n_jobs):
+        pool = pool_for(n_jobs)
+        assert pool.run(abs, {"a": (-1,), "b": (-2,), "c": (-3,)}) == {"a": 1, "b": 2, "c": 3}
+        pool.close()
+
+
 @pytest.mark.timeout(60)
-def test_a_worker_whose_death_is_noticed_between_two_calls_is_replaced(monkeypatch):
-    submit, n_submitted = ProcessPoolExecutor.submit, itertools.count()
+def test_a_worker_whose_death_is_noticed_between_two_calls_is_replaced(before_second_call):
+    def kill(executor):
+        os.kill(next(iter(executor._processes)), signal.SIGKILL)
+        while not executor._flags.broken:
+            time.sleep(0.01)
 
-    def submit_and_kill_first(executor, function):
-        future = submit(executor, function)
-        if next(n_submitted) == 0:
-            future.result()
-            os.kill(next(iter(executor._processes)), signal.SIGKILL)
-            while not executor._flags.broken:
-                time.sleep(0.01)
-        return future
+    before_second_call(kill)
+    assert_pool_makes_all_calls(2)
 
-    monkeypatch.setattr(ProcessPoolExecutor, "submit", submit_and_kill_first)
+
+@pytest.mark.timeout(60)
+def test_calls_whose_workers_are_shut_down_meanwhile_are_made_again(before_second_call):
+    def shut_down(executor):
+        while executor._pending_work_items:
+            time.sleep(0.01)
+        executor.shutdown(kill_workers=True)
+
+    before_second_call(shut_down)
+    assert_pool_makes_all_calls(2)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.filterwarnings("ignore:Trying to resize an executor")
+@pytest.mark.parametrize("others", [{"n_jobs": 2}, {"n_jobs": 3, "inner_max_num_threads": 2}], ids=str)
+def test_another_call_that_needs_other_workers_meanwhile_is_no_deadlock(others, before_second_call):
+    results = []
+
+    def call():
+        with joblib.parallel_config("loky", **others):
+            results.extend(joblib.Parallel()([joblib.delayed(abs)(-4)]))
+
+    thread = threading.Thread(target=call, daemon=True)
+
+    def call_meanwhile(executor):
+        thread.start()
+        time.sleep(0.5)  # by which it has the lock
+
+    before_second_call(call_meanwhile)
+    assert_pool_makes_all_calls(3)
+    thread.join()
+    assert results == [4]
+
+
+def test_workers_that_a_callback_shuts_down_are_started_again():
+    def fail():
+        with joblib.parallel_config("loky", n_jobs=2), pytest.raises(ZeroDivisionError):
+            joblib.Parallel()([joblib.delayed(divmod)(1, 0)])
+
+    with joblib.parallel_config("loky", n_jobs=2):
+        fitted = model().set_callbacks(AtEpoch(1, fail)).fit(X, Y)
+    np.testing.assert_array_equal(fitted.weights_, model().fit(X, Y).weights_)
+
+
+def test_a_worker_may_keep_rows_however_much_memory_they_take():
+    pytest.importorskip("psutil")  # without which loky does not look
+
+    def process_to_which_any_memory_is_a_leak():
+        from joblib.externals.loky import process_executor
+
+        process_executor._MAX_MEMORY_LEAK_SIZE, process_executor._MEMORY_LEAK_CHECK_DELAY = -1, 0
+        return os.getpid()
+
     with joblib.parallel_config("loky", n_jobs=2):
         pool = pool_for(2)
-        assert pool.run(abs, {"a": (-1,), "b": (-2,)}) == {"a": 1, "b": 2}
+        processes = [pool.run(process_to_which_any_memory_is_a_leak, {0: ()})[0] for _ in range(6)]
         pool.close()
-    assert next(n_submitted) == 3  # one call, and then both
+    assert len(set(processes)) <= 2
+
+
+def test_a_result_that_finds_no_room_is_an_error_that_names_where():
+    def more_than_fits():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10))
+        return bytes(100)
+
+    with joblib.parallel_config("loky", n_jobs=2):
+        pool = pool_for(2)
+        with pytest.raises(OSError, match=r"too large: .*skfusion-"):
+            pool.run(more_than_fits, {0: ()})
+        pool.close()
 
 
 def test_workers_that_always_die_end_the_fit_with_an_error_and_other_errors_are_raised_as_they_are(monkeypatch):

@@ -29,8 +29,9 @@ class ThreadTeam:
         self._outcomes, self._all_gone = SimpleQueue(), SimpleQueue()
         # A single call, which no interrupt can leave half done; it is made as well when nobody holds the team any more.
         self._dismiss = weakref.finalize(self, self._tasks[0].put, None)
-        # A generator leaves this thread free to hand out tasks while the workers run.
-        parallel = joblib.Parallel(n_jobs=n_workers, prefer="threads", return_as="generator_unordered")
+        # A generator leaves this thread free to hand out tasks while the workers run.  They are the team's alone by the
+        # backend's name, since all of joblib's calls share that of the configuration, with its threads.
+        parallel = joblib.Parallel(n_jobs=n_workers, backend="threading", return_as="generator_unordered")
         self._workers = parallel(
             joblib.delayed(_work)(worker, tasks, self._outcomes, following)
             for worker, (tasks, following) in enumerate(pairwise([*self._tasks, self._all_gone]))

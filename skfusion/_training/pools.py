@@ -1,5 +1,6 @@
 """Pools of workers in other processes, on this machine or others, and what happens when workers die."""
 
+import copy
 import pickle
 import sys
 import time
@@ -11,11 +12,12 @@ from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 import joblib
+from joblib.externals.loky import process_executor
+
+from skfusion._replacing import naming
 
 _MAX_ATTEMPTS = 4  # as many as Dask's scheduler makes
 _SECONDS_BETWEEN_CHECKS = 1.0
-# Otherwise joblib makes later calls when earlier ones are done, drops errors that it meets then, and waits for ever.
-_AT_ONCE = {"pre_dispatch": "all"}
 
 
 def pool_for(n_jobs):
@@ -36,12 +38,12 @@ def pool_for(n_jobs):
     backend, _ = joblib.parallel.get_active_backend(prefer="threads")
     if _is_of_dask(backend):
         return DaskPool(backend)
-    if type(backend) is joblib.parallel.LokyBackend:
-        return LokyPool(n_jobs, backend)
     # multiprocessing's own pool waits for ever for a worker that has died, where loky's notices.
     if type(backend) is joblib.parallel.MultiprocessingBackend:
-        return LokyPool(n_jobs, "loky")
-    return JoblibPool(n_jobs)
+        return LokyPool(n_jobs, joblib.parallel.LokyBackend())
+    # A copy, since each of joblib's calls, such as a callback's, starts the one of the configuration and ends it.
+    backend = copy.copy(backend)
+    return (LokyPool if type(backend) is joblib.parallel.LokyBackend else JoblibPool)(n_jobs, backend)
 
 
 def _is_of_dask(backend):
@@ -56,11 +58,14 @@ class JoblibPool:
     ----------
     n_jobs : int or None
         joblib's number of workers.
+    backend : joblib's backend
     """
 
-    def __init__(self, n_jobs):
+    def __init__(self, n_jobs, backend):
+        # Otherwise joblib makes later calls when earlier ones end, drops errors that it meets then, and waits for ever.
+        parallel = joblib.Parallel(n_jobs=n_jobs, backend=backend, prefer="threads", pre_dispatch="all")
         # Entered, since some backends otherwise start their workers anew in each call.
-        self._parallel = joblib.Parallel(n_jobs=n_jobs, prefer="threads", **_AT_ONCE).__enter__()
+        self._parallel = parallel.__enter__()
 
     def run(self, function, calls):
         """Make the calls."""
@@ -75,11 +80,16 @@ class JoblibPool:
 class LokyPool:
     """Processes on this machine, which are all started again when one of them dies.
 
+    All of joblib's calls in this process share them.  One that fails shuts them down, and one that asks for another
+    number waits for those at work to end, under a lock.  So this calls loky itself: ``joblib.Parallel`` would wait for
+    that lock while it holds one that they need to end.
+
     Parameters
     ----------
     n_jobs : int or None
         joblib's number of workers.
-    backend : LokyBackend or "loky"
+    backend : LokyBackend
+        Nobody else's.
     """
 
     def __init__(self, n_jobs, backend):
@@ -88,7 +98,7 @@ class LokyPool:
         self._enter()
 
     def run(self, function, calls):
-        """Make the calls, again if a worker dies.
+        """Make the calls, again if workers die or are shut down.
 
         Raises
         ------
@@ -98,33 +108,41 @@ class LokyPool:
         for _ in range(_MAX_ATTEMPTS):
             try:
                 return self._attempt(function, calls)
-            except BrokenProcessPool as error:
+            except (BrokenProcessPool, process_executor.ShutdownExecutorError) as error:
                 death = error
-                self._exit()
-                self._enter()
         raise _workers_keep_dying(_MAX_ATTEMPTS) from death
 
     def close(self):
         """Let the workers go."""
-        self._exit()
+        self._parallel.__exit__(None, None, None)
         self._folder.cleanup()
 
     def _enter(self):
-        self._parallel = joblib.Parallel(n_jobs=self._n_jobs, backend=self._backend, **_AT_ONCE).__enter__()
-
-    def _exit(self):
-        self._parallel.__exit__(None, None, None)
+        self._parallel = joblib.Parallel(n_jobs=self._n_jobs, backend=self._backend).__enter__()
 
     def _attempt(self, function, calls):
         # Not through loky's pipe: of a worker that is killed halfway through a message, it awaits the rest for ever.
         paths = {key: Path(self._folder.name, uuid4().hex) for key in calls}
-        self._parallel(joblib.delayed(_call_into)(paths[key], function, calls[key]) for key in calls)
+        done = SimpleQueue()
+        try:
+            for key, arguments in calls.items():
+                future = self._backend._workers.submit(_call_into, paths[key], function, arguments)
+                future.add_done_callback(done.put)
+            for _ in calls:
+                done.get().result()
+        except BaseException:
+            self._backend.abort_everything(ensure_ready=False)
+            self._enter()
+            raise
         return {key: _taken_from(path) for key, path in paths.items()}
 
 
 def _call_into(path, function, arguments):
     """In a worker, call a function and pickle the result into a file."""
-    path.write_bytes(pickle.dumps(function(*arguments)))
+    process_executor._USE_PSUTIL = False  # by which loky takes the rows that a worker keeps for a leak, and ends it
+    result = pickle.dumps(function(*arguments))
+    with naming(path):
+        path.write_bytes(result)
 
 
 def _taken_from(path):

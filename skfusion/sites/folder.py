@@ -245,6 +245,8 @@ class _Worker:
 
     def _look(self):
         self._claim.renew()
+        if not self._answer.is_as_written():  # a folder that was away may have come back without it
+            self._request.forget()
         try:
             return self._request.read_new(self._max_bytes)
         except MessageError as error:
@@ -278,17 +280,22 @@ class _MessageFile:
     """A file with the last message of one side to the other."""
 
     def __init__(self, path):
-        self._path, self._seen = path, None
+        self._path, self._seen, self._written = path, None, None
 
     def write(self, message):
         """Put a message in place of the one before, unless it is there; return its digest."""
         digest = _digest(message)
-        if self._holds(digest, _DIGEST_SIZE + len(message)):
+        self._written = digest, _DIGEST_SIZE + len(message)
+        if self._holds(*self._written):
             return digest
         self._path.parent.mkdir(exist_ok=True)
         with replacing(self._path, follow_links=False) as file:
             file.write(digest + message)
         return digest
+
+    def is_as_written(self):
+        """Whether the message is there that was written last, if any was."""
+        return self._written is None or self._holds(*self._written)
 
     def _holds(self, digest, n_bytes):
         with suppress(OSError), open(self._path, "rb", opener=_open_at_once) as file:
@@ -317,6 +324,10 @@ class _MessageFile:
             return None
         self._seen = digest
         return message
+
+    def forget(self):
+        """Read the message once more."""
+        self._seen = None
 
     def remove(self):
         """Remove the message."""

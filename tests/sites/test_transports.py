@@ -24,7 +24,7 @@ from skfusion.sites.folder import FolderTransport, serve
 from skfusion.sites.local import LocalTransport
 from skfusion.sites.message import MessageError
 
-SECONDS = 60  # after which a test has failed
+SECONDS = 6  # after which a test has failed
 ECHO = '''
 """Sites that send messages back reversed."""
 import os
@@ -334,6 +334,20 @@ def test_what_is_asked_again_is_answered_again(thread, tmp_path):
         transport.send("Bath", b"slow")  # an exchange that was cut short
         transport.send("Bath", b"abc")
         assert b"cba" in (received(transport)[1] for _ in range(2))
+
+
+@pytest.mark.parametrize("lose", [lambda answer, old: answer.unlink(), Path.write_bytes], ids=["gone", "older"])
+def test_an_answer_that_is_lost_before_it_is_read_is_given_again(lose, thread, tmp_path):
+    thread("Bath")
+    wait_for((tmp_path / "Bath" / "serving").exists)
+    answer = tmp_path / "Bath" / "answer"
+    with FolderTransport(tmp_path) as transport:
+        assert answers(transport, {"Bath": b"abc"}) == {"Bath": b"cba"}
+        old = answer.read_bytes()
+        transport.send("Bath", b"def")
+        wait_for(lambda: answer.read_bytes() != old)
+        lose(answer, old)
+        assert received(transport) == ("Bath", b"fed")
 
 
 def test_a_site_waits_for_a_folder_that_is_gone(tmp_path, monkeypatch, caplog, thread):
