@@ -121,7 +121,7 @@ def check_features(X):
 def _first_no_number(values):
     """Return the first value that is no number, nor what a table has where one is missing; None if there is none."""
     try:
-        values.astype(np.float64)
+        values.astype(np.float64, copy=False)
     except (TypeError, ValueError):
         return next((value for value in values.ravel().tolist() if not (value is None or _is_number(value))), None)
     return None
