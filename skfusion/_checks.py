@@ -4,6 +4,7 @@ import os
 import re
 from numbers import Integral, Real
 from reprlib import Repr
+from unicodedata import normalize
 
 import numpy as np
 from sklearn.utils import check_random_state
@@ -31,6 +32,13 @@ _SHORTENED = _Shortened()
 def shown(value):
     """Return ``repr`` of a value for a message: on one line, and cut where it is long."""
     return cut(_SHORTENED.repr(value))
+
+
+def written_beside(text, others):
+    """Return the function that writes a text, and those beside it, so that they look different: shown or ascii."""
+    texts = (other for other in others if isinstance(other, str))
+    alike = isinstance(text, str) and normalize("NFC", text) in (normalize("NFC", other) for other in texts)
+    return ascii if alike else shown
 
 
 def cut(text):

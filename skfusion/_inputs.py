@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Number
-from unicodedata import normalize
 
 import numpy as np
 from scipy.sparse import csr_array, issparse
 from sklearn.utils import check_array
 from sklearn.utils.multiclass import unique_labels
 
-from skfusion._checks import as_array, check_column, check_real, check_unmasked, cut, shown
+from skfusion._checks import as_array, check_column, check_real, check_unmasked, cut, shown, written_beside
 from skfusion._kernels import check_csr
 from skfusion._typing import FloatArray
 
@@ -187,9 +186,8 @@ def encode(y, classes):
         known = np.zeros(len(y), bool)
     if not known.all():
         label, classes = y[~known].tolist()[0], classes.tolist()
-        alike = normalize("NFC", str(label)) in (normalize("NFC", str(one)) for one in classes)
-        written = ascii if alike and isinstance(label, str) else shown  # or it would look like one of them
-        raise ValueError(f"y must have only labels in {cut(written(classes))}, got {cut(written(label))}")
+        write = written_beside(label, classes)
+        raise ValueError(f"y must have only labels in {cut(write(classes))}, got {cut(write(label))}")
     return codes.astype(np.int32)
 
 

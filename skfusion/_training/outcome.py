@@ -131,8 +131,8 @@ class Yardstick:
         rows = np.concatenate(self._parts)
         self._target, self._weight = data.target[rows], None if weight is None else weight[rows]
         differ = (self._target != self._target[0]).any()
-        self._constant = _best_constant(ensemble.network, self._target, self._weight)
-        self.constant = self._loss(ensemble.network, self._constant) if differ else 0.0
+        self._best_constant = _best_constant(ensemble.network, self._target, self._weight)
+        self.constant = self._loss(ensemble.network, self._best_constant) if differ else 0.0
         self.start = self._loss(ensemble.network, self._answers(ensemble))
         self._limit = _DIVERGED * max(self.start + _penalty_bound(ensemble), self.constant)
 
@@ -160,18 +160,18 @@ class Yardstick:
             course = f"it rose from {self.start:.3g} at the start to {highest:.3g}"
             raise divergence(f"the loss diverged: {course} by epoch {ensemble.progress.epoch}", ensemble)
         stopped_early = n_epochs < ensemble.settings.max_iter
-        return self._complaint(loss, self._missed(answers), losses[-1], ensemble, stopped_early)
+        return self._complaint(loss, answers, losses[-1], ensemble, stopped_early)
 
     def _missed(self, answers):
         """Return the outputs, if there are several numbers, that are predicted worse than by their means."""
         if self._target.ndim == 1 or self._target.shape[1] == 1:
             return []
         with np.errstate(over="ignore", invalid="ignore"):
-            squares = [(self._target - other.astype(np.float64)) ** 2 for other in (answers, self._constant)]
+            squares = [(self._target - other.astype(np.float64)) ** 2 for other in (answers, self._best_constant)]
             errors, spreads = (np.average(each, axis=0, weights=self._weight) for each in squares)
             return np.flatnonzero((spreads > 0) & (errors > (1 + _MIN_RISE) * spreads)).tolist()
 
-    def _complaint(self, loss, missed, own_loss, ensemble, stopped_early):
+    def _complaint(self, loss, answers, own_loss, ensemble, stopped_early):
         how_to_fuse = _how_to_fuse(ensemble)
         if self.constant and not self._is_better(loss):
             trivial = "the mean of y" if ensemble.network.output == "identity" else "the class frequencies"
@@ -181,7 +181,7 @@ class Yardstick:
             wrong = f"has raised the loss, from {self.start:.4g} to {loss:.4g}"
         elif how_to_fuse:
             wrong = "has driven the peers apart"
-        elif missed:
+        elif missed := self._missed(answers):
             worse = f"predicts columns {shown(missed)} of y worse than their means do"
             fuse = ", or let the peers fuse more often" if len(ensemble.weights) > 1 else ""
             return f"{worse}; scale y, as StandardScaler does, so that each column counts as much{fuse}"

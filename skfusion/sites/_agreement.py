@@ -11,7 +11,7 @@ from unicodedata import normalize
 
 import numpy as np
 
-from skfusion._checks import shown
+from skfusion._checks import written_beside
 from skfusion._moments import Moments
 from skfusion._row_weights import WeightTotals
 from skfusion.sites._description import Description, Question
@@ -138,8 +138,8 @@ def _first_difference(ours, theirs):
         return tuple("no names" if names is None else "names" for names in (ours, theirs))
     place = next(place for place, pair in enumerate(zip_longest(ours, theirs)) if len(set(pair)) > 1)
     both = [names[place] if place < len(names) else None for names in (ours, theirs)]
-    alike = None not in both and len({normalize("NFC", name) for name in both}) == 1
-    ours, theirs = ("none" if name is None else ascii(name) if alike else shown(name) for name in both)
+    write = written_beside(both[0], both[1:])
+    ours, theirs = ("none" if name is None else write(name) for name in both)
     return f"{ours} at place {place}", theirs
 
 
