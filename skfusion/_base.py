@@ -1,7 +1,6 @@
 """What the classifier and the regressor share: parameters, fit, and what is known of the peers afterwards."""
 
 import copy
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -12,12 +11,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, is_classifier
 from sklearn.callback import CallbackSupportMixin, with_callbacks
-from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.exceptions import NotFittedError
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skfusion import _weights_file
+from skfusion._fitting import fitted_attributes, forget, publish, train
 from skfusion._inputs import (
     Rows,
     check_features,
@@ -34,7 +34,7 @@ from skfusion._parameters import check_parameters, check_prediction
 from skfusion._training.engine import engine_for
 from skfusion._training.ensemble import Ensemble, Progress
 from skfusion._training.held_out import HeldOutRows, hold_out
-from skfusion._training.outcome import Yardstick, exhausted
+from skfusion._training.outcome import Yardstick
 from skfusion._training.problem import Data, Problem
 from skfusion._training.training import Training
 from skfusion._typing import (
@@ -234,7 +234,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         parameters = self._check_parameters()
         old = self._known_peers() if parameters.warm_start else None
         if old is None:
-            self._forget()  # so that a fit that fails leaves no model behind
+            forget(self)  # so that a fit that fails leaves no model behind
         given = X  # callbacks get it as it came, with its feature names
         X, y = self._validate(X, y, old)
         rows = self._rows(X, y, sample_weight, groups, None if old is None else old.classes)
@@ -250,7 +250,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         engine = engine_for(problem, to_train_on, ensemble.state, problem.settings.max_iter)
         training = Training(ensemble, problem, engine, held_out)
         metadata = None if sample_weight is None else {"sample_weight": sample_weight}
-        self._train(training, yardstick, attributes, {"X": given, "y": y, "metadata": metadata})
+        train(self, training, yardstick, attributes, {"X": given, "y": y, "metadata": metadata})
         return self
 
     def _partial_fit(self, X, y, sample_weight, groups, classes=None):
@@ -273,17 +273,12 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         training = Training(ensemble, problem, engine_for(problem, data.sparsified(), ensemble.state, n_epochs=1))
         training.one_epoch()
         yardstick.judge(ensemble, n_epochs=1)
-        self._publish(training, attributes)
+        publish(self, training, attributes)
         return self
 
     def _known_peers(self):
         """Return the ensemble that training continues, None if it starts afresh; NotFittedError if it is at sites."""
         return self._fitted() if "_ensemble" in vars(self) else None
-
-    def _forget(self):
-        """Drop everything that an earlier fit has left behind."""
-        for name in [name for name in self.__dict__ if name == "_ensemble" or name.endswith("_")]:
-            delattr(self, name)
 
     # Afterwards
 
@@ -419,8 +414,8 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
             return self
         _weights_file.check_agreement(path, contents, self._contents_like(contents))
         started = self._start_as(contents).with_weights(contents.weights)
-        self._forget()  # such as the feature names of a fit that failed
-        self.__dict__.update(_fitted_attributes(started, n_iter=0))
+        forget(self)  # such as the feature names of a fit that failed
+        vars(self).update(fitted_attributes(started, n_iter=0))
         if contents.feature_names is not None:
             self.feature_names_in_ = contents.feature_names.astype(object)
         return self
@@ -590,84 +585,3 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         others = replace(data, parts=held_out)
         self._check_held_out(sum(map(len, held_out)), others.has_weight(), fraction)
         return replace(data, parts=parts), others
-
-    # Training
-
-    def _train(self, training, yardstick, attributes, given, stacklevel=4):
-        """Train to the end, with callbacks, and set the fitted attributes; returns why training ended.
-
-        Warnings name the caller that is ``stacklevel`` frames up.
-        """
-        settings = training.problem.settings
-        task = self._init_callback_context(task_name="fit", max_subtasks=settings.max_iter)
-        task.call_on_fit_task_begin(estimator=self, **given)
-        epochs = _Epochs(self, training, attributes, task, given)
-        outcome = training.run(epochs.begin, epochs.end)
-        try:
-            complaint = yardstick.judge(training.ensemble, training.n_epochs)
-        except KeyboardInterrupt:
-            outcome, complaint = "interrupted", None
-        self._publish(training, attributes)
-        if outcome == "interrupted":
-            warnings.warn("Training interrupted by user; the peers keep what they have learned.", stacklevel=stacklevel)
-        if outcome == "max_iter":
-            warnings.warn(exhausted(settings, complaint), ConvergenceWarning, stacklevel=stacklevel)
-        elif complaint is not None:
-            warnings.warn(f"Training {complaint}", ConvergenceWarning, stacklevel=stacklevel)
-        task.call_on_fit_task_end(estimator=self, reconstruction_attributes={}, **given)
-        return outcome
-
-    def _publish(self, training, attributes):
-        """Set the fitted attributes."""
-        training.ensemble.update_consensus()
-        self.__dict__.update(_trained_attributes(training, training.ensemble) | attributes)
-
-
-class _Epochs:
-    """Tells callbacks of each epoch, as if training had ended there."""
-
-    def __init__(self, estimator, training, attributes, task, given):
-        self._training, self._attributes, self._task = training, attributes, task
-        self._given = given | {"estimator": estimator}
-
-    def begin(self):
-        self._epoch = self._task.subcontext(task_name="epoch")
-        self._epoch.call_on_fit_task_begin(**self._told())
-
-    def end(self):
-        """Return whether a callback asks to stop."""
-        return self._epoch.call_on_fit_task_end(**self._told())
-
-    def _told(self):
-        return self._given | {"reconstruction_attributes": self._snapshot}
-
-    def _snapshot(self):
-        return _trained_attributes(self._training, self._training.ended()) | self._attributes
-
-
-def _trained_attributes(training, ensemble):
-    """Return the fitted attributes of a training's ensemble, without weights where these are at sites."""
-    attributes = _fitted_attributes(ensemble, training.n_epochs)
-    return attributes if training.has_weights else attributes | {"_ensemble": None}
-
-
-def _fitted_attributes(ensemble, n_iter):
-    """Return the fitted attributes, except those that describe the partition."""
-    network, losses, scores = ensemble.network, ensemble.curves["loss"], ensemble.curves["validation_score"]
-    attributes = {
-        "_ensemble": ensemble,
-        "n_iter_": n_iter,
-        "history_": ensemble.history,
-        "loss_curve_": losses,
-        "n_features_in_": network.layer_sizes[0],
-        "n_layers_": len(network.layer_sizes),
-        "n_outputs_": network.layer_sizes[-1],
-        "out_activation_": network.output,
-    }
-    if ensemble.classes is not None:
-        attributes["classes_"] = ensemble.classes
-    if losses:
-        attributes |= {"loss_": losses[-1], "best_loss_": min(losses)}
-    if scores:
-        attributes |= {"validation_scores_": scores, "best_validation_score_": float(np.fmax.reduce(scores))}
-    return attributes

@@ -16,6 +16,7 @@ from sklearn.preprocessing import StandardScaler
 
 from skfusion._base import BaseFusedMLP
 from skfusion._checks import check_choice, check_flag, check_integer, check_real, shown
+from skfusion._fitting import forget, train
 from skfusion._inputs import check_all_classes, check_classes, check_same_classes
 from skfusion._ownership import Ownership
 from skfusion._parameters import check_prediction
@@ -164,7 +165,7 @@ def _fit(model, parameters, call):
     """Fit an estimator; returns the fitted scaler if there is one."""
     old = model._known_peers() if parameters.warm_start else None
     if old is None:
-        model._forget()
+        forget(model)
     elif call.classes is not None:
         check_same_classes(call.classes, old.classes, "since the peers' weights are kept")
     agreement = ask_for_agreement(call.exchange, call.sites, _question(model, call, old))
@@ -183,7 +184,7 @@ def _fit(model, parameters, call):
     training = _training(call, ensemble, problem, federation, identity)
     names = agreement.feature_names if scaler is None else names_out(scaler)
     attributes = _attributes(agreement, problem.topology, names)
-    outcome = model._train(training, LossesAlone(), attributes, _ROWS_ELSEWHERE, stacklevel=5)
+    outcome = train(model, training, LossesAlone(), attributes, _ROWS_ELSEWHERE, stacklevel=5)
     if outcome != "interrupted":
         _say_goodbye(call.exchange, federation)
         call.run.end()
