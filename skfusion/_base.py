@@ -415,7 +415,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         _weights_file.check_agreement(path, contents, self._contents_like(contents))
         started = self._start_as(contents).with_weights(contents.weights)
         forget(self)  # such as the feature names of a fit that failed
-        vars(self).update(fitted_attributes(started, n_iter=0))
+        self.__dict__.update(fitted_attributes(started, n_iter=0))
         if contents.feature_names is not None:
             self.feature_names_in_ = contents.feature_names.astype(object)
         return self

@@ -51,7 +51,7 @@ def train(estimator, training, yardstick, attributes, given, stacklevel=4):
 def publish(estimator, training, attributes):
     """Set the fitted attributes."""
     training.ensemble.update_consensus()
-    vars(estimator).update(_trained_attributes(training, training.ensemble) | attributes)
+    estimator.__dict__.update(_trained_attributes(training, training.ensemble) | attributes)
 
 
 def forget(estimator):

@@ -9,7 +9,7 @@ from contextlib import suppress
 from skfusion._checks import shown
 from skfusion.sites._claim import ClaimedError
 from skfusion.sites._function_names import FunctionNameError, named_function
-from skfusion.sites.folder import check_max_bytes, serve
+from skfusion.sites.folder import check_folder, check_max_bytes, serve
 from skfusion.sites.message import MAX_BYTES
 
 _INTERRUPTED = 128 + signal.SIGINT
@@ -46,13 +46,20 @@ def _parser():
     command = parser.add_subparsers(required=True).add_parser(
         "serve", help="let a site take part in training, through a folder"
     )
-    command.add_argument("--folder", required=True, help="the folder that is shared with the coordinator")
+    command.add_argument("--folder", required=True, type=_folder, help="the folder that is shared with the coordinator")
     command.add_argument(
         "--site", required=True, metavar="MODULE:FUNCTION", help="a function that returns a Site, as in hospital:load"
     )
     command.add_argument("--stay", action="store_true", help="wait for the next run when one is over")
     command.add_argument("--max-bytes", type=_n_bytes, default=MAX_BYTES, help="longer messages are not read")
     return parser
+
+
+def _folder(text):  # checked here, before rows are loaded, which may take long
+    try:
+        return check_folder(text)
+    except NotADirectoryError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _n_bytes(text):

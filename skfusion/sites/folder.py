@@ -69,7 +69,7 @@ class FolderTransport(BaseTransport):
     resend_after = 60.0  # whoever keeps copies in step may have lost a request, or brought another coordinator
 
     def __init__(self, path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES):
-        self.path = _existing(path)
+        self.path = check_folder(path)
         self._max_bytes = check_max_bytes(max_bytes)
         self._claim = Claim(self.path / _COORDINATOR, "a coordinator", "use another folder")
         self._answers: dict[str, _MessageFile] = {}
@@ -126,7 +126,7 @@ class FolderTransport(BaseTransport):
         """
         if self._claim.released:
             raise RuntimeError("the transport is closed; make another FolderTransport of the same folder")
-        _existing(self.path)  # or a new one would be made in place of a drive that is away
+        check_folder(self.path)  # or a new one would be made in place of a drive that is away
         self._claim.renew()
         folder = _folder_of(self.path, site)
         digest = self._sent[site] = _MessageFile(folder / "request").write(message)
@@ -209,7 +209,7 @@ def serve(site: Answering, path: str | os.PathLike[str], *, stay: bool = False, 
         If another process serves as this site.
     """
     max_bytes = check_max_bytes(max_bytes)
-    folder = _folder_of(_existing(path), site.name)
+    folder = _folder_of(check_folder(path), site.name)
     claim = Claim(folder / "serving", f"a process that serves as {site.name!r}", "give this site another name")
     try:
         _log.info("%s: waiting for the coordinator in %s", site.name, folder.absolute())
@@ -354,7 +354,8 @@ def check_max_bytes(max_bytes):
     return max_bytes
 
 
-def _existing(path):
+def check_folder(path: str | os.PathLike[str]) -> Path:
+    """Return a folder as a Path; raises NotADirectoryError if there is none."""
     path = Path(check_path("path", path))
     if not path.is_dir():
         raise NotADirectoryError(f"the folder must exist, got {str(path)!r}")

@@ -260,7 +260,7 @@ def test_a_command_that_is_terminated_ends_cleanly(here):
         ("ecco:load", ".", 2, "--site must name a module that is installed, in this folder or .*; got 'ecco'"),
         ("echo:loud", ".", 2, "--site must name a function of .*echo.py, got 'loud'"),
         ("echo:nothing", ".", 2, "--site must name a function that returns a Site, got None from echo:nothing"),
-        ("echo:load", "shred", 1, "the folder must exist, got 'shred'"),
+        ("echo:nothing", "shred", 2, "argument --folder: the folder must exist, got 'shred'"),
     ],
 )
 def test_wrong_commands_are_named(site, folder, status, match, here, capsys):
