@@ -88,8 +88,8 @@ panel.legend(loc="center right")
 plt.show()
 
 # %%
-# Fig. 5 and 6: the rate and the frequency
-# ----------------------------------------
+# Figs. 5 and 6: the rate and the frequency
+# -----------------------------------------
 # The error against the fusion rate F, and against the number of epochs between fusion rounds.
 
 sweeps = {"fusion_rate": [0.0, 0.1, 0.3, 0.5, 0.7, 0.9], "fusion_frequency": [1, 2, 3, 5, 6, 10]}

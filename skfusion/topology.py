@@ -1,4 +1,4 @@
-"""Fusion topologies: who fuses with whom in a round, in pairs (Algorithms 2 to 4, and others) or all at once."""
+"""Fusion topologies: who fuses with whom in a round, in pairs (the paper's and others) or all at once."""
 
 from math import isqrt
 from typing import Literal
