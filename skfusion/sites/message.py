@@ -71,7 +71,7 @@ class RefusalError(ValueError):
 
 
 def check_name(name: str) -> str:
-    """Return a site's name if it may be one, in whatever file system or log it turns up, or raise.
+    """Check a site's name, which must suit any file system and any log, and return it.
 
     Parameters
     ----------
