@@ -5,7 +5,7 @@
 
 Each model runs on the tasks' own splits.  The folder given by --out gets each run as the openml client stores it,
 results.csv with a row for each run, written as soon as it ends, and results.md and results.png.  Called again, the
-script goes on where it was.  The exit status is 1 if a task or a run failed, and 130 after Ctrl-C.
+script goes on where it stopped.  The exit status is 1 if a task or a run failed, and 130 after Ctrl-C.
 """
 
 import argparse

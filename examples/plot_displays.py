@@ -29,7 +29,8 @@ X, y = load_digits(return_X_y=True)
 X_train, X_test, y_train, y_test = train_test_split(X / 16, y, test_size=0.25, stratify=y, random_state=0)
 partitioner = DirichletPartitioner(alpha=0.3)
 partition = partitioner.partition(X_train, y_train, n_networks=8, random_state=0)
-PartitionDisplay.from_partition(partition, y_train)
+display = PartitionDisplay.from_partition(partition, y_train)
+display.ax_.set_title("Rows of each class that each of eight peers sees")
 plt.show()
 
 # %%
@@ -66,7 +67,8 @@ model = FusedMLPClassifier(
 ).set_callbacks(scores)
 warnings.simplefilter("ignore", ConvergenceWarning)  # it runs for all epochs
 model.fit(X_train, y_train)
-FusionCurveDisplay.from_estimator(model, scores=scores.history, score_name="test accuracy")
+curves = FusionCurveDisplay.from_estimator(model, scores=scores.history, score_name="test accuracy")
+curves.axes_[0].set_title("Eight peers that fuse after every fifth epoch")
 plt.show()
 
 # %%
@@ -76,7 +78,8 @@ plt.show()
 # The display keeps its data and its artists as attributes, so you can change everything afterwards.
 
 figure, axes = plt.subplots(1, 2, figsize=(12, 5), layout="constrained")
-PartitionDisplay.from_estimator(model, y_train, ax=axes[0])
+bars = PartitionDisplay.from_estimator(model, y_train, ax=axes[0])
+bars.ax_.set_title("Rows of each class that each peer saw")
 losses = FusionCurveDisplay.from_estimator(model, ax=axes[1])
-losses.axes_[0].set_yscale("log")
+losses.axes_[0].set(title="Losses on the training rows", yscale="log")
 plt.show()

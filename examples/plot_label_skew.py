@@ -1,6 +1,6 @@
 """
-From like shares to one class each
-==================================
+From similar shares to one class each
+=====================================
 
 The less the peers' shares have in common, the more often they must fuse.  Ten peers learn the digits from shares that
 range from random to a single class each; the interval between fusion rounds ranges from two steps to never.

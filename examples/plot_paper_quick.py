@@ -56,7 +56,7 @@ figure, panel = plt.subplots(figsize=(7, 2.8), layout="constrained")
 bars = panel.barh(list(mean_errors), mean_errors.values(), color=["0.3", "0.75"] + 3 * ["tab:blue"])
 panel.bar_label(bars, fmt="%.1f", padding=3)
 panel.invert_yaxis()
-panel.set(xlabel="test error (%), mean over networks", xlim=(0, 1.1 * never_fused))
+panel.set(title="One network or eight", xlabel="test error (%), mean over networks", xlim=(0, 1.1 * never_fused))
 panel.spines[["top", "right"]].set_visible(False)
 plt.show()
 
@@ -81,15 +81,16 @@ for (name, params), style in zip(settings.items(), ("s:", "^--", "o-", "k-."), s
     make_networks(**params).set_callbacks(scores).fit(X_train, y_train)
     errors = [100 * (1 - np.mean(record["peers"])) for record in scores.history]
     panel.plot(range(1, len(errors) + 1), errors, style, markersize=4, label=name)
-panel.set(xlabel="epoch", ylabel="test error (%), mean over networks", yscale="log")
+panel.set(title="Ten networks, one digit each", xlabel="epoch", yscale="log")
+panel.set_ylabel("test error (%), mean over networks")
 panel.yaxis.set_major_formatter("{x:g}")
 panel.grid(alpha=0.3)
 panel.legend(loc="center right")
 plt.show()
 
 # %%
-# Fig. 5 and 6: the rate and the frequency
-# ----------------------------------------
+# Figs. 5 and 6: the rate and the frequency
+# -----------------------------------------
 # The error against the fusion rate F, and against the number of epochs between fusion rounds.
 
 sweeps = {"fusion_rate": [0.0, 0.1, 0.3, 0.5, 0.7, 0.9], "fusion_frequency": [1, 2, 3, 5, 6, 10]}
@@ -100,7 +101,7 @@ for panel, (parameter, values) in zip(panels, sweeps.items(), strict=True):
         errors = [peer_errors(topology=topology, **{parameter: value}).mean() for value in values]
         panel.plot(values, errors, style, markersize=4, label=topology)
     panel.axhline(all_rows, color="0.3", linestyle="-.", label="one network, all rows")
-    panel.set(xlabel=labels[parameter])
+    panel.set(title=f"Error against the {labels[parameter]}", xlabel=labels[parameter])
     panel.grid(alpha=0.3)
 panels[0].set_ylabel("test error (%), mean over networks")
 panels[1].legend()

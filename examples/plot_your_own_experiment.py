@@ -34,6 +34,6 @@ for topology, style in zip(("hypercube", "ring", BatonTopology()), ("o-", "s--",
         model = FusedMLPClassifier((10,), topology=topology, fusion_rate=rate, max_iter=30, random_state=0)
         errors.append(100 * (1 - model.fit(X_train, y_train).peer_scores(X_test, y_test).mean()))
     plt.plot(rates, errors, style, label=str(topology))
-plt.gca().set(xlabel="fusion rate F", ylabel="test error (%), mean over peers")
+plt.gca().set(title="Wine, eight peers", xlabel="fusion rate F", ylabel="test error (%), mean over peers")
 plt.legend()
 plt.show()

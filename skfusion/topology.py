@@ -1,4 +1,4 @@
-"""Fusion topologies: who fuses with whom in a round, in pairs (Algorithms 2 to 4, and others) or all at once."""
+"""Fusion topologies: who fuses with whom in a round, in pairs (the paper's and others) or all at once."""
 
 from math import isqrt
 from typing import Literal
@@ -555,7 +555,8 @@ class AverageTopology(BaseTopology):
     """All networks take the mean of all.
 
     This is what a server does in federated averaging (FedAvg): once a round it gets every network and sends back their
-    mean.  Unlike pairs, it reaches the exact mean with any number of networks.
+    mean.  Unlike pairs, it reaches the exact mean with any number of networks.  All networks count alike; McMahan et
+    al. weight each by its number of rows, which is the same where these are equal.
 
     References
     ----------

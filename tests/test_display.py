@@ -294,9 +294,11 @@ def test_a_class_that_a_peer_lacks_has_no_bar_there():
     assert bar.vertices[:4].tolist() == [[-0.4, 1], [0.4, 1], [0.4, 2], [-0.4, 2]]
 
 
-def test_a_peer_without_rows_has_no_bar_at_all():
-    display = PartitionDisplay.from_partition([[0, 1], []], ["b", "a"])
+def test_a_peer_without_rows_has_a_place_but_no_bar():
+    display = PartitionDisplay.from_partition([[], [0, 1], []], ["b", "a"])
     assert [len(bars.get_paths()) for bars in display.bars_] == [1, 1]
+    left, right = display.ax_.get_xlim()
+    assert left < -0.4 and 2.4 < right < 3
 
 
 def test_classes_are_named_and_grow_lighter():

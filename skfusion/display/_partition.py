@@ -199,12 +199,15 @@ class PartitionDisplay:
         colors = plt.get_cmap(cmap, len(self.classes))
         apart = len(self.counts) <= _MAX_SEPARATE_BARS
         border = dict(edgecolor="white", linewidth=0.5) if apart else dict(linewidth=0, antialiased=False)
+        width = 0.8 if apart else 1
         self.bars_ = []
-        for code, rectangles in enumerate(_stacked(self.counts, width=0.8 if apart else 1)):
+        for code, rectangles in enumerate(_stacked(self.counts, width)):
             defaults = dict(facecolor=colors(code), label=str(self.classes[code])) | border
             bars = PolyCollection(rectangles, **styled(defaults, bar_kw, PolyCollection))
             ax.add_collection(bars)
             self.bars_.append(bars)
+        # Peers without rows have a place on the axis, too.
+        ax.update_datalim([(-width / 2, 0), (len(self.counts) - 1 + width / 2, 0)])
         ax.autoscale_view()
         ax.set(xlabel="peer", ylabel="rows")
         ax.set_ylim(bottom=0)

@@ -57,11 +57,11 @@ def fit_sites(
     fuse_at: Literal["coordinator", "sites"] = "coordinator",
     collect: bool = True,
 ) -> _Estimator:
-    """Fit an estimator on rows that stay at their sites, each of which is a peer.
+    """Fit an estimator on rows that stay at their sites.
 
-    The result is, bit for bit, that of ``estimator.fit(X, y, groups=site)`` on one machine, where ``site`` names each
-    row's site, and each site's rows come in the order that they have there.  ``n_networks`` and ``partitioner`` do not
-    matter.
+    Each site is a peer, or several if it has ``groups``.  The result is, bit for bit, that of
+    ``estimator.fit(X, y, groups=site)`` on one machine, where ``site`` names each row's site, and each site's rows come
+    in the order that they have there.  ``n_networks`` and ``partitioner`` do not matter.
 
     Parameters
     ----------

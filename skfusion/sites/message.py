@@ -71,7 +71,7 @@ class RefusalError(ValueError):
 
 
 def check_name(name: str) -> str:
-    """Return a site's name if it may be one, in whatever file system or log it turns up, or raise.
+    """Check a site's name, which must suit any file system and any log, and return it.
 
     Parameters
     ----------
@@ -159,7 +159,7 @@ class Message:
         Raises
         ------
         TypeError, ValueError
-            If JSON cannot hold the content, the format an array, or a message that much.
+            If JSON cannot hold the content, the format does not allow an array, or the message would be too long.
         """
         arrays = {name: _little_endian(name, array) for name, array in self.arrays.items()}
         header = {name: getattr(self, name) for name in _ENTRIES}

@@ -39,8 +39,8 @@ class Site:
     sample_weight : array-like of shape (n_samples,) or None, default=None
         Weights of the rows.
     groups : array-like of shape (n_samples,) or None, default=None
-        Where several peers live at the site, such as wards, for each row its peer's label.  The peer's name is then the
-        site's, a slash and the label.
+        For each row the label of its peer, if the site has several, such as one for each ward.  The peer's name is then
+        the site's, a slash and the label.
     gives_weights : bool, default=True
         Whether the coordinator may have the weights of the site's peer.  With False, the site refuses whatever would
         send them, and takes part only where :func:`fit_sites` is called with ``fuse_at="sites"`` and ``collect=False``.

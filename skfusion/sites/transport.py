@@ -90,7 +90,7 @@ class BaseTransport(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of what is held open."""
+        """Release what is held open."""
 
     def __enter__(self) -> Self:
         return self
