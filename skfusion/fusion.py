@@ -28,7 +28,7 @@ def check_pairs(pairs, n_networks):
             f"pairs must hold indices from 0 to {n_networks - 1}, since there are {n_networks} networks; "
             f"got the pair ({bad[0]}, {bad[1]})"
         )
-    return np.ascontiguousarray(array, dtype=np.int32)
+    return np.array(array, dtype=np.int32, order="C")  # a copy, since a topology may return the same array each round
 
 
 def check_mixing(matrix, n_networks):
