@@ -28,7 +28,7 @@ def check_pairs(pairs, n_networks):
             f"pairs must hold indices from 0 to {n_networks - 1}, since there are {n_networks} networks; "
             f"got the pair ({bad[0]}, {bad[1]})"
         )
-    return np.ascontiguousarray(array, dtype=np.int32)
+    return np.array(array, dtype=np.int32, order="C")  # a copy, since a topology may return the same array each round
 
 
 def check_mixing(matrix, n_networks):
@@ -150,12 +150,22 @@ class MatrixRound:
         return (1 - 2 * fusion_rate) * np.eye(self.n_networks) + 2 * fusion_rate * self.matrix
 
     def without(self, absent):
-        """Return the round without some networks: the others take over their shares, in proportion to their own."""
-        present = np.ones(self.n_networks)
-        present[list(absent)] = 0
-        shares = self.matrix * present * present[:, None]
-        shares[np.diag_indices_from(shares)] += shares.sum(axis=1) == 0  # nobody is left to mix with
-        return MatrixRound.of(shares / shares.sum(axis=1, keepdims=True), self.by_server)
+        """Return the round without some networks.
+
+        A server's means are those of the networks that are there.  Elsewhere each of these keeps what it would have
+        taken of the others: symmetric shares stay symmetric, and so the consensus stays where it is.
+        """
+        absent = list(absent)
+        shares = np.array(self.matrix)
+        shares[:, absent] = 0
+        total = shares.sum(axis=1)
+        if self.by_server:
+            known = np.abs(total) > _ROUNDING
+            shares[known] /= total[known, np.newaxis]
+            total[known] = 1
+        shares[np.diag_indices_from(shares)] += 1 - total
+        shares[absent] = np.eye(self.n_networks)[absent]
+        return MatrixRound.of(shares, self.by_server)
 
     def edges(self):
         """Return who gives a share to whom: an int array of shape (n_edges, 2), the giver first."""

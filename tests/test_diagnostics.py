@@ -68,6 +68,23 @@ class CountingStarTopology(StarByTurnsTopology):
         return super().pairs(n_networks, self.n_rounds_)
 
 
+class BatonTopology(BaseTopology):
+    """One pair a round, which moves around a ring."""
+
+    def pairs(self, n_networks, fusion_round=0, random_state=None):
+        return np.array([[fusion_round, fusion_round + 1]], np.int32) % n_networks
+
+
+class ReusingBatonTopology(BatonTopology):
+    """The same, in an array that it changes from round to round."""
+
+    array = np.empty((1, 2), np.int32)
+
+    def pairs(self, n_networks, fusion_round=0, random_state=None):
+        self.array[:] = super().pairs(n_networks, fusion_round)
+        return self.array
+
+
 class RandomByTurnsTopology(BaseTopology):
     """A third party's: a ring, and in every other round random pairs."""
 
@@ -99,6 +116,10 @@ def test_rounds_that_draw_and_change_are_those_of_all_numbers():
 
 def test_a_topology_that_counts_its_rounds_is_asked_for_none_before_the_first():
     assert diagnose(CountingStarTopology(), 5, 0.3) == diagnose(StarByTurnsTopology(), 5, 0.3)
+
+
+def test_rounds_of_a_topology_that_reuses_an_array_differ():
+    assert diagnose(ReusingBatonTopology(), 5, 0.5) == diagnose(BatonTopology(), 5, 0.5)
 
 
 def test_a_topology_that_draws_in_some_rounds_alone_is_one_that_draws():

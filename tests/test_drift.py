@@ -289,6 +289,17 @@ def test_steps_count_at_the_rate_that_they_were_taken_at():
     np.testing.assert_allclose(drift.rates, 10 * 0.05)  # those of the next epoch are lower
 
 
+@pytest.mark.parametrize("params", CORRECTED, ids=str)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("rate", [1e-30, 1e-40, 1e-310])
+def test_rates_that_move_nothing_leave_finite_corrections(rate, dtype, params):
+    model = small(learning_rate_init=rate, topology="random", **params).fit(X.astype(dtype), Y)
+    drift = model._ensemble.drift
+    assert all(np.isfinite(each).all() for each in (drift.corrections, drift.velocities) if each is not None)
+    start = small(learning_rate_init=rate, fusion_rate=0).fit(X.astype(dtype), Y)
+    np.testing.assert_allclose(model.weights_, start.weights_, rtol=1e-6)
+
+
 def test_weights_that_are_replaced_count_as_no_step():
     model = small(drift_correction="tracking", fusion_frequency=7).fit(X, Y)
     model.weights_ = model.weights_ + 1

@@ -283,6 +283,33 @@ def test_contraction_is_the_second_singular_value_of_the_matrix():
     assert ring.spectral_gap == pytest.approx(1 - ring.contraction)
 
 
+# Without some networks
+
+
+@each_topology
+@pytest.mark.parametrize("absent", [[1], [0, 2], [0, 1, 2, 3]], ids=str)
+def test_rounds_without_some_networks_preserve_the_consensus_and_these(topology, absent):
+    shares = round_of(topology, 4).without(absent).matrix
+    np.testing.assert_allclose(shares, shares.T)
+    np.testing.assert_allclose(shares.sum(axis=1), 1)
+    np.testing.assert_array_equal(shares[absent], np.eye(4)[absent])
+
+
+def test_a_server_takes_the_mean_of_those_that_are_there():
+    shares = round_of(AverageTopology(), 4).without([1]).matrix
+    third = 1 / 3
+    np.testing.assert_allclose(
+        shares, [[third, 0, third, third], [0, 1, 0, 0], [third, 0, third, third], [third, 0, third, third]]
+    )
+
+
+def test_whoever_is_left_alone_keeps_its_weights():
+    of_the_first = Shares(np.broadcast_to([1.0, 0, 0], (3, 3)))
+    of_the_first.by_server = True
+    for topology in (of_the_first, Shares(np.roll(np.eye(3), 1, axis=1))):
+        np.testing.assert_array_equal(round_of(topology, 3).without([0]).matrix[2], [0, 0, 1])
+
+
 # Training
 
 

@@ -68,7 +68,8 @@ class Drift:
     def before_round(self, state, mix):
         """Correct by what the round's mixing changes in the mean step since the last round.
 
-        A peer that has taken no step, for lack of rows, counts as one with a gradient of 0.
+        A peer that has taken no step, for lack of rows, counts as one with a gradient of 0, and so does one whose rates
+        are so low that its weights cannot have moved.
 
         Parameters
         ----------
@@ -78,7 +79,12 @@ class Drift:
             Mixes some columns of all peers in place by the round's shares, zeros like any other number.
         """
         if self.corrections is not None:
-            _kernels.track(state.weights, self.starts, self.rates, state.drift, self.corrections, mix)
+            rates = np.where(self._divisible(self.rates), self.rates, 0)
+            _kernels.track(state.weights, self.starts, rates, state.drift, self.corrections, mix)
+
+    def _divisible(self, rates):
+        """Whether to divide by each of the rates gives a number of the weights' dtype."""
+        return rates >= np.finfo(self.starts.dtype).tiny
 
     def after_round(self, state, mix, fusion_momentum):
         """Follow how the weights have moved since the last round, and write the drift of the next steps.
@@ -91,7 +97,7 @@ class Drift:
         else:
             rates = self.rates[:, None].copy()
             mix(rates)
-            moved = rates[:, 0] > 0
+            moved = self._divisible(rates[:, 0])
             keep = np.where(moved, fusion_momentum, 1)
             gain = np.where(moved, (1 - fusion_momentum) / np.where(moved, rates[:, 0], 1), 0)
             _kernels.follow(state.weights, self.starts, keep, gain, self.velocities)

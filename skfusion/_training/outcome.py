@@ -56,8 +56,8 @@ def _how_to_correct(ensemble):
     if settings.drift_correction is None or settings.fusion_rule == "simultaneous":
         return ""
     return (
-        f"set fusion_rule='simultaneous', since drift_correction={settings.drift_correction!r} needs rounds that keep "
-        "the mean of all peers; or "
+        "where pairs fuse, set fusion_rule='simultaneous', since "
+        f"drift_correction={settings.drift_correction!r} needs rounds that keep the mean of all peers; or "
     )
 
 

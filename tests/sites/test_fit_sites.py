@@ -35,7 +35,7 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from skfusion import FusedMLPClassifier, FusedMLPRegressor
 from skfusion.sites import LocalTransport, Site, _exchange, fit_sites
 from skfusion.sites.message import Message, MessageError, RefusalError
-from skfusion.topology import GraphTopology
+from skfusion.topology import GraphTopology, LineTopology
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
@@ -616,6 +616,17 @@ def test_going_on_without_a_site_is_training_of_the_others(topology):
     assert (apart.weights_[:2] != never_trained).any(axis=1).all()
     if topology != "random":  # the two others have fused with one another
         assert min(apart.history_[-1]["numbers_sent"][:2]) > 0
+
+
+@pytest.mark.parametrize("topology", [LineTopology("metropolis"), "average", "random"], ids=str)
+def test_corrections_still_sum_to_zero_after_a_site_was_away(topology):
+    model = classifier(max_iter=8, topology=topology, drift_correction="tracking", learning_rate_init=0.05)
+    with changing(between(4, 6, never)) as transport:
+        apart = fit_sites(model, transport, patience=100, absent="skip")
+    assert ["York"] in [record["absent"] for record in apart.history_]
+    corrections = apart._ensemble.drift.corrections
+    assert np.abs(corrections).max() > 1e-3
+    np.testing.assert_allclose(corrections.sum(axis=0), 0, atol=1e-10)
 
 
 @pytest.mark.parametrize("first", [3, 13, 15, 17])  # the first epoch, and those around the best one
