@@ -6,7 +6,8 @@ A network is one flat vector, layer after layer: the coefficients, of shape (fan
 intercepts.  Nothing here knows of estimators, partitions or rounds.  All loops run without the GIL.
 """
 from cpython.exc cimport PyErr_CheckSignals
-from libc.math cimport log1p, exp as c_exp, pow as c_pow, sqrt as c_sqrt
+from libc.float cimport DBL_EPSILON, FLT_EPSILON
+from libc.math cimport fabs, log1p, exp as c_exp, pow as c_pow, sqrt as c_sqrt
 from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
@@ -1058,6 +1059,17 @@ cdef floating add_nonzero(const Shares *matrix, Py_ssize_t row, const floating *
     return whole
 
 
+cdef double rounding_of(const Shares *matrix, Py_ssize_t row, double rate, bint single) noexcept nogil:
+    """Up to which size a total of a row's shares is but rounding; 0 where none is negative, so that none cancel out."""
+    cdef Py_ssize_t k, first = matrix.starts[row], stop = matrix.starts[row + 1]
+    cdef double size = 0, epsilon = FLT_EPSILON if single else DBL_EPSILON
+    cdef bint cancel = rate > 0.5
+    for k in range(first, stop):
+        size += fabs(matrix.shares[k])
+        cancel |= matrix.shares[k] < 0
+    return (stop - first + 4) * epsilon * (fabs(1 - 2 * rate) + 2 * rate * size) if cancel else 0
+
+
 cdef void mix_alike(floating *weights, Py_ssize_t stride, Py_ssize_t n, Py_ssize_t n_networks, const Shares *matrix,
                     double rate, bint zero_rule, floating *buffer) noexcept nogil:
     """Mix n columns of networks that all take the same shares; ``buffer`` holds 2 * n numbers."""
@@ -1065,6 +1077,7 @@ cdef void mix_alike(floating *weights, Py_ssize_t stride, Py_ssize_t n, Py_ssize
     cdef floating *sum = buffer
     cdef floating *total = sum + n
     cdef floating whole
+    cdef double rounding
     cdef bint zeros = sum_shares(n_shares, matrix.networks, matrix.shares, <const floating *> weights, stride, n, sum)
     for i in range(n_networks):
         if k < n_shares and matrix.networks[k] == i:
@@ -1076,9 +1089,10 @@ cdef void mix_alike(floating *weights, Py_ssize_t stride, Py_ssize_t n, Py_ssize
         mix_in(n_networks, 1 - 2 * rate, 2 * rate, <const floating *> sum, stride, n, weights)
         return
     whole = add_nonzero(matrix, 0, <const floating *> weights, stride, n, sum, total)
+    rounding = rounding_of(matrix, 0, rate, floating is float)
     for i in range(n_networks):
-        mix_in_rest(n, 1 - 2 * rate, 2 * rate, <double> whole, <const floating *> sum, <const floating *> total,
-                    weights + i * stride)
+        mix_in_rest(n, 1 - 2 * rate, 2 * rate, <double> whole, rounding, <const floating *> sum,
+                    <const floating *> total, weights + i * stride)
 
 
 cdef void mix_each(floating *weights, Py_ssize_t stride, Py_ssize_t n, Py_ssize_t n_networks, const Shares *matrix,
@@ -1089,13 +1103,15 @@ cdef void mix_each(floating *weights, Py_ssize_t stride, Py_ssize_t n, Py_ssize_
     cdef floating *sum = old + n_networks * n
     cdef floating *total = sum + n
     cdef floating whole
+    cdef double rounding
     cdef bint zeros = copy_columns(n_networks, <const floating *> weights, stride, n, old)
     zeros &= zero_rule
     for i in range(n_networks):
         if zeros:
             whole = add_nonzero(matrix, i, <const floating *> old, n, n, sum, total)
-            mix_in_rest(n, 1 - 2 * rate, 2 * rate, <double> whole, <const floating *> sum, <const floating *> total,
-                        weights + i * stride)
+            rounding = rounding_of(matrix, i, rate, floating is float)
+            mix_in_rest(n, 1 - 2 * rate, 2 * rate, <double> whole, rounding, <const floating *> sum,
+                        <const floating *> total, weights + i * stride)
         else:
             start = matrix.starts[i]
             mix_in_shares(matrix.starts[i + 1] - start, matrix.networks + start, matrix.shares + start, 1 - 2 * rate,
@@ -1115,8 +1131,8 @@ def mix(weights, const int32_t[::1] starts, const int32_t[::1] networks, const d
     """Mix all networks at once by (1 - 2 rate) I + 2 rate W, on one of ``n_parts`` parts of the columns, in place.
 
     W's row i has shares[k] of networks[k], in ascending order, for starts[i] <= k < starts[i + 1]; a single row is that
-    of all networks.  In an element's mean zeros count for nothing, unless all are zero.  The other arguments are those
-    of ``fuse``.
+    of all networks.  In an element's mean zeros count for nothing, unless all are zero; where the shares of the rest
+    cancel out, its weight stays.  The other arguments are those of ``fuse``.
     """
     cdef Py_ssize_t n_networks = weights.shape[0], n_parameters = weights.shape[1]
     cdef bint single = weights.dtype == np.float32

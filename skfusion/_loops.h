@@ -201,8 +201,8 @@ INLINED double tanh_double(double x) {
 #define add_share(n, share, w, sum, total) SK_DISPATCH(add_share, sum)(n, share, w, sum, total)
 #define mix_in(n_rows, keep, take, sum, stride, n, rows) \
     SK_DISPATCH(mix_in, rows)(n_rows, keep, take, sum, stride, n, rows)
-#define mix_in_rest(n, keep, take, whole, sum, total, w) \
-    SK_DISPATCH(mix_in_rest, w)(n, keep, take, whole, sum, total, w)
+#define mix_in_rest(n, keep, take, whole, rounding, sum, total, w) \
+    SK_DISPATCH(mix_in_rest, w)(n, keep, take, whole, rounding, sum, total, w)
 #define mix_in_shares(n_shares, networks, shares, keep, take, old, n, w) \
     SK_DISPATCH(mix_in_shares, w)(n_shares, networks, shares, keep, take, old, n, w)
 #define mean_step(n, factor, start, w, step, correction) \
@@ -532,15 +532,17 @@ PER_ISA static void FN(mix_in)(
 }
 
 /* w = keep * w + take * sum, divided by the shares of what is not 0, where those are not all: `whole` is the total of
- * all shares, added up as they were.  Where nothing but zeros counts, w stays as it was. */
+ * all shares, added up as they were.  Where nothing but zeros counts, or what counts cancels out but for `rounding`,
+ * w stays as it was. */
 PER_ISA static void FN(mix_in_rest)(
-    Py_ssize_t n, double keep, double take, double whole, const REAL *restrict sum, const REAL *restrict total,
-    REAL *restrict w) {
-    REAL k = (REAL)keep, t = (REAL)take, all = (REAL)whole;
+    Py_ssize_t n, double keep, double take, double whole, double rounding, const REAL *restrict sum,
+    const REAL *restrict total, REAL *restrict w) {
+    REAL k = (REAL)keep, t = (REAL)take, all = (REAL)whole, least = (REAL)rounding;
 #pragma omp simd
     for (Py_ssize_t j = 0; j < n; j++) {
         REAL mixed = k * w[j] + t * sum[j], shares = (w[j] == 0 ? 0 : k) + t * total[j];
-        REAL of_those = shares == 0 ? w[j] : mixed / (shares == 0 ? 1 : shares);
+        int none = shares <= least && -shares <= least;
+        REAL of_those = none ? w[j] : mixed / (none ? 1 : shares);
         w[j] = total[j] == all && w[j] != 0 ? mixed : of_those;
     }
 }

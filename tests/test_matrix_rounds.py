@@ -124,6 +124,24 @@ def test_a_server_that_hears_of_some_agrees_with_the_book(n_networks, n_paramete
     np.testing.assert_array_equal(written_out, result)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("n_networks", "rate", "n_nonzero"), [(3, 0.75, 1), (6, 0.75, 2), (7, 0.7, 2), (9, 0.9, 4)])
+def test_where_the_shares_of_what_counts_cancel_out_weights_stay(n_networks, rate, n_nonzero, dtype):
+    # (1 - 2 F) of one's own and 2 F / N of each that is not 0 come to 0, but for rounding.
+    weights = np.zeros((n_networks, 2), dtype)
+    weights[:n_nonzero] = np.linspace(0.5, 1.5, 2 * n_nonzero).reshape(n_nonzero, 2)
+    fused = AverageTopology().fuse(weights.copy(), rate)
+    np.testing.assert_array_equal(fused[:n_nonzero], weights[:n_nonzero])
+    mean = weights[:n_nonzero].mean(axis=0)
+    np.testing.assert_allclose(fused[n_nonzero:], np.tile(mean, (n_networks - n_nonzero, 1)), rtol=1e-6)
+
+
+def test_negative_shares_that_cancel_out_leave_a_weight_of_0():
+    shares = np.array([[1.0, 0.1, 0.2, -0.3], *np.eye(4)[1:]])
+    weights = np.array([[0.0], [1.0], [2.0], [3.0]])
+    np.testing.assert_array_equal(Shares(shares).fuse(weights.copy(), 0.5), weights)
+
+
 def test_a_round_by_hand():
     weights = np.array([[1.0, 0.0, 0.0, 2.0], [4.0, 2.0, 0.0, 0.0], [4.0, 4.0, 0.0, 0.0]])
     expected = [[3.0, 3.0, 0.0, 2.0]] * 3
