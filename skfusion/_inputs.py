@@ -315,6 +315,8 @@ def check_sample_weight(sample_weight, n_samples):
     weight = check_array(sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight")
     if weight.shape != (n_samples,):
         raise ValueError(f"sample_weight must have shape ({n_samples},), got {weight.shape}")
+    if not np.isfinite(weight).all():  # which scikit-learn does not look for under assume_finite
+        raise ValueError(f"sample_weight must hold finite numbers, got {weight[~np.isfinite(weight)][0]}")
     if (weight < 0).any():
         raise ValueError(f"sample_weight must not be negative, got {weight.min()}")
     if not weight.any():

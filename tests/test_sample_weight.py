@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import sklearn
 from models import GROUPS, NO_STEP, X, Y, assert_same_training, model, parts_of
 from sklearn.metrics import log_loss
 from sklearn.neural_network import MLPClassifier
@@ -148,6 +149,12 @@ def test_sample_weights_that_are_none_are_refused(method, weight, match):
     kwargs = {"classes": [0, 1, 2]} if method == "partial_fit" else {}
     with pytest.raises(ValueError, match=match):
         getattr(model(), method)(X, Y, sample_weight=weight, **kwargs)
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_weights_that_are_not_finite_are_refused_where_finite_input_is_assumed(wrong):
+    with sklearn.config_context(assume_finite=True), pytest.raises(ValueError, match="sample_weight must hold finite"):
+        model().fit(X, Y, sample_weight=np.r_[wrong, np.ones(149)])
 
 
 def test_peer_scores_take_weights():
