@@ -111,10 +111,9 @@ def check_features(X):
     for place, dtype in enumerate(dtypes if names is not None else ()):
         wrong = None if getattr(dtype, "kind", "O") in "biufc" else _first_no_number(np.asarray(X[names[place]]))
         if wrong is not None:
-            raise ValueError(
-                f"X must hold numbers, got {shown(wrong)} in column {shown(names[place])}; turn text into numbers, "
-                "such as categories into columns of 0 and 1"
-            )
+            text = "turn text into numbers, such as categories into columns of 0 and 1"
+            right = text if isinstance(wrong, str) else "turn it into a number, or impute it if it stands for a gap"
+            raise ValueError(f"X must hold numbers, got {shown(wrong)} in column {shown(names[place])}; {right}")
 
 
 def _first_no_number(values):

@@ -113,6 +113,9 @@ def test_a_missing_number_among_objects_is_no_text():
     gaps = pd.DataFrame({"age": X[:, 0], "crp": [None, *X[1:, 1]]}, dtype=object)
     with pytest.raises(ValueError, match=r"^Input X contains NaN"):
         model().fit(gaps, Y)
+    gaps.loc[0, "crp"] = pd.NA  # which scikit-learn does not take for NaN here
+    with pytest.raises(ValueError, match=r"^X must hold numbers, got <NA> in column 'crp'; .* or impute it"):
+        model().fit(gaps, Y)
 
 
 @pytest.mark.parametrize("frame", [pd.DataFrame, pl.DataFrame])
