@@ -110,13 +110,13 @@ class WeightTotals:
             share = sum(self.sums) / np.count_nonzero(self.counts)
             return [share / of_rows if of_rows else Fraction(0) for of_rows in self.sums]
         # Not by scikit-learn's compute_class_weight: version 1.9 looks for the label "1" under the key 1.
-        named, known = set(class_weight), set(classes)
-        if named - known and known - named:
+        labels = classes.tolist()
+        of_label = {key.item() if isinstance(key, np.generic) else key: w for key, w in class_weight.items()}
+        if set(of_label) - set(labels) and set(labels) - set(of_label):
             raise ValueError(
-                f"class_weight must have keys among the classes of y, {shown(classes.tolist())}, got "
-                f"{shown(class_weight)}"
+                f"class_weight must have keys among the classes of y, {shown(labels)}, got {shown(class_weight)}"
             )
-        return [Fraction(float(class_weight.get(label, 1))) for label in classes]
+        return [Fraction(float(of_label.get(label, 1))) for label in labels]
 
 
 @dataclass(frozen=True)

@@ -132,9 +132,18 @@ def test_class_weights_multiply_sample_weights(class_weight, sample_weight):
     np.testing.assert_allclose(fitted.weights_, expected.weights_, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("labels", [np.array(["01", "1", "b"]), np.array([1, 2**63, 2**64 - 1], np.uint64)])
-def test_class_weights_go_by_the_label_as_it_is(labels):
-    weights = dict(zip(labels.tolist(), [3.0, 0.5, 1.0], strict=True))
+@pytest.mark.parametrize("keys", [list, np.ndarray.tolist], ids=["NumPy", "Python"])
+@pytest.mark.parametrize(
+    "labels",
+    [
+        np.array(["01", "1", "b"]),
+        np.array([1, 2**63, 2**64 - 1], np.uint64),
+        np.array(["2017-12-18", "2017-12-19", "2018-01-01"], "datetime64[D]"),
+    ],
+    ids=["strings", "large numbers", "dates"],
+)
+def test_class_weights_go_by_the_label_as_it_is(labels, keys):
+    weights = dict(zip(keys(labels), [3.0, 0.5, 1.0], strict=True))
     fitted = model(class_weight=weights).fit(X, labels[Y])
     expected = model(class_weight={0: 3.0, 1: 0.5, 2: 1.0}).fit(X, Y)
     np.testing.assert_array_equal(fitted.weights_, expected.weights_)
