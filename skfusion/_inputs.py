@@ -111,10 +111,9 @@ def check_features(X):
     for place, dtype in enumerate(dtypes if names is not None else ()):
         wrong = None if getattr(dtype, "kind", "O") in "biufc" else _first_no_number(np.asarray(X[names[place]]))
         if wrong is not None:
-            raise ValueError(
-                f"X must hold numbers, got {shown(wrong)} in column {shown(names[place])}; turn text into numbers, "
-                "such as categories into columns of 0 and 1"
-            )
+            text = "turn text into numbers, such as categories into columns of 0 and 1"
+            right = text if isinstance(wrong, str) else "turn it into a number, or impute it if it stands for a gap"
+            raise ValueError(f"X must hold numbers, got {shown(wrong)} in column {shown(names[place])}; {right}")
 
 
 def _first_no_number(values):
@@ -212,9 +211,17 @@ def check_numbers(y, dtype):
     return values
 
 
+def as_labels(labels):
+    """Return labels as an array, of Python objects where NumPy would make the string "nan" of a gap in a list."""
+    array = np.asarray(labels)
+    listed = labels if array.dtype.kind == "U" and array.ndim == 1 and isinstance(labels, Sequence) else ()
+    has_gaps = any(isinstance(label, float) and np.isnan(label) for label in listed)
+    return np.array(labels, dtype=object) if has_gaps else array
+
+
 def holds_objects(values):
     """Whether an array-like holds Python objects, of which scikit-learn's checks ask what not all can answer."""
-    array = np.asarray(values)
+    array = as_labels(values)
     return array.ndim > 0 and array.dtype == object
 
 
@@ -263,7 +270,7 @@ def check_groups(groups, n_samples):
     if groups is None:
         return None
     check_column("groups", groups)
-    array = np.asarray(groups)
+    array = as_labels(groups)
     if array.shape != (n_samples,):
         got = len(array) if array.ndim == 1 else f"shape {array.shape}" if array.ndim else shown(groups)
         raise ValueError(f"groups must have one label for each of the {n_samples} rows, got {got}")
@@ -272,7 +279,7 @@ def check_groups(groups, n_samples):
 
 def check_labels(name, labels):
     """Return labels as an array, or raise ValueError unless they can be sorted and none is missing."""
-    array = np.asarray(labels)
+    array = as_labels(labels)
     right = f"{name} must be labels that can be sorted, such as numbers or strings, and none may be missing; got"
     try:
         unique = np.unique(array)
@@ -315,6 +322,8 @@ def check_sample_weight(sample_weight, n_samples):
     weight = check_array(sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight")
     if weight.shape != (n_samples,):
         raise ValueError(f"sample_weight must have shape ({n_samples},), got {weight.shape}")
+    if not np.isfinite(weight).all():  # which scikit-learn does not look for under assume_finite
+        raise ValueError(f"sample_weight must hold finite numbers, got {weight[~np.isfinite(weight)][0]}")
     if (weight < 0).any():
         raise ValueError(f"sample_weight must not be negative, got {weight.min()}")
     if not weight.any():

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
-from sklearn.utils.class_weight import compute_class_weight
 
 from skfusion._checks import shown
 
@@ -110,7 +109,14 @@ class WeightTotals:
         if isinstance(class_weight, str):  # scikit-learn's formula, and no weight for a class without rows
             share = sum(self.sums) / np.count_nonzero(self.counts)
             return [share / of_rows if of_rows else Fraction(0) for of_rows in self.sums]
-        return [Fraction(weight) for weight in compute_class_weight(class_weight, classes=classes, y=classes).tolist()]
+        # Not by scikit-learn's compute_class_weight: version 1.9 looks for the label "1" under the key 1.
+        labels = classes.tolist()
+        of_label = {key.item() if isinstance(key, np.generic) else key: w for key, w in class_weight.items()}
+        if set(of_label) - set(labels) and set(labels) - set(of_label):
+            raise ValueError(
+                f"class_weight must have keys among the classes of y, {shown(labels)}, got {shown(class_weight)}"
+            )
+        return [Fraction(float(of_label.get(label, 1))) for label in labels]
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils.metadata_routing import get_routing_for_object
 
 from skfusion._checks import as_array, check_choice, check_column, check_integer, check_real, check_rng, shown
-from skfusion._inputs import check_groups, check_labels, comparable
+from skfusion._inputs import as_labels, check_groups, check_labels, comparable
 from skfusion._ownership import Ownership, Peers, apportion, nothing_owned, peer_of_row, with_entries, with_labels
 from skfusion._typing import IntArray, MatrixLike, RandomState
 
@@ -178,7 +178,7 @@ class _AssigningPartitioner(BasePartitioner):
 
     def _check_targets(self, y):
         check_column("y", y)
-        targets = check_labels("y", column_or_1d(y)) if self._by_class else np.asarray(y)
+        targets = check_labels("y", column_or_1d(as_labels(y))) if self._by_class else np.asarray(y)
         if not targets.size:
             raise ValueError(f"y must have at least one row, got {shown(y)}")
         if not targets.ndim:

@@ -113,6 +113,9 @@ def test_a_missing_number_among_objects_is_no_text():
     gaps = pd.DataFrame({"age": X[:, 0], "crp": [None, *X[1:, 1]]}, dtype=object)
     with pytest.raises(ValueError, match=r"^Input X contains NaN"):
         model().fit(gaps, Y)
+    gaps.loc[0, "crp"] = pd.NA  # which scikit-learn does not take for NaN here
+    with pytest.raises(ValueError, match=r"^X must hold numbers, got <NA> in column 'crp'; .* or impute it"):
+        model().fit(gaps, Y)
 
 
 @pytest.mark.parametrize("frame", [pd.DataFrame, pl.DataFrame])
@@ -166,13 +169,14 @@ def test_labels_that_are_missing_or_continuous_are_refused():
     [
         (np.array(["a", None, "b"], object), "NoneType, str"),
         (np.array(["a", np.nan, "b"], object), "float, str"),
+        (["a", np.nan, "b"], "float, str"),
         (np.array(["a", 1, "b"], object), "int, str"),
         (pd.Series(["a", pd.NA, "b"], dtype="string"), "NAType, str"),
     ],
     ids=str,
 )
 def test_labels_that_are_missing_or_cannot_be_sorted_are_refused_by_name(labels, got):
-    column = labels[np.resize([0, 1, 2], len(Y))]
+    column = labels * 50 if isinstance(labels, list) else labels[np.resize([0, 1, 2], len(Y))]
     match = f"must be labels that can be sorted.* none may be missing; got labels of type {got}"
     with pytest.raises(ValueError, match=f"^y {match}"):
         model().fit(X, column)

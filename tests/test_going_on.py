@@ -227,7 +227,7 @@ def test_partial_fit_refuses_what_needs_all_rows(params, match):
         ({0: 1, 2: -1}, ValueError, r"class_weight\[2\] must be in \[0, inf\), got -1"),
         ({0: np.nan}, ValueError, r"class_weight\[0\] must be in \[0, inf\), got nan"),
         ({0: 0, 1: 0, 2: 0}, ValueError, "class_weight must not be 0 for all classes of y, got {0: 0, 1: 0, 2: 0}"),
-        ({3: 1}, ValueError, "classes, .* are not in class_weight"),
+        ({3: 1}, ValueError, r"class_weight must have keys among the classes of y, .*, got {3: 1}"),
     ],
     ids=str,
 )

@@ -385,6 +385,7 @@ def test_groups_of_wrong_length_are_refused(partitioner, n_groups):
     ("groups", "got"),
     [
         (["a", None, "b", "a"], "labels of type NoneType, str"),
+        (("a", np.nan, "b", "a"), "labels of type float, str"),
         ([None] * 4, "labels of type NoneType"),
         (pd.Series(["a", pd.NA, "b", "a"], dtype="string"), "labels of type NAType, str"),
         (np.array([1, "a", 2, "b"], dtype=object), "labels of type int, str"),
@@ -408,6 +409,7 @@ def test_groups_that_are_missing_or_cannot_be_sorted_are_refused(groups, got):
     ("y", "got"),
     [
         ([1.0, np.nan, 2.0, np.nan], "nan"),
+        (["a", np.nan, "b", "a"], "labels of type float, str"),
         (np.array(["2020-01-01", "NaT", "2020-01-02", "NaT"], dtype="M8[D]"), "NaT"),
         (np.array(["a", None, "b", "a"], dtype=object), "labels of type NoneType, str"),
         (pd.Series(["a", pd.NA, "b", "a"], dtype="string"), "labels of type NAType, str"),

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import sklearn
 from models import GROUPS, NO_STEP, X, Y, assert_same_training, model, parts_of
 from sklearn.metrics import log_loss
 from sklearn.neural_network import MLPClassifier
@@ -131,6 +132,28 @@ def test_class_weights_multiply_sample_weights(class_weight, sample_weight):
     np.testing.assert_allclose(fitted.weights_, expected.weights_, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("keys", [list, np.ndarray.tolist], ids=["NumPy", "Python"])
+@pytest.mark.parametrize(
+    "labels",
+    [
+        np.array(["01", "1", "b"]),
+        np.array([1, 2**63, 2**64 - 1], np.uint64),
+        np.array(["2017-12-18", "2017-12-19", "2018-01-01"], "datetime64[D]"),
+    ],
+    ids=["strings", "large numbers", "dates"],
+)
+def test_class_weights_go_by_the_label_as_it_is(labels, keys):
+    weights = dict(zip(keys(labels), [3.0, 0.5, 1.0], strict=True))
+    fitted = model(class_weight=weights).fit(X, labels[Y])
+    expected = model(class_weight={0: 3.0, 1: 0.5, 2: 1.0}).fit(X, Y)
+    np.testing.assert_array_equal(fitted.weights_, expected.weights_)
+
+
+def test_a_number_is_no_key_for_a_label_that_is_a_string():
+    with pytest.raises(ValueError, match=r"keys among the classes of y, \['0', '1', '2'\], got {0: 3, 1: 1, 2: 1}"):
+        model(class_weight={0: 3, 1: 1, 2: 1}).fit(X, Y.astype(str))
+
+
 @pytest.mark.parametrize(
     ("weight", "match"),
     [
@@ -148,6 +171,12 @@ def test_sample_weights_that_are_none_are_refused(method, weight, match):
     kwargs = {"classes": [0, 1, 2]} if method == "partial_fit" else {}
     with pytest.raises(ValueError, match=match):
         getattr(model(), method)(X, Y, sample_weight=weight, **kwargs)
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_weights_that_are_not_finite_are_refused_where_finite_input_is_assumed(wrong):
+    with sklearn.config_context(assume_finite=True), pytest.raises(ValueError, match="sample_weight must hold finite"):
+        model().fit(X, Y, sample_weight=np.r_[wrong, np.ones(149)])
 
 
 def test_peer_scores_take_weights():

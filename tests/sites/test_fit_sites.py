@@ -825,7 +825,7 @@ def test_a_round_sends_each_network_there_and_back(dtype, params, n_arrays):
         (make_pipeline(StandardScaler(), LogisticRegression()), {}, TypeError, "a pipeline of a StandardScaler"),
         (classifier(alpha=-1), {}, ValueError, "alpha must be in"),
         (classifier(class_weight="balance"), {}, ValueError, "class_weight must be a dict, 'balanced' or None"),
-        (classifier(class_weight={7: 1}), {}, ValueError, "not in class_weight"),
+        (classifier(class_weight={7: 1}), {}, ValueError, "class_weight must have keys among the classes of y"),
         (classifier(prediction=3), {}, ValueError, "prediction must be .* from 0 to 2; got 3"),
         (classifier(), {"patience": 0}, ValueError, r"patience must be in \(0, inf\], got 0"),
         (classifier(), {"patience": "long"}, TypeError, "patience must be a number"),
