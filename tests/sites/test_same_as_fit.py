@@ -321,10 +321,20 @@ def test_warnings_name_the_line_that_fits(model):
     assert [warning.filename for warning in caught] == [__file__]
 
 
-def test_divergence_is_reported_as_by_fit_but_names_the_site():
-    model = classifier(learning_rate_init=1e300)
+AFTER_EACH_STEP = FusedMLPRegressor((), n_networks=None, random_state=0, learning_rate_init=1e5, fusion_unit="step")
+
+
+@pytest.mark.parametrize(
+    ("model", "rows", "y"),
+    [
+        (classifier(learning_rate_init=1e300), PLAIN, LABELS),
+        (AFTER_EACH_STEP, PLAIN * 1e153, NUMBERS),  # the loss before the first step is finite still
+    ],
+)
+def test_divergence_is_reported_as_by_fit_but_names_the_site(model, rows, y):
+    model = clone(model)
     with pytest.raises(ValueError, match="stopped being finite in epoch 1") as here:
-        model.fit(PLAIN, LABELS, groups=NAMES_OF_ROWS)
+        model.fit(rows, y, groups=NAMES_OF_ROWS)
     with pytest.raises(ValueError, match="stopped being finite in epoch 1") as there:
-        at_sites(model, sites_of(PLAIN, LABELS, NAMES_OF_ROWS))
+        at_sites(model, sites_of(rows, y, NAMES_OF_ROWS))
     assert str(here.value).replace("peer 0", "peer 'Bath'") == str(there.value)
