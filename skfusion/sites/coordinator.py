@@ -183,7 +183,7 @@ def _fit(model, parameters, call):
         model._forget()
     elif call.classes is not None:
         check_same_classes(call.classes, old.classes, "since the peers' weights are kept")
-    agreement = ask_for_agreement(call.exchange, call.sites, _question(model, call, old))
+    agreement = ask_for_agreement(call.exchange, call.run.first_number, call.sites, _question(model, call, old))
     _log_agreement(agreement)
     if old is not None:
         _check_as_before(model, agreement)
