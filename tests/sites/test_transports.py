@@ -336,7 +336,19 @@ def test_what_is_asked_again_is_answered_again(thread, tmp_path):
         assert b"cba" in (received(transport)[1] for _ in range(2))
 
 
-@pytest.mark.parametrize("lose", [lambda answer, old: answer.unlink(), Path.write_bytes], ids=["gone", "older"])
+def damaged(whole):
+    return whole[:-1] + bytes([whole[-1] ^ 1])
+
+
+@pytest.mark.parametrize(
+    "lose",
+    [
+        lambda answer, old: answer.unlink(),
+        Path.write_bytes,
+        lambda answer, old: answer.write_bytes(damaged(answer.read_bytes())),
+    ],
+    ids=["gone", "older", "damaged"],
+)
 def test_an_answer_that_is_lost_before_it_is_read_is_given_again(lose, thread, tmp_path):
     thread("Bath")
     wait_for((tmp_path / "Bath" / "serving").exists)
@@ -551,8 +563,10 @@ def test_a_request_that_is_gone_is_put_back_and_one_that_is_there_stays(bath):
     whole, was = request.read_bytes(), request.stat()
     transport.send("Bath", b"request")
     assert request.stat() == was
-    for damage in (request.unlink, lambda: request.write_bytes(whole[:-1])):
-        damage()
+    for left in (None, whole[:-1], damaged(whole)):
+        request.unlink()
+        if left is not None:
+            request.write_bytes(left)
         transport.send("Bath", b"request")
         assert request.read_bytes() == whole
     assert transport.resend_after <= 600
