@@ -14,7 +14,6 @@ from contextlib import suppress
 from pathlib import Path
 
 import forks
-import joblib
 import pytest
 
 from skfusion.sites import folder as folder_module
@@ -139,7 +138,6 @@ def test_local_sites_answer():
         assert transport.receive(0.01) is None
 
 
-@pytest.mark.skipif(joblib.cpu_count() < 2, reason="needs two cores")
 def test_local_sites_work_at_the_same_time():
     barrier = threading.Barrier(2, timeout=SECONDS)
 
@@ -150,6 +148,17 @@ def test_local_sites_work_at_the_same_time():
 
     with LocalTransport([Meeting("York"), Meeting("Bath")]) as transport:
         assert answers(transport, {"York": b"a", "Bath": b"b"}) == {"York": b"a", "Bath": b"b"}
+
+
+def test_local_sites_do_not_wait_for_one_that_takes_its_time():
+    go, york = threading.Event(), Echo("York")
+    york.answer = lambda request: go.wait(SECONDS) and request
+    with LocalTransport([york, Echo("Bath")]) as transport:
+        for number in range(9):
+            transport.send("York", b"%d" % number)
+            assert answers(transport, {"Bath": b"abc"}) == {"Bath": b"cba"}
+        go.set()
+        assert [received(transport) for _ in range(2)] == [("York", b"0"), ("York", b"8")]
 
 
 def test_what_a_local_site_raises_is_raised():
