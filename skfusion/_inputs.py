@@ -7,7 +7,7 @@ from numbers import Number
 import numpy as np
 from scipy.sparse import csr_array, issparse
 from sklearn.utils import check_array
-from sklearn.utils.multiclass import unique_labels
+from sklearn.utils.multiclass import type_of_target, unique_labels
 
 from skfusion._checks import as_array, check_column, check_real, check_unmasked, cut, shown, written_beside
 from skfusion._kernels import check_csr
@@ -166,6 +166,8 @@ def check_all_classes(classes):
     if labels.ndim != 1:
         raise ValueError(f"classes must be a list of all class labels, got {shown(classes)}")
     check_label_type("classes", labels)
+    if type_of_target(labels) == "continuous":  # of which scikit-learn says no more than that they are unknown
+        raise ValueError(f"classes must be integers, booleans or strings, got continuous numbers: {shown(classes)}")
     return check_classes("classes", unique_labels(labels))
 
 

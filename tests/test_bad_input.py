@@ -160,6 +160,8 @@ def test_labels_that_are_missing_or_continuous_are_refused():
         model().fit(X, np.where(Y == 0, np.datetime64("NaT"), days))
     with pytest.raises(ValueError, match="Unknown label type"):
         model().fit(X, Y + 0.5)
+    with pytest.raises(ValueError, match=r"^classes must be integers, .* got continuous numbers: \[0, 1\.5, 2\]"):
+        model().partial_fit(X, Y, classes=[0, 1.5, 2])
     with pytest.raises(ValueError):
         model().fit(X, np.eye(3)[Y])
 

@@ -14,12 +14,20 @@ from skfusion.sites._plan import Plan
 from skfusion.sites._scaling import Scaling
 from skfusion.sites.message import MessageError
 
-# Exchanges before training; a run that is taken up again asks the same by the same numbers.
-_DESCRIBE, _VOTE, _COUNT, _FIRST_OF_TRAINING = range(4)
+# Exchanges before training, but for the first; a run that is taken up again asks the same by the same numbers.
+_VOTE, _COUNT, _FIRST_OF_TRAINING = range(1, 4)
 
 
-def ask_for_agreement(exchange, sites, question):
+def ask_for_agreement(exchange, number, sites, question):
     """Let sites describe their rows, and merge what they report.
+
+    Parameters
+    ----------
+    exchange : Exchange
+    number : int
+        Of the exchange in the run.
+    sites : list of str
+    question : Question
 
     Returns
     -------
@@ -31,7 +39,7 @@ def ask_for_agreement(exchange, sites, question):
         If the sites' rows are not alike.
     """
     questions = {site: (question.content(), {}) for site in sites}
-    told = exchange.ask(_DESCRIBE, "describe", questions, lambda site, answer: Description.read(answer, question))
+    told = exchange.ask(number, "describe", questions, lambda site, answer: Description.read(answer, question))
     return agree(list(told.values()), question)
 
 

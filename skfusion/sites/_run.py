@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import secrets
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
@@ -61,6 +62,15 @@ class Run:
     def sites(self):
         """The names of the sites that take part, None in a new run."""
         return None if self.saved is None else self.saved.identity.get("sites")
+
+    @property
+    def first_number(self):
+        """Number of the exchange that comes first.
+
+        A run that is taken up has one of its own each time: an answer may still be there to an earlier coordinator,
+        which may have been given other arguments.
+        """
+        return 0 if self.saved is None else -1 - secrets.randbits(31)
 
     def check_sites(self, wanted):
         """Raise ValueError unless the run that is taken up is one of these sites, by their names or by how many."""

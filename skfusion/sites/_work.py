@@ -81,7 +81,9 @@ class Work:
     def train(self, state, segment):
         """Train the peers from a state, for some steps of an epoch; returns the new state."""
         with steady_blas(self.plan.n_networks, self.plan.settings):
-            return self._bundle.train_from(state, *segment)
+            state = self._bundle.train_from(state, *segment)
+        state.losses[~_are_finite(state)] = np.nan  # the last step may have diverged after its loss was known
+        return state
 
     @cached_property
     def _bundle(self):
@@ -109,6 +111,12 @@ class Work:
     @cached_property
     def _scorer(self):
         return HeldOutRows(self.plan.network, self._held_out_data)
+
+
+def _are_finite(state):
+    """Return for each peer whether its weights and moments are finite."""
+    arrays = (state.weights, state.first_moments, state.second_moments)
+    return np.all([np.isfinite(array).all(axis=1) for array in arrays if array is not None], axis=0)
 
 
 def _check_plan(rows, plan):

@@ -140,7 +140,7 @@ def fit_sites(
     names = gather(transport, run.sites or wanted, patience)
     call = _Call(Exchange(transport, run.name, patience), names, scaler, known, run, absent == "skip", fuse_at, collect)
     run.log_beginning(names)
-    fitted = _fit(model, parameters, call)
+    fitted = _fit_steps(estimator, model, parameters, call)
     if scaler is not None:
         estimator.steps = [(estimator.steps[0][0], fitted), *estimator.steps[1:]]  # the old list is the caller's
     return estimator
@@ -161,6 +161,22 @@ class _Call:
 
 
 @with_callbacks
+def _fit_steps(estimator, model, parameters, call):
+    """Fit an estimator, or a pipeline's steps with its callbacks; returns the fitted scaler if there is one."""
+    if estimator is model:
+        return _fit(model, parameters, call)
+    task = estimator._init_callback_context(max_subtasks=1)
+    task.call_on_fit_task_begin(estimator=estimator)
+    step = task.subcontext(task_name="fit-final-estimator")
+    with step.propagate_callback_context(model):
+        step.call_on_fit_task_begin(estimator=estimator)
+        fitted = _fit(model, parameters, call)
+        step.call_on_fit_task_end(estimator=estimator)
+    task.call_on_fit_task_end(estimator=estimator)
+    return fitted
+
+
+@with_callbacks
 def _fit(model, parameters, call):
     """Fit an estimator; returns the fitted scaler if there is one."""
     old = model._known_peers() if parameters.warm_start else None
@@ -168,7 +184,7 @@ def _fit(model, parameters, call):
         forget(model)
     elif call.classes is not None:
         check_same_classes(call.classes, old.classes, "since the peers' weights are kept")
-    agreement = ask_for_agreement(call.exchange, call.sites, _question(model, call, old))
+    agreement = ask_for_agreement(call.exchange, call.run.first_number, call.sites, _question(model, call, old))
     _log_agreement(agreement)
     if old is not None:
         _check_as_before(model, agreement)
@@ -184,7 +200,7 @@ def _fit(model, parameters, call):
     training = _training(call, ensemble, problem, federation, identity)
     names = agreement.feature_names if scaler is None else names_out(scaler)
     attributes = _attributes(agreement, problem.topology, names)
-    outcome = train(model, training, LossesAlone(), attributes, _ROWS_ELSEWHERE, stacklevel=5)
+    outcome = train(model, training, LossesAlone(), attributes, _ROWS_ELSEWHERE, stacklevel=7)
     if outcome != "interrupted":
         _say_goodbye(call.exchange, federation)
         call.run.end()

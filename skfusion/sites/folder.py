@@ -281,12 +281,13 @@ class _MessageFile:
 
     def __init__(self, path):
         self._path, self._seen, self._written = path, None, None
+        self._intact = None  # the file in which what was written was last found
 
     def write(self, message):
         """Put a message in place of the one before, unless it is there; return its digest."""
         digest = _digest(message)
         self._written = digest, _DIGEST_SIZE + len(message)
-        if self._holds(*self._written):
+        if self.is_as_written():
             return digest
         self._path.parent.mkdir(exist_ok=True)
         with replacing(self._path, follow_links=False) as file:
@@ -294,12 +295,17 @@ class _MessageFile:
         return digest
 
     def is_as_written(self):
-        """Whether the message is there that was written last, if any was."""
-        return self._written is None or self._holds(*self._written)
-
-    def _holds(self, digest, n_bytes):
+        """Whether the message is there that was written last, if any was; all of it is read if the file has changed."""
+        if self._written is None:
+            return True
+        digest, n_bytes = self._written
         with suppress(OSError), open(self._path, "rb", opener=_open_at_once) as file:
-            return os.fstat(file.fileno()).st_size == n_bytes and file.read(_DIGEST_SIZE) == digest
+            status = os.fstat(file.fileno())
+            if status.st_size == n_bytes and file.read(_DIGEST_SIZE) == digest:
+                version = status.st_ino, status.st_mtime_ns
+                if version != self._intact and _digest(file.read()) == digest:
+                    self._intact = version
+                return version == self._intact
         return False
 
     def read_new(self, max_bytes):

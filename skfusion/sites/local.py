@@ -5,8 +5,6 @@ from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 
-import joblib
-
 from skfusion._checks import shown
 from skfusion.sites.message import check_name
 from skfusion.sites.transport import Answering, BaseTransport
@@ -47,8 +45,10 @@ class LocalTransport(BaseTransport):
                 raise ValueError(f"sites must have different names, got {count} named {name!r}")
         self._sites = {str(site.name): site for site in sites}
         self._closed = False
-        self._answers: queue.SimpleQueue[tuple[str, Future[bytes]]] = queue.SimpleQueue()
-        self._threads = ThreadPoolExecutor(min(max(len(sites), 1), joblib.cpu_count()), "site")
+        self._answers: queue.SimpleQueue[Future[tuple[str, bytes]]] = queue.SimpleQueue()
+        # One for each site, so that none waits while another takes its time.
+        self._threads = {name: ThreadPoolExecutor(1, name) for name in self._sites}
+        self._latest: dict[str, bytes] = {}  # by site
 
     def sites(self) -> list[str]:
         """Return the names of the sites.
@@ -77,8 +77,16 @@ class LocalTransport(BaseTransport):
         """
         if self._closed:
             raise RuntimeError("the transport is closed; make another LocalTransport of the same sites")
-        answer = self._threads.submit(self._sites[site].answer, message)
-        answer.add_done_callback(lambda answer: self._answers.put((site, answer)))
+        self._latest[site] = message
+        self._threads[site].submit(self._answer, site, message).add_done_callback(self._take)
+
+    def _answer(self, site, message):
+        """Return a site's name and its answer; None if another message has come while the site was at work."""
+        return (site, self._sites[site].answer(message)) if message is self._latest[site] else None
+
+    def _take(self, answer):
+        if not answer.cancelled() and (answer.exception() or answer.result()):
+            self._answers.put(answer)
 
     def receive(self, timeout: float) -> tuple[str, bytes] | None:
         """Wait for an answer.
@@ -94,12 +102,12 @@ class LocalTransport(BaseTransport):
             None if none came.
         """
         try:
-            site, answer = self._answers.get(timeout=timeout)
+            return self._answers.get(timeout=timeout).result()
         except queue.Empty:
             return None
-        return site, answer.result()
 
     def close(self) -> None:
         """End the threads, each after its current answer."""
         self._closed = True
-        self._threads.shutdown(cancel_futures=True)
+        for thread in self._threads.values():
+            thread.shutdown(cancel_futures=True)

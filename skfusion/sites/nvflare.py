@@ -102,7 +102,9 @@ class NVFlareTransport(BaseTransport):
     def __init__(self, clients: Iterable[Any]):
         self._clients = {client.name: client for client in clients}
         self._answers: queue.SimpleQueue[tuple[str, bytes]] = queue.SimpleQueue()
-        self._threads = ThreadPoolExecutor(max(len(self._clients), 1), "site")
+        # One for each site, so that none waits while another cannot be reached.
+        self._threads = {name: ThreadPoolExecutor(1, name) for name in self._clients}
+        self._latest: dict[str, bytes] = {}  # by site
 
     def sites(self) -> list[str]:
         """Return the names of the clients, which their certificates tell.
@@ -124,9 +126,12 @@ class NVFlareTransport(BaseTransport):
         message : bytes
             What to send.
         """
-        self._threads.submit(self._hand_over, site, message)
+        self._latest[site] = message
+        self._threads[site].submit(self._hand_over, site, message)
 
     def _hand_over(self, site, message):
+        if message is not self._latest[site]:  # which came while the site could not be reached
+            return
         try:
             self._clients[site](timeout=_HAND_OVER).take(request=message)
         except CollabCallError as error:
@@ -164,7 +169,8 @@ class NVFlareTransport(BaseTransport):
 
     def close(self) -> None:
         """Give up what has not been handed over."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        for thread in self._threads.values():
+            thread.shutdown(wait=False, cancel_futures=True)
 
 
 class Coordinator:

@@ -3,7 +3,6 @@
 import os
 import stat
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -30,13 +29,9 @@ NAMES = np.array(["Bath", "Hull", "Leeds", "York", "Zürich"])[np.random.default
 
 
 class Swapping(LocalTransport):
-    """Sites in this process that reach one another, each in a thread of its own."""
+    """Sites in this process that reach one another."""
 
     sites_swap = True
-
-    def __init__(self, sites):
-        super().__init__(sites)
-        self._threads = ThreadPoolExecutor(len(sites))
 
 
 def stateful_sites(folder, patience=20, rows=PLAIN, mailbox=Mailbox, **options):

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import threading
 from contextlib import contextmanager
 from dataclasses import replace
 from types import SimpleNamespace
@@ -33,7 +34,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from skfusion import FusedMLPClassifier, FusedMLPRegressor
-from skfusion.sites import LocalTransport, Site, _exchange, fit_sites
+from skfusion.sites import FolderTransport, LocalTransport, Site, _exchange, fit_sites
+from skfusion.sites.folder import serve
 from skfusion.sites.message import Message, MessageError, RefusalError
 from skfusion.topology import GraphTopology, LineTopology
 
@@ -153,6 +155,24 @@ def test_a_run_whose_model_was_lost_before_it_was_saved_ends_once_more(params, t
     assert_same(at_sites(model, spies, checkpoint=file), clone(model).fit(PLAIN, LABELS, groups=NAMES_OF_ROWS))
     assert sum(Message.decode(request).kind == "train" for request in spies[0].requests) == 1
     assert [*tmp_path.iterdir()] == [over]
+
+
+def test_what_a_site_answered_a_coordinator_with_other_arguments_is_not_taken_for_its_answer_now(tmp_path):
+    sites, file = sites_of(PLAIN, LABELS, NAMES_OF_ROWS), tmp_path / "run.npz"
+    with pytest.raises(Killed), Deadly(sites, 10) as transport:
+        fit_sites(classifier(), transport, checkpoint=file)
+    threads = [threading.Thread(target=serve, args=(site, tmp_path), daemon=True) for site in sites]
+    for thread in threads:
+        thread.start()
+    options = dict(sites=3, checkpoint=file, patience=60)
+    with FolderTransport(tmp_path) as transport, pytest.raises(RuntimeError, match="must have only labels among"):
+        fit_sites(classifier(), transport, classes=[0, 1], **options)
+    with FolderTransport(tmp_path) as transport:
+        apart = fit_sites(classifier(), transport, **options)
+    assert_same(apart, classifier().fit(PLAIN, LABELS, groups=NAMES_OF_ROWS))
+    for thread in threads:
+        thread.join(60)
+        assert not thread.is_alive()
 
 
 def test_a_checkpoint_that_cannot_be_renamed_costs_no_model(caplog, tmp_path):

@@ -135,6 +135,29 @@ def test_a_transport_hands_messages_over_and_takes_answers(caplog):
         assert transport.receive(0) is None
 
 
+class Unreachable:
+    """A site whose first message takes until it is let go."""
+
+    def __init__(self, taken):
+        self._taken, self.go = taken, threading.Event()
+
+    def take(self, request):
+        assert self.go.wait(SECONDS)
+        self._taken.put(request)
+
+
+def test_sites_do_not_wait_for_one_that_cannot_be_reached():
+    taken = {name: queue.Queue() for name in ("Bath", "York")}
+    york = Unreachable(taken["York"])
+    with NVFlareTransport([Caller("York", york), Caller("Bath", Site(taken["Bath"]))]) as transport:
+        for message in (b"1", b"2", b"3"):
+            transport.send("York", message)
+            transport.send("Bath", message)
+            assert taken["Bath"].get(timeout=SECONDS) == message
+        york.go.set()
+        assert [taken["York"].get(timeout=SECONDS) for _ in range(2)] == [b"1", b"3"]
+
+
 EPOCHS = 60
 PARAMETERS = {"hidden_layer_sizes": (20,), "n_networks": None, "max_iter": EPOCHS, "tol": 0, "random_state": 0}
 

@@ -280,10 +280,61 @@ def test_callbacks_and_messages_are_those_of_fit(capsys):
     assert len(scores[0].history) == 4
 
 
-def test_divergence_is_reported_as_by_fit_but_names_the_site():
-    model = classifier(learning_rate_init=1e300)
+class Epochs:
+    """A callback that scikit-learn hands on to a pipeline's steps, and that ends training after two epochs."""
+
+    max_propagation_depth = None
+
+    def __init__(self):
+        self.n_epochs, self.is_torn_down = 0, False
+
+    def setup(self, estimator, context):
+        """Nothing to prepare."""
+
+    def teardown(self, estimator, context):
+        self.is_torn_down = True
+
+    def on_fit_task_begin(self, estimator, context):
+        """Wait for the end of the epoch."""
+
+    def on_fit_task_end(self, estimator, context):
+        self.n_epochs += context.task_name == "epoch"
+        return self.n_epochs == 2
+
+
+def test_callbacks_of_a_pipeline_reach_the_estimator_as_in_fit():
+    callbacks = Epochs(), Epochs()
+    here, apart = (make_pipeline(StandardScaler(), classifier()).set_callbacks(callback) for callback in callbacks)
+    here.fit(PLAIN, LABELS, fusedmlpclassifier__groups=NAMES_OF_ROWS)
+    with LocalTransport(sites_of(PLAIN, LABELS, NAMES_OF_ROWS)) as transport:
+        fit_sites(apart, transport)
+    assert [callback.n_epochs for callback in callbacks] == [here[-1].n_iter_, apart[-1].n_iter_] == [2, 2]
+    assert all(callback.is_torn_down for callback in callbacks)
+
+
+@pytest.mark.parametrize("model", [classifier(max_iter=1), make_pipeline(StandardScaler(), classifier(max_iter=1))])
+def test_warnings_name_the_line_that_fits(model):
+    sites = sites_of(PLAIN, LABELS, NAMES_OF_ROWS)
+    with LocalTransport(sites) as transport, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fit_sites(clone(model), transport)
+    assert [warning.filename for warning in caught] == [__file__]
+
+
+AFTER_EACH_STEP = FusedMLPRegressor((), n_networks=None, random_state=0, learning_rate_init=1e5, fusion_unit="step")
+
+
+@pytest.mark.parametrize(
+    ("model", "rows", "y"),
+    [
+        (classifier(learning_rate_init=1e300), PLAIN, LABELS),
+        (AFTER_EACH_STEP, PLAIN * 1e153, NUMBERS),  # the loss before the first step is finite still
+    ],
+)
+def test_divergence_is_reported_as_by_fit_but_names_the_site(model, rows, y):
+    model = clone(model)
     with pytest.raises(ValueError, match="stopped being finite in epoch 1") as here:
-        model.fit(PLAIN, LABELS, groups=NAMES_OF_ROWS)
+        model.fit(rows, y, groups=NAMES_OF_ROWS)
     with pytest.raises(ValueError, match="stopped being finite in epoch 1") as there:
-        at_sites(model, sites_of(PLAIN, LABELS, NAMES_OF_ROWS))
+        at_sites(model, sites_of(rows, y, NAMES_OF_ROWS))
     assert str(here.value).replace("peer 0", "peer 'Bath'") == str(there.value)

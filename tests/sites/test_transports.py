@@ -14,7 +14,6 @@ from contextlib import suppress
 from pathlib import Path
 
 import forks
-import joblib
 import pytest
 
 from skfusion.sites import folder as folder_module
@@ -139,7 +138,6 @@ def test_local_sites_answer():
         assert transport.receive(0.01) is None
 
 
-@pytest.mark.skipif(joblib.cpu_count() < 2, reason="needs two cores")
 def test_local_sites_work_at_the_same_time():
     barrier = threading.Barrier(2, timeout=SECONDS)
 
@@ -150,6 +148,17 @@ def test_local_sites_work_at_the_same_time():
 
     with LocalTransport([Meeting("York"), Meeting("Bath")]) as transport:
         assert answers(transport, {"York": b"a", "Bath": b"b"}) == {"York": b"a", "Bath": b"b"}
+
+
+def test_local_sites_do_not_wait_for_one_that_takes_its_time():
+    go, york = threading.Event(), Echo("York")
+    york.answer = lambda request: go.wait(SECONDS) and request
+    with LocalTransport([york, Echo("Bath")]) as transport:
+        for number in range(9):
+            transport.send("York", b"%d" % number)
+            assert answers(transport, {"Bath": b"abc"}) == {"Bath": b"cba"}
+        go.set()
+        assert [received(transport) for _ in range(2)] == [("York", b"0"), ("York", b"8")]
 
 
 def test_what_a_local_site_raises_is_raised():
@@ -336,7 +345,19 @@ def test_what_is_asked_again_is_answered_again(thread, tmp_path):
         assert b"cba" in (received(transport)[1] for _ in range(2))
 
 
-@pytest.mark.parametrize("lose", [lambda answer, old: answer.unlink(), Path.write_bytes], ids=["gone", "older"])
+def damaged(whole):
+    return whole[:-1] + bytes([whole[-1] ^ 1])
+
+
+@pytest.mark.parametrize(
+    "lose",
+    [
+        lambda answer, old: answer.unlink(),
+        Path.write_bytes,
+        lambda answer, old: answer.write_bytes(damaged(answer.read_bytes())),
+    ],
+    ids=["gone", "older", "damaged"],
+)
 def test_an_answer_that_is_lost_before_it_is_read_is_given_again(lose, thread, tmp_path):
     thread("Bath")
     wait_for((tmp_path / "Bath" / "serving").exists)
@@ -551,8 +572,10 @@ def test_a_request_that_is_gone_is_put_back_and_one_that_is_there_stays(bath):
     whole, was = request.read_bytes(), request.stat()
     transport.send("Bath", b"request")
     assert request.stat() == was
-    for damage in (request.unlink, lambda: request.write_bytes(whole[:-1])):
-        damage()
+    for left in (None, whole[:-1], damaged(whole)):
+        request.unlink()
+        if left is not None:
+            request.write_bytes(left)
         transport.send("Bath", b"request")
         assert request.read_bytes() == whole
     assert transport.resend_after <= 600
