@@ -83,7 +83,10 @@ def test_rows_without_weights_count_as_1_beside_weighted_ones():
 
 @pytest.mark.parametrize(
     ("class_weight", "match"),
-    [({0: 0, 1: 0}, "must not be 0 for all classes of y, got {0: 0, 1: 0}"), ({7: 1}, "not in class_weight")],
+    [
+        ({0: 0, 1: 0, 2: 0}, "must not be 0 for all classes of y, got {0: 0, 1: 0, 2: 0}"),
+        ({7: 1}, "not in class_weight"),
+    ],
 )
 def test_wrong_class_weights_are_refused(class_weight, match):
     with pytest.raises(ValueError, match=match):
