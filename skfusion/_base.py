@@ -23,6 +23,8 @@ from skfusion._inputs import (
     check_features,
     check_groups,
     check_indices,
+    check_no_text,
+    check_plain_numbers,
     check_rows,
     check_sample_weight,
     check_targets,
@@ -433,6 +435,8 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
     @weights_.setter
     def weights_(self, weights: ArrayLike) -> None:
         ensemble = self._fitted()
+        check_plain_numbers("weights_", weights)
+        check_no_text("weights_", weights)
         self._ensemble = ensemble.with_weights(ensemble.checked(weights))
 
     @property

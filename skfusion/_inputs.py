@@ -108,13 +108,22 @@ def check_features(X):
     """Raise TypeError or ValueError unless rows hold plain numbers; scikit-learn would not name a column with text."""
     check_plain_numbers("X", X)
     names, dtypes = columns_of(X)
-    for place, dtype in enumerate(dtypes if names is not None else ()):
+    remedy = "; turn text into numbers, such as categories into columns of 0 and 1"
+    if names is None:
+        check_no_text("X", X, remedy)
+        return
+    for place, dtype in enumerate(dtypes):
         wrong = None if getattr(dtype, "kind", "O") in "biufc" else _first_no_number(np.asarray(X[names[place]]))
         if wrong is not None:
-            raise ValueError(
-                f"X must hold numbers, got {shown(wrong)} in column {shown(names[place])}; turn text into numbers, "
-                "such as categories into columns of 0 and 1"
-            )
+            raise ValueError(f"X must hold numbers, got {shown(wrong)} in column {shown(names[place])}{remedy}")
+
+
+def check_no_text(name, numbers, remedy=""):
+    """Raise ValueError if an array-like has text for numbers; NumPy's error would neither name nor cut it."""
+    if getattr(getattr(numbers, "dtype", None), "kind", "O") not in "biufc":
+        wrong = _first_no_number(as_array(numbers))
+        if isinstance(wrong, str | bytes):
+            raise ValueError(f"{name} must hold numbers, got {shown(wrong)}{remedy}")
 
 
 def _first_no_number(values):
@@ -310,6 +319,7 @@ def check_sample_weight(sample_weight, n_samples):
         return None
     check_column("sample_weight", sample_weight)
     check_plain_numbers("sample_weight", sample_weight)
+    check_no_text("sample_weight", sample_weight)
     if isinstance(sample_weight, Number):
         sample_weight = np.full(n_samples, sample_weight)
     weight = check_array(sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight")

@@ -109,6 +109,28 @@ def test_a_column_with_text_is_named(frame):
             use()
 
 
+@pytest.mark.parametrize(
+    "container", [np.array, np.ndarray.tolist, lambda text: text.astype(object)], ids=["array", "list", "objects"]
+)
+def test_text_in_an_array_is_named_and_cut(container):
+    numbers = X[:, 0].astype(str)  # which scikit-learn takes for numbers
+    text = numbers.astype(object)
+    text[3] = 100 * "12,5"
+    fitted = model().fit(np.c_[numbers, numbers], Y)
+    columns, text = container(np.c_[numbers, text].astype(str)), container(text.astype(str))
+    weights_of_text = container(np.full(fitted.weights_.shape, text[3]))
+    for name, use in (
+        ("X", lambda: model().fit(columns, Y)),
+        ("X", lambda: regressor().partial_fit(columns, Y)),
+        ("X", lambda: fitted.predict(columns)),
+        ("sample_weight", lambda: model().fit(X, Y, sample_weight=text)),
+        ("weights_", lambda: setattr(fitted, "weights_", weights_of_text)),
+    ):
+        with pytest.raises(ValueError, match=rf"^{name} must hold numbers, got '12,5") as refused:
+            use()
+        assert len(str(refused.value)) < 300
+
+
 def test_a_missing_number_among_objects_is_no_text():
     gaps = pd.DataFrame({"age": X[:, 0], "crp": [None, *X[1:, 1]]}, dtype=object)
     with pytest.raises(ValueError, match=r"^Input X contains NaN"):
