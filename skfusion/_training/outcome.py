@@ -195,7 +195,7 @@ class Yardstick:
         rate = f"set learning_rate_init lower than {ensemble.settings.learning_rate_init:g}"
         if on_plateau:  # where a lower rate alone would stop training all the sooner
             rate += ", or n_iter_no_change higher, to get across a plateau"
-        scale = "scale X" + (" and y" if ensemble.network.output == "identity" else "") + ", as StandardScaler does"
+        scale = _how_to_scale(ensemble)
         if len(ensemble.weights) == 1 or own_loss > _LEARNED * self.constant:
             return f"{scale}, or {rate}"
         return (
@@ -245,14 +245,28 @@ class LossesAlone:
         if max(losses) > _DIVERGED * (losses[0] if uniform is None else uniform + _penalty_bound(ensemble)):
             raise divergence(f"the loss diverged: it reached {max(losses):.3g}", ensemble)
         rate = f"set learning_rate_init lower than {ensemble.settings.learning_rate_init:g}"
-        advice = f"{_how_to_correct(ensemble)}{_how_to_penalise(ensemble)}scale X, as StandardScaler does, or {rate}"
+        advice = f"{_how_to_correct(ensemble)}{_how_to_penalise(ensemble)}{_how_to_scale(ensemble)}, or {rate}"
+        score = None if uniform is not None else _best_score(ensemble, n_epochs)
         if uniform is not None and losses[-1] > (1 - _MIN_GAIN) * uniform:
             wrong = f"is hardly better, if at all, than equal chances for all classes ({uniform:.4g})"
+        elif score is not None and score < _MIN_GAIN:
+            wrong = f"is hardly better, if at all, than the mean of y: R² on held-out rows is at most {score:.4g}"
         elif losses[-1] > (1 + _MIN_RISE) * losses[0]:
             wrong = f"has raised the loss, from {losses[0]:.4g} in its first epoch"
         else:
             return None
         return f"{wrong}, with a loss of {losses[-1]:.4g}; {advice}"
+
+
+def _how_to_scale(ensemble):
+    """Return the advice to scale the rows, and numbers to learn."""
+    return "scale X" + (" and y" if ensemble.network.output == "identity" else "") + ", as StandardScaler does"
+
+
+def _best_score(ensemble, n_epochs):
+    """Return the best score on held-out rows in the last epochs; None if there is none."""
+    scores = [epoch["validation_score"] for epoch in ensemble.history[-n_epochs:] if "validation_score" in epoch]
+    return max((score for score in scores if not np.isnan(score)), default=None)
 
 
 def _losses(ensemble, n_epochs):

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import warnings
 from contextlib import contextmanager
 from dataclasses import replace
 from types import SimpleNamespace
@@ -27,10 +28,12 @@ from rows_at_sites import (
     spied,
 )
 from scipy.sparse import csr_array
-from sklearn.base import clone
+from sklearn.base import clone, is_classifier
+from sklearn.datasets import load_breast_cancer, load_wine
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import MinMaxScaler, StandardScaler
+from sklearn.preprocessing import MinMaxScaler, StandardScaler, scale
 
 from skfusion import FusedMLPClassifier, FusedMLPRegressor
 from skfusion.sites import LocalTransport, Site, _exchange, fit_sites
@@ -800,6 +803,31 @@ def test_a_round_sends_each_network_there_and_back(dtype, params, n_arrays):
             assert len(message) == 16 + header_bytes + network_bytes + NUMBERS_PER_PEER * 8
         assert max(map(len, answered)) - network_bytes < 600
         assert max(map(len, trained)) - network_bytes < 1300
+
+
+# What came of it
+
+
+WINE, CANCER = load_wine(return_X_y=True), load_breast_cancer().data
+CALLED = "hardly better, if at all, than {}.*; scale X{}, as StandardScaler does, or set learning_rate_init lower"
+
+
+@pytest.mark.parametrize(
+    ("model", "X", "y", "complaint"),
+    [
+        (FusedMLPClassifier, *WINE, CALLED.format("equal chances", "")),
+        (FusedMLPRegressor, np.delete(CANCER, 3, axis=1), CANCER[:, 3], CALLED.format("the mean of y", " and y")),
+    ],
+    ids=["classifier", "regressor"],
+)
+def test_training_that_is_of_no_use_is_warned_of(model, X, y, complaint):
+    model, names = model((10,), early_stopping=True, random_state=0), np.resize(["Bath", "Leeds", "York"], len(X))
+    with pytest.warns(ConvergenceWarning, match=complaint):
+        at_sites(model, sites_of(X, y, names))
+    y = y if is_classifier(model) else scale(y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        assert at_sites(model, sites_of(scale(X), y, names)).score(scale(X), y) > 0.9
 
 
 # What is given
