@@ -491,6 +491,18 @@ def test_sums_that_cannot_be_are_refused_by_name(name):
 
 
 @pytest.mark.parametrize(
+    ("name", "value", "match"),
+    [("target_variance", -1, "variances must not be negative"), ("target_mean", np.nan, "target_mean")],
+)
+def test_moments_of_targets_that_cannot_be_are_refused_by_name(name, value, match):
+    with (
+        changing(altered(of_kind("describe"), with_array(name, first_is(value)))) as transport,
+        pytest.raises(MessageError, match=f"the answer of site 'York' is refused: .*{match}"),
+    ):
+        fit_sites(FusedMLPRegressor((6,), random_state=0), transport)
+
+
+@pytest.mark.parametrize(
     "alter", [lambda m: replace(m, round=m.round + 1), lambda m: replace(m, round=2), lambda m: replace(m, run="2f1c")]
 )
 def test_an_answer_of_another_round_or_run_is_not_used(alter):
@@ -809,25 +821,43 @@ def test_a_round_sends_each_network_there_and_back(dtype, params, n_arrays):
 
 
 WINE, CANCER = load_wine(return_X_y=True), load_breast_cancer().data
+AREA = np.delete(CANCER, 3, axis=1), CANCER[:, 3]
 CALLED = "hardly better, if at all, than {}.*; scale X{}, as StandardScaler does, or set learning_rate_init lower"
 
 
+def at_three_sites(model, X, y):
+    return at_sites(model, sites_of(X, y, np.resize(["Bath", "Leeds", "York"], len(X))))
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
 @pytest.mark.parametrize(
-    ("model", "X", "y", "complaint"),
+    ("model", "rows", "complaint"),
     [
-        (FusedMLPClassifier, *WINE, CALLED.format("equal chances", "")),
-        (FusedMLPRegressor, np.delete(CANCER, 3, axis=1), CANCER[:, 3], CALLED.format("the mean of y", " and y")),
+        (FusedMLPClassifier, WINE, CALLED.format("equal chances for all classes", "")),
+        (FusedMLPRegressor, AREA, CALLED.format(r"the mean of y \(6.181e\+04\)", " and y")),
     ],
     ids=["classifier", "regressor"],
 )
-def test_training_that_is_of_no_use_is_warned_of(model, X, y, complaint):
-    model, names = model((10,), early_stopping=True, random_state=0), np.resize(["Bath", "Leeds", "York"], len(X))
+def test_training_that_is_of_no_use_is_warned_of(model, rows, complaint, early_stopping):
+    model, (X, y) = model((10,), early_stopping=early_stopping, max_iter=100, tol=1e-3, random_state=0), rows
     with pytest.warns(ConvergenceWarning, match=complaint):
-        at_sites(model, sites_of(X, y, names))
-    y = y if is_classifier(model) else scale(y)
+        at_three_sites(model, X, y)
+    X, y = scale(X), y if is_classifier(model) else scale(y)
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)
-        assert at_sites(model, sites_of(scale(X), y, names)).score(scale(X), y) > 0.9
+        assert at_three_sites(model, X, y).score(X, y) > 0.9
+
+
+@pytest.mark.parametrize("params", [{}, {"batch_size": 32}, {"max_iter": 1}, {"learning_rate_init": 1e-3}], ids=str)
+def test_a_loss_that_is_huge_from_the_first_epoch_on_is_refused(params):
+    with pytest.raises(ValueError, match=r"the loss diverged: it reached .*e\+.*X or y is not scaled"):
+        at_three_sites(FusedMLPRegressor(activation="relu", random_state=0, **params), *AREA)
+
+
+@pytest.mark.parametrize("level", [0.0, 1000.0])
+def test_targets_that_are_all_alike_are_no_divergence(level):
+    model = FusedMLPRegressor((4,), max_iter=20, random_state=0)
+    at_three_sites(model, PLAIN, np.full(len(PLAIN), level))
 
 
 # What is given
