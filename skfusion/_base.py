@@ -387,7 +387,8 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         A fitted estimator keeps everything else, as when peers fuse: the optimiser's moments, the learning rates, the
         history.  An estimator that is not fitted also takes the classes or the number of outputs, and the features,
         from the file.  It can then predict and go on with ``partial_fit``.  Until it trains, it lacks the attributes
-        that come from training, such as ``loss_`` and ``partition_``.
+        that come from training, such as ``loss_`` and ``partition_``.  The file does not say which groups each peer has
+        (``ownership_``), so these are given to the peers anew.
 
         Parameters
         ----------
