@@ -115,22 +115,31 @@ def check_features(X):
     for place, dtype in enumerate(dtypes):
         wrong = None if getattr(dtype, "kind", "O") in "biufc" else _first_no_number(np.asarray(X[names[place]]))
         if wrong is not None:
-            raise ValueError(f"X must hold numbers, got {shown(wrong)} in column {shown(names[place])}{remedy}")
+            raise _no_number("X", wrong, f" in column {shown(names[place])}", remedy)
 
 
 def check_no_text(name, numbers, remedy=""):
-    """Raise ValueError if an array-like has text for numbers; NumPy's error would neither name nor cut it."""
+    """Raise ValueError if an array-like has text for numbers, or integers that no float can hold.
+
+    NumPy's errors would neither name it nor cut the value.
+    """
     if getattr(getattr(numbers, "dtype", None), "kind", "O") not in "biufc":
         wrong = _first_no_number(as_array(numbers))
-        if isinstance(wrong, str | bytes):
-            raise ValueError(f"{name} must hold numbers, got {shown(wrong)}{remedy}")
+        if isinstance(wrong, str | bytes | int):
+            raise _no_number(name, wrong, "", remedy)
+
+
+def _no_number(name, wrong, place, remedy):
+    if isinstance(wrong, int):
+        return ValueError(f"{name} must hold numbers within the range of float64, got {shown(wrong)}{place}")
+    return ValueError(f"{name} must hold numbers, got {shown(wrong)}{place}{remedy}")
 
 
 def _first_no_number(values):
     """Return the first value that is no number, nor what a table has where one is missing; None if there is none."""
     try:
         values.astype(np.float64, copy=False)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # the last of integers that no float can hold
         return next((value for value in values.ravel().tolist() if not (value is None or _is_number(value))), None)
     return None
 
@@ -139,7 +148,7 @@ def _is_number(value):
     """Whether NumPy makes a number of a Python object."""
     try:
         float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return False
     return True
 

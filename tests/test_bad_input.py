@@ -131,6 +131,20 @@ def test_text_in_an_array_is_named_and_cut(container):
         assert len(str(refused.value)) < 300
 
 
+@pytest.mark.parametrize("container", [np.asarray, np.ndarray.tolist, pd.DataFrame], ids=["array", "list", "pandas"])
+def test_integers_that_no_float_can_hold_are_refused(container):
+    huge = X.astype(object)
+    huge[3, 2] = -(10**400)
+    fitted = model().fit(X, Y)
+    for name, use in (
+        ("X", lambda: model().fit(container(huge), Y)),
+        ("X", lambda: fitted.predict(container(huge))),
+        ("sample_weight", lambda: model().fit(X, Y, sample_weight=huge[:, 2])),
+    ):
+        with pytest.raises(ValueError, match=rf"^{name} must hold numbers within the range of float64, got -10{{50}}"):
+            use()
+
+
 def test_a_missing_number_among_objects_is_no_text():
     gaps = pd.DataFrame({"age": X[:, 0], "crp": [None, *X[1:, 1]]}, dtype=object)
     with pytest.raises(ValueError, match=r"^Input X contains NaN"):
