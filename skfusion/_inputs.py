@@ -246,9 +246,11 @@ def check_string_width(name, labels):
 
 
 def check_targets(y):
-    """Raise TypeError or ValueError for targets that are the name of a column, masked, or in NumPy's StringDType."""
+    """Raise TypeError or ValueError for targets that are no array, masked, or in NumPy's StringDType."""
     check_column("y", y)
     check_string_width("y", y)
+    if y is not None and (y.shape if hasattr(y, "shape") else as_array(y).shape) == ():
+        raise ValueError(f"y must be an array with an entry for each row, got {shown(y)}")
 
 
 def check_object_labels(y):

@@ -131,6 +131,22 @@ def test_text_in_an_array_is_named_and_cut(container):
         assert len(str(refused.value)) < 300
 
 
+@pytest.mark.parametrize(
+    "y", [0, set(range(1000)), dict(enumerate(Y.tolist())), iter(Y)], ids=lambda y: type(y).__name__
+)
+def test_targets_that_are_no_array_are_named_and_cut(y):
+    fitted = model().fit(X, Y)
+    for use in (
+        lambda: model().fit(X, y),
+        lambda: regressor().fit(X, y),
+        lambda: model().partial_fit(X, y, classes=[0, 1, 2]),
+        lambda: fitted.peer_scores(X, y),
+    ):
+        with pytest.raises(ValueError, match=r"^y must be an array with an entry for each row, got ") as refused:
+            use()
+        assert len(str(refused.value)) < 300
+
+
 @pytest.mark.parametrize("container", [np.asarray, np.ndarray.tolist, pd.DataFrame], ids=["array", "list", "pandas"])
 def test_integers_that_no_float_can_hold_are_refused(container):
     huge = X.astype(object)
