@@ -263,12 +263,12 @@ class LossesAlone:
         """Return what is wrong with what was learned, and what to change, or None; raise ValueError if it diverged."""
         _check_weights(ensemble)
         losses = _losses(ensemble, n_epochs)
-        is_better = losses[-1] < (1 - _MIN_GAIN) * self.constant
-        if max(losses) > self._limit and not is_better:
+        enough = (1 - _MIN_GAIN) * self.constant
+        if max(losses) > self._limit and losses[-1] >= enough:
             raise divergence(f"the loss diverged: it reached {max(losses):.3g}", ensemble)
         rate = f"set learning_rate_init lower than {ensemble.settings.learning_rate_init:g}"
         advice = f"{_how_to_correct(ensemble)}{_how_to_penalise(ensemble)}{_how_to_scale(ensemble)}, or {rate}"
-        if self.constant and not is_better:
+        if self.constant and losses[-1] - _penalty_bound(ensemble) >= enough:
             trivial = "the mean of y" if ensemble.network.output == "identity" else "equal chances for all classes"
             wrong = f"is hardly better, if at all, than {trivial} ({self.constant:.4g})"
         elif losses[-1] > (1 + _MIN_RISE) * losses[0]:

@@ -29,7 +29,7 @@ from rows_at_sites import (
 )
 from scipy.sparse import csr_array
 from sklearn.base import clone, is_classifier
-from sklearn.datasets import load_breast_cancer, load_wine
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -852,6 +852,16 @@ def test_training_that_is_of_no_use_is_warned_of(model, rows, complaint, early_s
 def test_a_loss_that_is_huge_from_the_first_epoch_on_is_refused(params):
     with pytest.raises(ValueError, match=r"the loss diverged: it reached .*e\+.*X or y is not scaled"):
         at_three_sites(FusedMLPRegressor(activation="relu", random_state=0, **params), *AREA)
+
+
+def test_a_penalty_that_exceeds_the_loss_of_the_mean_is_no_sign_that_nothing_was_learned():
+    X, y = load_diabetes(return_X_y=True)
+    model = FusedMLPRegressor(alpha=0.1, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        fitted = at_three_sites(model, scale(X), y)
+    assert fitted.loss_ > y.var() / 2
+    assert fitted.score(scale(X), y) > 0.4
 
 
 @pytest.mark.parametrize("level", [0.0, 1000.0])
