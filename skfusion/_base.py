@@ -23,6 +23,8 @@ from skfusion._inputs import (
     check_features,
     check_groups,
     check_indices,
+    check_no_text,
+    check_plain_numbers,
     check_rows,
     check_sample_weight,
     check_targets,
@@ -381,7 +383,8 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         A fitted estimator keeps everything else, as when peers fuse: the optimiser's moments, the learning rates, the
         history.  An estimator that is not fitted also takes the classes or the number of outputs, and the features,
         from the file.  It can then predict and go on with ``partial_fit``.  Until it trains, it lacks the attributes
-        that come from training, such as ``loss_`` and ``partition_``.
+        that come from training, such as ``loss_`` and ``partition_``.  The file does not say which groups each peer has
+        (``ownership_``), so these are given to the peers anew.
 
         Parameters
         ----------
@@ -429,6 +432,8 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
     @weights_.setter
     def weights_(self, weights: ArrayLike) -> None:
         ensemble = self._fitted()
+        check_plain_numbers("weights_", weights)
+        check_no_text("weights_", weights)
         self._ensemble = ensemble.with_weights(ensemble.checked(weights))
 
     @property

@@ -15,6 +15,8 @@ from skfusion._typing import FloatArray
 
 MAX_NUMBERED = np.iinfo(np.int32).max  # rows, and columns, that the compiled core can tell apart
 _LARGEST_EXACT = 2**53  # up to which float64 holds every integer
+_FOR_TEXT = "; turn text into numbers, such as categories into columns of 0 and 1"
+_FOR_GAPS = "; turn it into a number, or impute it if it stands for a gap"
 
 
 @dataclass(frozen=True)
@@ -108,19 +110,38 @@ def check_features(X):
     """Raise TypeError or ValueError unless rows hold plain numbers; scikit-learn would not name a column with text."""
     check_plain_numbers("X", X)
     names, dtypes = columns_of(X)
-    for place, dtype in enumerate(dtypes if names is not None else ()):
+    if names is None:
+        check_no_text("X", X, _FOR_TEXT)
+        return
+    for place, dtype in enumerate(dtypes):
         wrong = None if getattr(dtype, "kind", "O") in "biufc" else _first_no_number(np.asarray(X[names[place]]))
         if wrong is not None:
-            text = "turn text into numbers, such as categories into columns of 0 and 1"
-            right = text if isinstance(wrong, str) else "turn it into a number, or impute it if it stands for a gap"
-            raise ValueError(f"X must hold numbers, got {shown(wrong)} in column {shown(names[place])}; {right}")
+            remedy = _FOR_TEXT if isinstance(wrong, str) else _FOR_GAPS
+            raise _no_number("X", wrong, f" in column {shown(names[place])}", remedy)
+
+
+def check_no_text(name, numbers, remedy=""):
+    """Raise ValueError if an array-like has text for numbers, or integers that no float can hold.
+
+    NumPy's errors would neither name it nor cut the value.
+    """
+    if getattr(getattr(numbers, "dtype", None), "kind", "O") not in "biufc":
+        wrong = _first_no_number(as_array(numbers))
+        if isinstance(wrong, str | bytes | int):
+            raise _no_number(name, wrong, "", remedy)
+
+
+def _no_number(name, wrong, place, remedy):
+    if isinstance(wrong, int):
+        return ValueError(f"{name} must hold numbers within the range of float64, got {shown(wrong)}{place}")
+    return ValueError(f"{name} must hold numbers, got {shown(wrong)}{place}{remedy}")
 
 
 def _first_no_number(values):
     """Return the first value that is no number, nor what a table has where one is missing; None if there is none."""
     try:
         values.astype(np.float64, copy=False)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # the last of integers that no float can hold
         return next((value for value in values.ravel().tolist() if not (value is None or _is_number(value))), None)
     return None
 
@@ -129,7 +150,7 @@ def _is_number(value):
     """Whether NumPy makes a number of a Python object."""
     try:
         float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return False
     return True
 
@@ -237,9 +258,11 @@ def check_string_width(name, labels):
 
 
 def check_targets(y):
-    """Raise TypeError or ValueError for targets that are the name of a column, masked, or in NumPy's StringDType."""
+    """Raise TypeError or ValueError for targets that are no array, masked, or in NumPy's StringDType."""
     check_column("y", y)
     check_string_width("y", y)
+    if y is not None and (y.shape if hasattr(y, "shape") else as_array(y).shape) == ():
+        raise ValueError(f"y must be an array with an entry for each row, got {shown(y)}")
 
 
 def check_object_labels(y):
@@ -319,6 +342,7 @@ def check_sample_weight(sample_weight, n_samples):
         return None
     check_column("sample_weight", sample_weight)
     check_plain_numbers("sample_weight", sample_weight)
+    check_no_text("sample_weight", sample_weight)
     if isinstance(sample_weight, Number):
         sample_weight = np.full(n_samples, sample_weight)
     weight = check_array(sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight")

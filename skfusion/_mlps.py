@@ -1,6 +1,7 @@
 """The consensus and the peers as scikit-learn's own MLPClassifier and MLPRegressor."""
 
 import copy
+from functools import lru_cache
 
 import numpy as np
 from sklearn.neural_network import MLPClassifier, MLPRegressor
@@ -27,24 +28,34 @@ def as_mlps(ensemble, predictions, params):
 
 def _blank_mlp(ensemble, params):
     """Return an MLP of the network's shape that has no weights yet."""
-    network = ensemble.network
+    network, classes = ensemble.network, ensemble.classes
     n_features, *hidden, n_outputs = network.layer_sizes
-    mlp = _trained_on_one_row(ensemble.classes, n_outputs)
+    labels = None if classes is None else (classes.dtype, tuple(classes.tolist()))
+    mlp = copy.deepcopy(_trained_on_one_row(labels, n_outputs))
     mlp.set_params(hidden_layer_sizes=tuple(hidden), activation=network.activation, **params)
     mlp.n_features_in_, mlp.n_layers_, mlp.out_activation_ = n_features, len(network.layer_sizes), network.output
     return mlp
 
 
-def _trained_on_one_row(classes, n_outputs):
+@lru_cache(maxsize=1)  # for whoever asks for one peer after another
+def _trained_on_one_row(labels, n_outputs):
     """Return the smallest MLP that knows the classes and has set up what scikit-learn keeps to itself.
 
-    Only training sets that up, and on one row of one feature, through one hidden unit, it costs next to nothing.
+    Only training sets that up, and it takes milliseconds even on one row of one feature, through one hidden unit.
+
+    Parameters
+    ----------
+    labels : tuple or None
+        The dtype of the classes and a tuple of them; None in regression.
+    n_outputs : int
     """
     tiny = dict(hidden_layer_sizes=(1,), alpha=0, random_state=0)
     row = np.zeros((1, 1))
-    if classes is None:
+    if labels is None:
         mlp = MLPRegressor(**tiny).partial_fit(row, np.zeros((1, n_outputs) if n_outputs > 1 else 1))
     else:
+        dtype, names = labels
+        classes = np.array(names, dtype)
         mlp = MLPClassifier(**tiny).partial_fit(row, classes[:1], classes=classes)
     # No public method drops it: the peer's own partial_fit would go on with its learning rate and its moments.
     del mlp._optimizer

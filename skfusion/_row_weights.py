@@ -93,13 +93,13 @@ class WeightTotals:
         Raises
         ------
         ValueError
-            If class_weight names what is not a class, or is 0 for all classes that have rows.
+            If class_weight names what is not a class, or is 0 for all classes.
         """
         of_class = self._class_weights(class_weight, classes)
-        total = sum(weight * of_rows for weight, of_rows in zip(of_class, self.sums, strict=True))
-        if total == 0:
+        if not any(of_class):
             raise ValueError(f"class_weight must not be 0 for all classes of y, got {shown(class_weight)}")
-        mean = Fraction(total, int(self.counts.sum()))
+        total = sum(weight * of_rows for weight, of_rows in zip(of_class, self.sums, strict=True))
+        mean = Fraction(total, int(self.counts.sum())) or 1  # a portion may have rows of classes of weight 0 alone
         pairs = zip(of_class, self.maxima.tolist(), strict=True)
         return WeightScale(self.maxima, np.array([float(weight * Fraction(most) / mean) for weight, most in pairs]))
 

@@ -313,10 +313,10 @@ class DirichletPartitioner(_AssigningPartitioner):
     References
     ----------
     M. Yurochkin, M. Agarwal, S. Ghosh, K. Greenewald, T. N. Hoang and Y. Khazaeni, "Bayesian Nonparametric Federated
-    Learning of Neural Networks", ICML 2019.
+    Learning of Neural Networks", ICML 2019, arXiv:1905.12022.
 
     T.-M. H. Hsu, H. Qi and M. Brown, "Measuring the Effects of Non-Identical Data Distribution for Federated Visual
-    Classification", 2019.
+    Classification", 2019, arXiv:1909.06335.
 
     Examples
     --------

@@ -109,6 +109,58 @@ def test_a_column_with_text_is_named(frame):
             use()
 
 
+@pytest.mark.parametrize(
+    "container", [np.array, np.ndarray.tolist, lambda text: text.astype(object)], ids=["array", "list", "objects"]
+)
+def test_text_in_an_array_is_named_and_cut(container):
+    numbers = X[:, 0].astype(str)  # which scikit-learn takes for numbers
+    text = numbers.astype(object)
+    text[3] = 100 * "12,5"
+    fitted = model().fit(np.c_[numbers, numbers], Y)
+    columns, text = container(np.c_[numbers, text].astype(str)), container(text.astype(str))
+    weights_of_text = container(np.full(fitted.weights_.shape, text[3]))
+    for name, use in (
+        ("X", lambda: model().fit(columns, Y)),
+        ("X", lambda: regressor().partial_fit(columns, Y)),
+        ("X", lambda: fitted.predict(columns)),
+        ("sample_weight", lambda: model().fit(X, Y, sample_weight=text)),
+        ("weights_", lambda: setattr(fitted, "weights_", weights_of_text)),
+    ):
+        with pytest.raises(ValueError, match=rf"^{name} must hold numbers, got '12,5") as refused:
+            use()
+        assert len(str(refused.value)) < 300
+
+
+@pytest.mark.parametrize(
+    "y", [0, set(range(1000)), dict(enumerate(Y.tolist())), iter(Y)], ids=lambda y: type(y).__name__
+)
+def test_targets_that_are_no_array_are_named_and_cut(y):
+    fitted = model().fit(X, Y)
+    for use in (
+        lambda: model().fit(X, y),
+        lambda: regressor().fit(X, y),
+        lambda: model().partial_fit(X, y, classes=[0, 1, 2]),
+        lambda: fitted.peer_scores(X, y),
+    ):
+        with pytest.raises(ValueError, match=r"^y must be an array with an entry for each row, got ") as refused:
+            use()
+        assert len(str(refused.value)) < 300
+
+
+@pytest.mark.parametrize("container", [np.asarray, np.ndarray.tolist, pd.DataFrame], ids=["array", "list", "pandas"])
+def test_integers_that_no_float_can_hold_are_refused(container):
+    huge = X.astype(object)
+    huge[3, 2] = -(10**400)
+    fitted = model().fit(X, Y)
+    for name, use in (
+        ("X", lambda: model().fit(container(huge), Y)),
+        ("X", lambda: fitted.predict(container(huge))),
+        ("sample_weight", lambda: model().fit(X, Y, sample_weight=huge[:, 2])),
+    ):
+        with pytest.raises(ValueError, match=rf"^{name} must hold numbers within the range of float64, got -10{{50}}"):
+            use()
+
+
 def test_a_missing_number_among_objects_is_no_text():
     gaps = pd.DataFrame({"age": X[:, 0], "crp": [None, *X[1:, 1]]}, dtype=object)
     with pytest.raises(ValueError, match=r"^Input X contains NaN"):

@@ -446,9 +446,10 @@ def test_estimators_that_cannot_be_drawn_are_refused(fitted, display):
     draw = FROM_ESTIMATOR[display]
     with pytest.raises(NotFittedError):
         draw(clone(fitted))
-    for other in (LogisticRegression().fit(X, Y), make_pipeline(StandardScaler(), fitted)):
-        with pytest.raises(TypeError, match=r"^estimator must have \w+_, as a .* once it has trained, got "):
+    for other in (LogisticRegression().fit(X, Y), make_pipeline(StandardScaler(), fitted), 1000 * fitted.history_):
+        with pytest.raises(TypeError, match=r"^estimator must have \w+_, as a .* once it has trained, got ") as refused:
             draw(other)
+        assert len(str(refused.value)) < 400
 
 
 @pytest.mark.parametrize(

@@ -236,9 +236,13 @@ def test_wrong_class_weights_are_named_with_their_value(class_weight, error, mat
         model(class_weight=class_weight).fit(X, Y)
 
 
-def test_a_portion_of_classes_without_weight_is_refused():
-    with pytest.raises(ValueError, match="class_weight must not be 0 for all classes of y"):
-        model(class_weight={0: 0}).partial_fit(X[:50], Y[:50], classes=[0, 1, 2])
+@pytest.mark.parametrize("sample_weight", [None, np.linspace(1, 2, 50)], ids=["alike", "weighted"])
+def test_a_portion_of_classes_without_weight_teaches_nothing(sample_weight):
+    learner = model(class_weight={0: 0}, alpha=0).partial_fit(X, Y, classes=[0, 1, 2])
+    before = learner.weights_.copy()
+    learner.set_params(fusion_rate=0.0).partial_fit(X[:50], Y[:50], sample_weight=sample_weight)
+    np.testing.assert_array_equal(learner.weights_, before)
+    assert learner.loss_ == 0
 
 
 def test_a_dict_of_class_weights_does_for_partial_fit():

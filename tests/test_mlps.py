@@ -97,3 +97,19 @@ def test_they_cost_a_copy_of_the_weights(n_classes):
     assert size < peak < 1.1 * size + 1e5
     _, peak = peak_of(lambda: fitted.consensus_)
     assert peak < 1.1 * size / 4 + 1e5
+
+
+def test_those_that_are_asked_for_one_after_another_take_no_further_training(case, monkeypatch):
+    fitted, stock, X, _ = case
+    before = [peer.predict(X) for peer in fitted.peers_]
+    changed = fitted.peers_[0]
+    if hasattr(changed, "classes_"):
+        changed.classes_[:] = changed.classes_[::-1].copy()
+
+    def refuse(*_, **__):
+        raise AssertionError("an MLP is trained")
+
+    monkeypatch.setattr(type(stock), "partial_fit", refuse)
+    for number in range(3):
+        np.testing.assert_array_equal(fitted.peers_[number].predict(X), before[number])
+    fitted.consensus_.predict(X)

@@ -213,6 +213,7 @@ def test_weights_that_a_shallow_copy_is_given_are_its_own(tmp_path):
         (np.zeros(51), r"weights_ must have shape .*\(3, 51\), got \(51,\)"),
         (np.full((3, 51), np.nan), "weights_ contains NaN"),
         (np.full((3, 51), -np.inf), "weights_ contains infinity"),
+        (np.ma.masked_less(np.eye(3, 51), 1), "weights_ must hold no masked values, got 150 of 153"),
     ],
 )
 def test_weights_that_cannot_be_ours_are_refused(weights, message):

@@ -84,7 +84,7 @@ def test_rows_without_weights_count_as_1_beside_weighted_ones():
 @pytest.mark.parametrize(
     ("class_weight", "match"),
     [
-        ({0: 0, 1: 0}, "must not be 0 for all classes of y, got {0: 0, 1: 0}"),
+        ({0: 0, 1: 0, 2: 0}, "must not be 0 for all classes of y, got {0: 0, 1: 0, 2: 0}"),
         ({7: 1}, "keys among the classes of y, .*, got {7: 1}"),
     ],
 )

@@ -195,7 +195,7 @@ class Yardstick:
         rate = f"set learning_rate_init lower than {ensemble.settings.learning_rate_init:g}"
         if on_plateau:  # where a lower rate alone would stop training all the sooner
             rate += ", or n_iter_no_change higher, to get across a plateau"
-        scale = "scale X" + (" and y" if ensemble.network.output == "identity" else "") + ", as StandardScaler does"
+        scale = _how_to_scale(ensemble)
         if len(ensemble.weights) == 1 or own_loss > _LEARNED * self.constant:
             return f"{scale}, or {rate}"
         return (
@@ -235,24 +235,52 @@ class Yardstick:
 
 
 class LossesAlone:
-    """Measures training whose rows are elsewhere by the peers' own losses: it says less than a Yardstick."""
+    """Measures training whose rows are elsewhere by the peers' own losses: it says less than a Yardstick.
+
+    Parameters
+    ----------
+    ensemble : Ensemble
+        Before training.
+    targets : Moments or None
+        Of y in regression, as if all rows together had the weight 1; None where y holds labels.
+
+    Attributes
+    ----------
+    constant : float
+        The loss of a constant answer: the mean, or equal chances for all classes.
+    """
+
+    def __init__(self, ensemble, targets):
+        if targets is None:
+            self.constant = start = _loss_of_equal_chances(ensemble)
+        else:
+            with np.errstate(over="ignore"):
+                self.constant = 0.5 * float(np.mean(targets.squared_deviations))
+                start = 1 + self.constant + 0.5 * float(np.mean(targets.mean**2))  # 1 as first answers are not quite 0
+        self._limit = _DIVERGED * (start + _penalty_bound(ensemble))
 
     def judge(self, ensemble, n_epochs):
         """Return what is wrong with what was learned, and what to change, or None; raise ValueError if it diverged."""
         _check_weights(ensemble)
         losses = _losses(ensemble, n_epochs)
-        uniform = _loss_of_equal_chances(ensemble)
-        if max(losses) > _DIVERGED * (losses[0] if uniform is None else uniform + _penalty_bound(ensemble)):
+        enough = (1 - _MIN_GAIN) * self.constant
+        if max(losses) > self._limit and losses[-1] >= enough:
             raise divergence(f"the loss diverged: it reached {max(losses):.3g}", ensemble)
         rate = f"set learning_rate_init lower than {ensemble.settings.learning_rate_init:g}"
-        advice = f"{_how_to_correct(ensemble)}{_how_to_penalise(ensemble)}scale X, as StandardScaler does, or {rate}"
-        if uniform is not None and losses[-1] > (1 - _MIN_GAIN) * uniform:
-            wrong = f"is hardly better, if at all, than equal chances for all classes ({uniform:.4g})"
+        advice = f"{_how_to_correct(ensemble)}{_how_to_penalise(ensemble)}{_how_to_scale(ensemble)}, or {rate}"
+        if self.constant and losses[-1] - _penalty_bound(ensemble) >= enough:
+            trivial = "the mean of y" if ensemble.network.output == "identity" else "equal chances for all classes"
+            wrong = f"is hardly better, if at all, than {trivial} ({self.constant:.4g})"
         elif losses[-1] > (1 + _MIN_RISE) * losses[0]:
             wrong = f"has raised the loss, from {losses[0]:.4g} in its first epoch"
         else:
             return None
         return f"{wrong}, with a loss of {losses[-1]:.4g}; {advice}"
+
+
+def _how_to_scale(ensemble):
+    """Return the advice to scale the rows, and numbers to learn."""
+    return "scale X" + (" and y" if ensemble.network.output == "identity" else "") + ", as StandardScaler does"
 
 
 def _losses(ensemble, n_epochs):
@@ -268,9 +296,7 @@ def _check_weights(ensemble):
 
 
 def _loss_of_equal_chances(ensemble):
-    """Return the loss of the same answer for each class; None in regression."""
-    if ensemble.classes is None:
-        return None
+    """Return the loss of the same answer for each class."""
     n_classes = len(ensemble.classes)
     return 0.5 * (1 - 1 / n_classes) if ensemble.network.output == "tanh" else float(np.log(n_classes))
 

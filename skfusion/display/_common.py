@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from skfusion._checks import shown
@@ -30,7 +31,8 @@ def check_estimator(estimator, *attributes):
     """Raise NotFittedError or TypeError unless the estimator has what is to be drawn."""
     for attribute in attributes:
         if not hasattr(estimator, attribute):
-            check_is_fitted(estimator)
+            if isinstance(estimator, BaseEstimator):
+                check_is_fitted(estimator)
             raise TypeError(
                 f"estimator must have {attribute}, as a FusedMLPClassifier has once it has trained, got "
                 f"{shown(estimator)}; pass the last step of a pipeline, or the best_estimator_ of a search"

@@ -41,6 +41,8 @@ class Agreement:
     weighted : bool
     totals : WeightTotals
     moments : Moments or None
+    targets : Moments or None
+        Of y in regression, as if all rows together had the weight 1.
     checksums : dict of str to str
         By site.
     """
@@ -57,6 +59,7 @@ class Agreement:
     weighted: bool
     totals: WeightTotals
     moments: Moments | None
+    targets: Moments | None
     checksums: dict[str, str]
 
     @property
@@ -109,6 +112,7 @@ def agree(descriptions: Sequence[Description], question: Question) -> Agreement:
         weighted=any(site.weighted for site in sites),
         totals=reduce(add, (_spread(peer.totals, site.labels, classes, n_sums) for site, peer in found)),
         moments=moments,
+        targets=None if question.labelled else _targets(sites),
         checksums={site.site: site.checksum for site in sites},
     )
 
@@ -184,6 +188,20 @@ def _warn_of_the_same_rows(sites):
             other = known.setdefault(moments, site.site)
             if other != site.site:
                 _log.warning("sites %r and %r report the same means; do they have the same rows?", other, site.site)
+
+
+def _targets(sites):
+    """Return the moments of all sites' y, by what their rows weigh."""
+    weights = [sum(sum(peer.totals.sums) for peer in site.peers) for site in sites]
+    shares = [float(weight / sum(weights)) for weight in weights]
+    with np.errstate(over="ignore", invalid="ignore"):
+        return reduce(
+            add,
+            (
+                Moments(share, site.targets.mean, share * site.targets.squared_deviations)
+                for share, site in zip(shares, sites, strict=True)
+            ),
+        )
 
 
 def _spread(totals, labels, classes, n_sums):

@@ -105,6 +105,8 @@ class Description:
         Whether rows have weights of their own.
     peers : list of PeerDescription
     moments : Moments or None
+    targets : Moments or None
+        Of y in regression, as if all rows together had the weight 1.
     checksum : str
         By which the site notices later that its rows have changed.
     """
@@ -120,6 +122,7 @@ class Description:
     weighted: bool
     peers: list[PeerDescription]
     moments: Moments | None
+    targets: Moments | None
     checksum: str
 
     def content(self) -> dict[str, Any]:
@@ -142,6 +145,8 @@ class Description:
         if self.moments is not None:
             arrays["weight"] = np.array(self.moments.weight)
             arrays["mean"], arrays["squared_deviations"] = self.moments.mean, self.moments.squared_deviations
+        if self.targets is not None:
+            arrays["target_mean"], arrays["target_variance"] = self.targets.mean, self.targets.squared_deviations
         return arrays
 
     @classmethod
@@ -164,6 +169,7 @@ class Description:
             weighted=message.entry("weighted", bool),
             peers=_peers(message, _n_sums(question, labels)),
             moments=_moments(message, n_features) if question.moments else None,
+            targets=None if question.labelled else _targets(message, n_outputs),
             checksum=_checksum(message),
         )
 
@@ -262,3 +268,10 @@ def _moments(message, n_features):
     if weight < 1 or (deviations < 0).any():
         raise MessageError("moments must be of at least one row, and sums of squares must not be negative")
     return Moments(weight, mean, deviations)
+
+
+def _targets(message, n_outputs):
+    mean, variance = (message.array(name, np.float64, (n_outputs,)) for name in ("target_mean", "target_variance"))
+    if (variance < 0).any():
+        raise MessageError("variances must not be negative")
+    return Moments(1.0, mean, variance)

@@ -24,11 +24,13 @@ from skfusion._inputs import (
     columns_of,
     encode,
 )
-from skfusion._moments import moments_of_rows
+from skfusion._moments import Moments, moments_of_rows
 from skfusion._row_weights import WeightTotals
 from skfusion.sites._description import CHECKSUM_BYTES, Description, PeerDescription
 from skfusion.sites._labels import LABEL_KINDS, NUMBER_DTYPES, unpack_labels
 from skfusion.sites.message import RefusalError, check_name
+
+_LARGEST = np.finfo(np.float64).max
 
 
 class Site(BaseEstimator):
@@ -106,6 +108,7 @@ class SiteRows:
             weighted=self.sample_weight is not None,
             peers=[PeerDescription(name, self._totals(rows, codes, n_sums)) for name, rows in self.parts.items()],
             moments=self._moments() if question.moments else None,
+            targets=self._targets() if classes is None else None,
             checksum=self.checksum,
         )
 
@@ -172,6 +175,14 @@ class SiteRows:
         if not np.isfinite(moments.squared_deviations).all():
             raise RefusalError("X must hold numbers so small that the scaler can square them in float64")
         return moments
+
+    def _targets(self):
+        weight = None if self.sample_weight is None else self.sample_weight / self.sample_weight.max()
+        with np.errstate(over="ignore", invalid="ignore"):
+            moments = Moments.of(self.numbers(), weight)
+            variance = moments.squared_deviations / moments.weight
+        finite = dict(nan=_LARGEST, posinf=_LARGEST, neginf=-_LARGEST)  # of numbers so large that training diverges
+        return Moments(1.0, np.nan_to_num(moments.mean, **finite), np.nan_to_num(variance, **finite))
 
     def _totals(self, rows, codes, n_classes):
         weight = None if self.sample_weight is None else self.sample_weight[rows]

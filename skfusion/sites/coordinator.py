@@ -195,12 +195,13 @@ def _fit(model, parameters, call):
         ensemble = Ensemble.start(problem, agreement.classes, progress, np.dtype(agreement.dtype))
     else:
         ensemble = old.restarted(problem, progress)
+    yardstick = LossesAlone(ensemble, agreement.targets)
     identity = identity_of(model, problem.topology, call.scaler, agreement, federation.plans)
     identity["fuse_at"] = call.fuse_at
     training = _training(call, ensemble, problem, federation, identity)
     names = agreement.feature_names if scaler is None else names_out(scaler)
     attributes = _attributes(agreement, problem.topology, names)
-    outcome = train(model, training, LossesAlone(), attributes, _ROWS_ELSEWHERE, stacklevel=7)
+    outcome = train(model, training, yardstick, attributes, _ROWS_ELSEWHERE, stacklevel=7)
     if outcome != "interrupted":
         _say_goodbye(call.exchange, federation)
         call.run.end()

@@ -92,6 +92,25 @@ def test_numbers_are_told_of_by_how_many_there_are(y, n_outputs):
     assert got.totals.counts.tolist() == [17]
 
 
+@pytest.mark.parametrize(
+    "weight", [None, np.arange(12.0), np.geomspace(1e-300, 1e300, 12)], ids=["none", "some", "far"]
+)
+def test_moments_of_numbers_are_those_of_all_rows_by_their_weights(weight):
+    y = X[:, :2] * [1, 1000] + [0, 5]
+    parts = {"Bath": slice(0, 7), "York": slice(7, None)}
+    weight_of = dict.fromkeys(parts) if weight is None else {site: weight[part] for site, part in parts.items()}
+    here = [told(X[part], y[part], NUMBERS, site, weight=weight_of[site]) for site, part in parts.items()]
+    got = agree(here, NUMBERS).targets
+    mean = np.average(y, axis=0, weights=weight)
+    np.testing.assert_allclose(got.mean, mean)
+    np.testing.assert_allclose(got.squared_deviations, np.average((y - mean) ** 2, axis=0, weights=weight), atol=1e-9)
+    assert agree([told(X, Y)], LABELS).targets is None
+
+
+def test_huge_numbers_can_be_told_of():
+    assert np.isfinite(told(X, np.copysign(1e200, X[:, 0]), NUMBERS).targets.squared_deviations).all()
+
+
 def test_where_classes_are_known_beforehand_no_labels_are_told():
     question = Question(labelled=True, classes=pack_labels(np.array([2, 5, 7, 9])), by_class=False, moments=False)
     message = answer(SiteRows.check("Bath", X, Y, None, None), question)

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import threading
+import warnings
 from contextlib import contextmanager
 from dataclasses import replace
 from types import SimpleNamespace
@@ -28,10 +29,12 @@ from rows_at_sites import (
     spied,
 )
 from scipy.sparse import csr_array
-from sklearn.base import clone
+from sklearn.base import clone, is_classifier
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import MinMaxScaler, StandardScaler
+from sklearn.preprocessing import MinMaxScaler, StandardScaler, scale
 
 from skfusion import FusedMLPClassifier, FusedMLPRegressor
 from skfusion.sites import FolderTransport, LocalTransport, Site, _exchange, fit_sites
@@ -508,6 +511,18 @@ def test_sums_that_cannot_be_are_refused_by_name(name):
 
 
 @pytest.mark.parametrize(
+    ("name", "value", "match"),
+    [("target_variance", -1, "variances must not be negative"), ("target_mean", np.nan, "target_mean")],
+)
+def test_moments_of_targets_that_cannot_be_are_refused_by_name(name, value, match):
+    with (
+        changing(altered(of_kind("describe"), with_array(name, first_is(value)))) as transport,
+        pytest.raises(MessageError, match=f"the answer of site 'York' is refused: .*{match}"),
+    ):
+        fit_sites(FusedMLPRegressor((6,), random_state=0), transport)
+
+
+@pytest.mark.parametrize(
     "alter", [lambda m: replace(m, round=m.round + 1), lambda m: replace(m, round=2), lambda m: replace(m, run="2f1c")]
 )
 def test_an_answer_of_another_round_or_run_is_not_used(alter):
@@ -831,6 +846,59 @@ def test_a_round_sends_each_network_there_and_back(dtype, params, n_arrays):
             assert len(message) == 16 + header_bytes + network_bytes + NUMBERS_PER_PEER * 8
         assert max(map(len, answered)) - network_bytes < 600
         assert max(map(len, trained)) - network_bytes < 1300
+
+
+# What came of it
+
+
+WINE, CANCER = load_wine(return_X_y=True), load_breast_cancer().data
+AREA = np.delete(CANCER, 3, axis=1), CANCER[:, 3]
+CALLED = "hardly better, if at all, than {}.*; scale X{}, as StandardScaler does, or set learning_rate_init lower"
+
+
+def at_three_sites(model, X, y):
+    return at_sites(model, sites_of(X, y, np.resize(["Bath", "Leeds", "York"], len(X))))
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+@pytest.mark.parametrize(
+    ("model", "rows", "complaint"),
+    [
+        (FusedMLPClassifier, WINE, CALLED.format("equal chances for all classes", "")),
+        (FusedMLPRegressor, AREA, CALLED.format(r"the mean of y \(6.181e\+04\)", " and y")),
+    ],
+    ids=["classifier", "regressor"],
+)
+def test_training_that_is_of_no_use_is_warned_of(model, rows, complaint, early_stopping):
+    model, (X, y) = model((10,), early_stopping=early_stopping, max_iter=100, tol=1e-3, random_state=0), rows
+    with pytest.warns(ConvergenceWarning, match=complaint):
+        at_three_sites(model, X, y)
+    X, y = scale(X), y if is_classifier(model) else scale(y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        assert at_three_sites(model, X, y).score(X, y) > 0.9
+
+
+@pytest.mark.parametrize("params", [{}, {"batch_size": 32}, {"max_iter": 1}, {"learning_rate_init": 1e-3}], ids=str)
+def test_a_loss_that_is_huge_from_the_first_epoch_on_is_refused(params):
+    with pytest.raises(ValueError, match=r"the loss diverged: it reached .*e\+.*X or y is not scaled"):
+        at_three_sites(FusedMLPRegressor(activation="relu", random_state=0, **params), *AREA)
+
+
+def test_a_penalty_that_exceeds_the_loss_of_the_mean_is_no_sign_that_nothing_was_learned():
+    X, y = load_diabetes(return_X_y=True)
+    model = FusedMLPRegressor(alpha=0.1, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        fitted = at_three_sites(model, scale(X), y)
+    assert fitted.loss_ > y.var() / 2
+    assert fitted.score(scale(X), y) > 0.4
+
+
+@pytest.mark.parametrize("level", [0.0, 1000.0])
+def test_targets_that_are_all_alike_are_no_divergence(level):
+    model = FusedMLPRegressor((4,), max_iter=20, random_state=0)
+    at_three_sites(model, PLAIN, np.full(len(PLAIN), level))
 
 
 # What is given
