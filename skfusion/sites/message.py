@@ -166,10 +166,13 @@ class Message:
         header["arrays"] = [[name, array.dtype.str, list(array.shape)] for name, array in arrays.items()]
         text = json.dumps(header, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
         if len(text) > _MAX_HEADER_BYTES:
-            raise ValueError(f"a message's header must have at most {_MAX_HEADER_BYTES} bytes, got {len(text)}")
+            raise RefusalError(
+                f"a message's header must have at most {_MAX_HEADER_BYTES} bytes, got {len(text)}; shorten the names "
+                "of columns, labels or peers in it"
+            )
         n_bytes = _PREFIX.size + len(text) + sum(array.nbytes for array in arrays.values())
         if n_bytes > MAX_BYTES:
-            raise ValueError(f"a message must have at most {MAX_BYTES} bytes, got {n_bytes}; use a smaller network")
+            raise RefusalError(f"a message must have at most {MAX_BYTES} bytes, got {n_bytes}; use a smaller network")
         return b"".join(
             [_PREFIX.pack(MAGIC, VERSION, len(text)), text, *(array.tobytes() for array in arrays.values())]
         )

@@ -7,6 +7,7 @@ import re
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -156,6 +157,15 @@ def test_what_a_site_cannot_do_is_refused(message, reason):
     assert got.kind == "refused"
     assert (got.run, got.round, got.site) == (message.run, message.round, "York")
     assert re.search(reason, got.content["reason"])
+
+
+def test_names_that_no_message_can_hold_are_refused():
+    rows = pd.DataFrame(np.eye(2), columns=["a", "b" * 2**22])
+    got = answer(changed(REQUESTS["describe"], site="Hull"), Site(rows, [0, 1], name="Hull"))
+    assert got.kind == "refused"
+    assert re.search(
+        "header must have at most 4194304 bytes, got .*; shorten the names of columns", got.content["reason"]
+    )
 
 
 def test_labels_that_are_numbers_may_be_targets_of_regression():
