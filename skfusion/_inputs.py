@@ -139,6 +139,8 @@ def _no_number(name, wrong, place, remedy):
 
 def _first_no_number(values):
     """Return the first value that is no number, nor what a table has where one is missing; None if there is none."""
+    if values.dtype.kind in "biufc":
+        return None
     try:
         values.astype(np.float64, copy=False)
     except (TypeError, ValueError, OverflowError):  # the last of integers that no float can hold
@@ -238,7 +240,7 @@ def as_labels(labels):
     """Return labels as an array, of Python objects where NumPy would make the string "nan" of a gap in a list."""
     array = np.asarray(labels)
     listed = labels if array.dtype.kind == "U" and array.ndim == 1 and isinstance(labels, Sequence) else ()
-    has_gaps = any(isinstance(label, float) and np.isnan(label) for label in listed)
+    has_gaps = any(isinstance(label, float | np.floating) and np.isnan(label) for label in listed)
     return np.array(labels, dtype=object) if has_gaps else array
 
 

@@ -1,5 +1,6 @@
 """Input that is refused, and how."""
 
+import warnings
 from fractions import Fraction
 
 import numpy as np
@@ -161,6 +162,12 @@ def test_integers_that_no_float_can_hold_are_refused(container):
             use()
 
 
+def test_complex_numbers_in_a_list_are_refused_without_a_warning_that_they_are_cast():
+    with warnings.catch_warnings(), pytest.raises(TypeError, match="complex"):
+        warnings.simplefilter("error")
+        model().fit([[1j, 2]] * 150, Y)
+
+
 def test_a_missing_number_among_objects_is_no_text():
     gaps = pd.DataFrame({"age": X[:, 0], "crp": [None, *X[1:, 1]]}, dtype=object)
     with pytest.raises(ValueError, match=r"^Input X contains NaN"):
@@ -224,6 +231,7 @@ def test_labels_that_are_missing_or_continuous_are_refused():
         (np.array(["a", None, "b"], object), "NoneType, str"),
         (np.array(["a", np.nan, "b"], object), "float, str"),
         (["a", np.nan, "b"], "float, str"),
+        (["a", np.float32("nan"), "b"], "float32, str"),
         (np.array(["a", 1, "b"], object), "int, str"),
         (pd.Series(["a", pd.NA, "b"], dtype="string"), "NAType, str"),
     ],
