@@ -53,7 +53,8 @@ class Moments:
         mean = (weight * rows).sum(axis=0) / total
         rows -= mean
         rounding = (weight * rows).sum(axis=0)
-        return cls(total, first + mean, (weight * rows**2).sum(axis=0) - rounding**2 / total)
+        deviations = (weight * rows**2).sum(axis=0) - rounding**2 / total
+        return cls(total, first + mean, np.maximum(deviations, 0))  # next to none may come out below 0
 
     def __add__(self, other):
         weight = self.weight + other.weight

@@ -56,6 +56,13 @@ def test_columns_of_one_value_do_not_deviate_from_it():
     assert (got.mean, got.squared_deviations) == (0.1, 0)
 
 
+def test_squared_deviations_are_never_negative():
+    rng = np.random.default_rng(0)
+    values, weights = np.full((9, 1), 0.1), rng.random((200, 9))
+    values[0], weights[:, 0] = 0, 1e-55  # what is left after the rounding of the mean exceeds what deviates
+    assert all(Moments.of(values, weight).squared_deviations >= 0 for weight in weights)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("as_rows", [np.asarray, csr_array])
 def test_moments_of_rows_are_those_of_a_scaler(as_rows, dtype, monkeypatch):
