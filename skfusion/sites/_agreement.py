@@ -193,7 +193,8 @@ def _warn_of_the_same_rows(sites):
 def _targets(sites):
     """Return the moments of all sites' y, by what their rows weigh."""
     weights = [sum(sum(peer.totals.sums) for peer in site.peers) for site in sites]
-    shares = [float(weight / sum(weights)) for weight in weights]
+    total = sum(weights)
+    shares = [float(weight / total) for weight in weights]
     with np.errstate(over="ignore", invalid="ignore"):
         return reduce(
             add,
