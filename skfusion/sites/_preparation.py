@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from skfusion._background import MAX_SAMPLED, Votes, elect
+from skfusion._checks import shown
 from skfusion._training.held_out import hold_out
 from skfusion._training.sparsify import MAX_NONZEROS, is_sparse, may_be_sparse
 from skfusion.sites._agreement import agree
@@ -82,10 +83,17 @@ def plans_for(agreement, network, settings, class_weight, scaler, division):
     -------
     dict of str to Plan
         By site.
+
+    Raises
+    ------
+    ValueError
+        If no row has a weight above 0, or class_weight names what is not a class.
     """
     scale = None
     if agreement.weighted or class_weight is not None:
         scale = agreement.totals.scale(class_weight, [0] if class_weight is None else agreement.classes)
+        if not scale.relative_maxima.any():
+            raise ValueError(f"class_weight must not be 0 for all classes that sites have, got {shown(class_weight)}")
     scaling = Scaling(None, None) if scaler is None else Scaling.of(scaler)
     return {
         site: Plan(

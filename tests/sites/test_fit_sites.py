@@ -1062,6 +1062,12 @@ def test_rows_that_cannot_be_trained_on_are_refused(model, rows, y, match):
         at_sites(model, sites_of(rows, y, NAMES_OF_ROWS))
 
 
+def test_a_weight_for_a_class_that_no_site_has_is_not_enough():
+    model, sites = classifier(class_weight={0: 0, 1: 0}), sites_of(PLAIN, LABELS % 2, NAMES_OF_ROWS)
+    with pytest.raises(ValueError, match="class_weight must not be 0 for all classes that sites have"):
+        at_sites(model, sites, classes=[0, 1, 2])
+
+
 @pytest.mark.parametrize(
     ("change", "match"),
     [
