@@ -139,9 +139,10 @@ class Unreachable:
     """A site whose first message takes until it is let go."""
 
     def __init__(self, taken):
-        self._taken, self.go = taken, threading.Event()
+        self._taken, self.begun, self.go = taken, threading.Event(), threading.Event()
 
     def take(self, request):
+        self.begun.set()
         assert self.go.wait(SECONDS)
         self._taken.put(request)
 
@@ -152,6 +153,7 @@ def test_sites_do_not_wait_for_one_that_cannot_be_reached():
     with NVFlareTransport([Caller("York", york), Caller("Bath", Site(taken["Bath"]))]) as transport:
         for message in (b"1", b"2", b"3"):
             transport.send("York", message)
+            assert york.begun.wait(SECONDS)
             transport.send("Bath", message)
             assert taken["Bath"].get(timeout=SECONDS) == message
         york.go.set()

@@ -151,11 +151,18 @@ def test_local_sites_work_at_the_same_time():
 
 
 def test_local_sites_do_not_wait_for_one_that_takes_its_time():
-    go, york = threading.Event(), Echo("York")
-    york.answer = lambda request: go.wait(SECONDS) and request
-    with LocalTransport([york, Echo("Bath")]) as transport:
+    begun, go = threading.Event(), threading.Event()
+
+    class Slow(Echo):
+        def answer(self, request):
+            begun.set()
+            assert go.wait(SECONDS)
+            return request
+
+    with LocalTransport([Slow("York"), Echo("Bath")]) as transport:
         for number in range(9):
             transport.send("York", b"%d" % number)
+            assert begun.wait(SECONDS)
             assert answers(transport, {"Bath": b"abc"}) == {"Bath": b"cba"}
         go.set()
         assert [received(transport) for _ in range(2)] == [("York", b"0"), ("York", b"8")]
