@@ -63,12 +63,11 @@ class Run:
         """The names of the sites that take part, None in a new run."""
         return None if self.saved is None else self.saved.identity.get("sites")
 
-    @property
-    def first_number(self):
-        """Number of the exchange that comes first.
+    def draw_first_number(self):
+        """Return a number for the exchange that comes first.
 
-        A run that is taken up has one of its own each time: an answer may still be there to an earlier coordinator,
-        which may have been given other arguments.
+        A run that is taken up has another each time: an answer may still be there to an earlier coordinator, which may
+        have been given other arguments.
         """
         return 0 if self.saved is None else -1 - secrets.randbits(31)
 

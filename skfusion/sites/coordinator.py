@@ -184,7 +184,8 @@ def _fit(model, parameters, call):
         forget(model)
     elif call.classes is not None:
         check_same_classes(call.classes, old.classes, "since the peers' weights are kept")
-    agreement = ask_for_agreement(call.exchange, call.run.first_number, call.sites, _question(model, call, old))
+    number, question = call.run.draw_first_number(), _question(model, call, old)
+    agreement = ask_for_agreement(call.exchange, number, call.sites, question)
     _log_agreement(agreement)
     if old is not None:
         _check_as_before(model, agreement)
