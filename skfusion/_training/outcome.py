@@ -134,7 +134,7 @@ class Yardstick:
         self._best_constant = _best_constant(ensemble.network, self._target, self._weight)
         self.constant = self._loss(ensemble.network, self._best_constant) if differ else 0.0
         self.start = self._loss(ensemble.network, self._answers(ensemble))
-        self._limit = _DIVERGED * max(self.start + _penalty_bound(ensemble), self.constant)
+        self._limit = _DIVERGED * max(self.start + _penalties(ensemble).mean(), self.constant)
 
     def judge(self, ensemble, n_epochs):
         """Return what is wrong with what was learned, and what to change, or None.
@@ -241,6 +241,7 @@ class LossesAlone:
     ----------
     ensemble : Ensemble
         Before training.
+    problem : Problem
     targets : Moments or None
         Of y in regression, as if all rows together had the weight 1; None where y holds labels.
 
@@ -250,14 +251,15 @@ class LossesAlone:
         The loss of a constant answer: the mean, or equal chances for all classes.
     """
 
-    def __init__(self, ensemble, targets):
+    def __init__(self, ensemble, problem, targets):
+        self._problem = problem
         if targets is None:
             self.constant = start = _loss_of_equal_chances(ensemble)
         else:
             with np.errstate(over="ignore"):
                 self.constant = 0.5 * float(np.mean(targets.squared_deviations))
                 start = 1 + self.constant + 0.5 * float(np.mean(targets.mean**2))  # 1 as first answers are not quite 0
-        self._limit = _DIVERGED * (start + _penalty_bound(ensemble))
+        self._limit = _DIVERGED * (start + _penalties(ensemble).mean())
 
     def judge(self, ensemble, n_epochs):
         """Return what is wrong with what was learned, and what to change, or None; raise ValueError if it diverged."""
@@ -268,7 +270,7 @@ class LossesAlone:
             raise divergence(f"the loss diverged: it reached {max(losses):.3g}", ensemble)
         rate = f"set learning_rate_init lower than {ensemble.settings.learning_rate_init:g}"
         advice = f"{_how_to_correct(ensemble)}{_how_to_penalise(ensemble)}{_how_to_scale(ensemble)}, or {rate}"
-        if self.constant and losses[-1] - _penalty_bound(ensemble) >= enough:
+        if self.constant and losses[-1] - self._penalty(ensemble) >= enough:
             trivial = "the mean of y" if ensemble.network.output == "identity" else "equal chances for all classes"
             wrong = f"is hardly better, if at all, than {trivial} ({self.constant:.4g})"
         elif losses[-1] > (1 + _MIN_RISE) * losses[0]:
@@ -276,6 +278,11 @@ class LossesAlone:
         else:
             return None
         return f"{wrong}, with a loss of {losses[-1]:.4g}; {advice}"
+
+    def _penalty(self, ensemble):
+        """Return what the penalty has added to the loss of the last epoch, or more."""
+        problem = self._problem
+        return np.average(_penalties(ensemble) * problem.n_steps / problem.n_rows, weights=problem.lengths)
 
 
 def _how_to_scale(ensemble):
@@ -328,10 +335,10 @@ def _best_constant(network, target, weight):
     return counts[np.newaxis] / counts.sum()
 
 
-def _penalty_bound(ensemble):
-    """Return the mean of the networks' penalties or more, as if intercepts were penalised and each row a batch."""
+def _penalties(ensemble):
+    """Return each network's penalty in the loss of a batch of one row, or more, as if intercepts were penalised."""
     settings = ensemble.settings
     with np.errstate(over="ignore"):  # one network after another, since all at once would be copied
         norms = [(np.vdot(weights, weights), np.abs(weights).sum()) for weights in ensemble.weights]
-        squares, magnitudes = np.sum(norms, axis=0, dtype=np.float64)
-        return float(0.5 * settings.l2 * squares + settings.l1 * magnitudes) / len(norms)
+        squares, magnitudes = np.array(norms, np.float64).T
+        return 0.5 * settings.l2 * squares + settings.l1 * magnitudes

@@ -196,7 +196,7 @@ def _fit(model, parameters, call):
         ensemble = Ensemble.start(problem, agreement.classes, progress, np.dtype(agreement.dtype))
     else:
         ensemble = old.restarted(problem, progress)
-    yardstick = LossesAlone(ensemble, agreement.targets)
+    yardstick = LossesAlone(ensemble, problem, agreement.targets)
     identity = identity_of(model, problem.topology, call.scaler, agreement, federation.plans)
     identity["fuse_at"] = call.fuse_at
     training = _training(call, ensemble, problem, federation, identity)

@@ -895,6 +895,12 @@ def test_a_penalty_that_exceeds_the_loss_of_the_mean_is_no_sign_that_nothing_was
     assert fitted.score(scale(X), y) > 0.4
 
 
+def test_a_penalty_that_batches_make_small_does_not_hide_that_nothing_was_learned():
+    model = FusedMLPClassifier((10,), alpha=0.1, batch_size=20, learning_rate_init=1e-6, max_iter=20, random_state=0)
+    with pytest.warns(ConvergenceWarning, match="hardly better, if at all, than equal chances"):
+        at_three_sites(model, *WINE)  # a batch of 20 rows counts the penalty once
+
+
 @pytest.mark.parametrize("level", [0.0, 1000.0])
 def test_targets_that_are_all_alike_are_no_divergence(level):
     model = FusedMLPRegressor((4,), max_iter=20, random_state=0)
