@@ -134,7 +134,7 @@ class Yardstick:
         self._best_constant = _best_constant(ensemble.network, self._target, self._weight)
         self.constant = self._loss(ensemble.network, self._best_constant) if differ else 0.0
         self.start = self._loss(ensemble.network, self._answers(ensemble))
-        self._limit = _DIVERGED * max(self.start + _penalties(ensemble).mean(), self.constant)
+        self._limit = _DIVERGED * max(self.start + float(_penalties(ensemble).mean()), self.constant)
 
     def judge(self, ensemble, n_epochs):
         """Return what is wrong with what was learned, and what to change, or None.
@@ -259,7 +259,7 @@ class LossesAlone:
             with np.errstate(over="ignore"):
                 self.constant = 0.5 * float(np.mean(targets.squared_deviations))
                 start = 1 + self.constant + 0.5 * float(np.mean(targets.mean**2))  # 1 as first answers are not quite 0
-        self._limit = _DIVERGED * (start + _penalties(ensemble).mean())
+        self._limit = _DIVERGED * (start + float(_penalties(ensemble).mean()))
 
     def judge(self, ensemble, n_epochs):
         """Return what is wrong with what was learned, and what to change, or None; raise ValueError if it diverged."""
@@ -282,7 +282,8 @@ class LossesAlone:
     def _penalty(self, ensemble):
         """Return what the penalty has added to the loss of the last epoch, or more."""
         problem = self._problem
-        return np.average(_penalties(ensemble) * problem.n_steps / problem.n_rows, weights=problem.lengths)
+        of_peers = _penalties(ensemble) * (problem.n_steps / problem.n_rows)
+        return float(np.average(of_peers, weights=problem.lengths))
 
 
 def _how_to_scale(ensemble):
