@@ -216,7 +216,7 @@ def test_labels_that_are_missing_or_continuous_are_refused():
         model().fit(X, np.where(Y == 0, np.nan, Y))
     days = np.datetime64("2017-12-18") + Y.astype("timedelta64[D]")
     with pytest.raises(ValueError, match="y must have a label for each row, got NaT"):
-        model().fit(X, np.where(Y == 0, np.datetime64("NaT"), days))
+        model().fit(X, np.where(Y == 0, np.datetime64("NaT", "D"), days))
     with pytest.raises(ValueError, match="Unknown label type"):
         model().fit(X, Y + 0.5)
     with pytest.raises(ValueError, match=r"^classes must be integers, .* got continuous numbers: \[0, 1\.5, 2\]"):
