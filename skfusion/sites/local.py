@@ -3,9 +3,10 @@
 import queue
 from collections import Counter
 from collections.abc import Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 
 from skfusion._checks import shown
+from skfusion.sites._threads import SiteThreads
 from skfusion.sites.message import check_name
 from skfusion.sites.transport import Answering, BaseTransport
 
@@ -46,9 +47,7 @@ class LocalTransport(BaseTransport):
         self._sites = {str(site.name): site for site in sites}
         self._closed = False
         self._answers: queue.SimpleQueue[Future[tuple[str, bytes]]] = queue.SimpleQueue()
-        # One for each site, so that none waits while another takes its time.
-        self._threads = {name: ThreadPoolExecutor(1, name) for name in self._sites}
-        self._latest: dict[str, bytes] = {}  # by site
+        self._threads = SiteThreads(self._sites, self._answer)
 
     def sites(self) -> list[str]:
         """Return the names of the sites.
@@ -77,12 +76,10 @@ class LocalTransport(BaseTransport):
         """
         if self._closed:
             raise RuntimeError("the transport is closed; make another LocalTransport of the same sites")
-        self._latest[site] = message
-        self._threads[site].submit(self._answer, site, message).add_done_callback(self._take)
+        self._threads.submit(site, message).add_done_callback(self._take)
 
     def _answer(self, site, message):
-        """Return a site's name and its answer; None if another message has come while the site was at work."""
-        return (site, self._sites[site].answer(message)) if message is self._latest[site] else None
+        return site, self._sites[site].answer(message)
 
     def _take(self, answer):
         if not answer.cancelled() and (answer.exception() or answer.result()):
@@ -109,5 +106,4 @@ class LocalTransport(BaseTransport):
     def close(self) -> None:
         """End the threads, each after its current answer."""
         self._closed = True
-        for thread in self._threads.values():
-            thread.shutdown(cancel_futures=True)
+        self._threads.close(wait=True)

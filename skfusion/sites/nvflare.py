@@ -8,7 +8,6 @@ import queue
 import threading
 import time
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from skfusion._checks import check_integer, shown
 from skfusion.sites._function_names import check_function_name, named_function
 from skfusion.sites._mailbox import Mailbox
 from skfusion.sites._stateful_site import StatefulSite
+from skfusion.sites._threads import SiteThreads
 from skfusion.sites.transport import Answering, BaseTransport
 
 __all__ = ["NVFlareTransport", "make_job"]
@@ -102,9 +102,7 @@ class NVFlareTransport(BaseTransport):
     def __init__(self, clients: Iterable[Any]):
         self._clients = {client.name: client for client in clients}
         self._answers: queue.SimpleQueue[tuple[str, bytes]] = queue.SimpleQueue()
-        # One for each site, so that none waits while another cannot be reached.
-        self._threads = {name: ThreadPoolExecutor(1, name) for name in self._clients}
-        self._latest: dict[str, bytes] = {}  # by site
+        self._threads = SiteThreads(self._clients, self._hand_over)
 
     def sites(self) -> list[str]:
         """Return the names of the clients, which their certificates tell.
@@ -126,12 +124,9 @@ class NVFlareTransport(BaseTransport):
         message : bytes
             What to send.
         """
-        self._latest[site] = message
-        self._threads[site].submit(self._hand_over, site, message)
+        self._threads.submit(site, message)
 
     def _hand_over(self, site, message):
-        if message is not self._latest[site]:  # which came while the site could not be reached
-            return
         try:
             self._clients[site](timeout=_HAND_OVER).take(request=message)
         except CollabCallError as error:
@@ -169,8 +164,7 @@ class NVFlareTransport(BaseTransport):
 
     def close(self) -> None:
         """Give up what has not been handed over."""
-        for thread in self._threads.values():
-            thread.shutdown(wait=False, cancel_futures=True)
+        self._threads.close(wait=False)
 
 
 class Coordinator:
