@@ -1,13 +1,12 @@
 """The states of a site's peer in files, by which a run goes on after it was interrupted."""
 
 import re
+from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
 
-import numpy as np
-
 from skfusion._replacing import replacing
-from skfusion.sites.message import RefusalError
+from skfusion.sites.message import Message, MessageError, RefusalError
 
 _KEPT = 4  # states: a run that is taken up again goes back by the exchanges of one segment
 
@@ -16,6 +15,9 @@ class KeptStates:
     """States of a peer, each as of an exchange of a run.
 
     Those of a run that is over stay until another begins: its coordinator may have died before it knew.
+
+    A file holds a message.  NumPy's own formats have Python parse their headers, which Python 3.11 may fail to do where
+    several threads do so at once.
 
     Parameters
     ----------
@@ -29,9 +31,9 @@ class KeptStates:
 
     def write(self, message, arrays):
         """Keep the state as of an exchange."""
-        path = self.folder / f"{_short(message.run)}-{message.round}.npz"
+        path = self.folder / f"{_short(message.run)}-{message.round}.state"
         with replacing(path, durable=True) as file:  # the coordinator counts on it
-            np.savez(file, **arrays)
+            file.write(replace(message, kind="state", content={}, arrays=arrays).encode())
         files = self._files(_short(message.run))
         for number in sorted(files)[:-_KEPT]:
             files[number].unlink()
@@ -52,13 +54,12 @@ class KeptStates:
         Raises
         ------
         RefusalError
-            If there is none.
+            If there is none, or its file is damaged.
         """
         files = self._files(_short(message.run))
         for number in range(message.round - 1, message.round - 1 - furthest, -1):
             if number in files:
-                with np.load(files[number], allow_pickle=False) as file:
-                    return dict(file)
+                return _arrays_in(files[number])
         raise RefusalError(
             f"this site does not have its peer's weights as of exchange {message.round - 1} of that run, without which "
             "it cannot go on"
@@ -79,8 +80,15 @@ class KeptStates:
 
     def _files(self, short):
         """Return a run's files by the number of the exchange."""
-        found = {path.stem.removeprefix(f"{short}-"): path for path in self.folder.glob(f"{short}-*.npz")}
+        found = {path.stem.removeprefix(f"{short}-"): path for path in self.folder.glob(f"{short}-*.state")}
         return {int(number): path for number, path in found.items() if number.isdecimal()}
+
+
+def _arrays_in(path):
+    try:
+        return Message.decode(path.read_bytes()).arrays
+    except MessageError as error:
+        raise RefusalError(f"its file {path.name} with its peer's weights is damaged") from error
 
 
 def _short(run):

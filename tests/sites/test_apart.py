@@ -1,7 +1,9 @@
 """Sites that swap weights in pairs come to the bits of fit, and the coordinator sees no weights on the way."""
 
+import ast
 import os
 import stat
+import threading
 from collections import Counter
 from dataclasses import replace
 
@@ -93,6 +95,18 @@ def test_the_bits_are_those_of_fit(params, tmp_path):
         assert np.isnan([mine["disagreement_before_fusion"], mine["disagreement_after_fusion"]]).all()
     apart.set_params(max_iter=2).partial_fit(PLAIN, LABELS, groups=NAMES)
     assert (apart.weights_ == whole.partial_fit(PLAIN, LABELS, groups=NAMES).weights_).all()
+
+
+def test_no_thread_has_python_parsed_which_fails_at_times_in_several_at_once(tmp_path, monkeypatch):
+    parse = ast.parse
+
+    def fails_in_threads(*arguments, **options):
+        if threading.current_thread() is not threading.main_thread():
+            raise SystemError("AST constructor recursion depth mismatch")  # as Python 3.11 may
+        return parse(*arguments, **options)
+
+    monkeypatch.setattr(ast, "parse", fails_in_threads)
+    fitted(classifier(), stateful_sites(tmp_path))
 
 
 def test_no_weights_leave_a_site_before_the_end(tmp_path):
@@ -265,7 +279,7 @@ def test_a_run_goes_on_from_what_sites_have_kept(kind, tmp_path):
     whole = clone(model).fit(PLAIN, LABELS, groups=NAMES)
     assert (apart.weights_ == whole.weights_).all()
     assert apart.loss_curve_ == whole.loss_curve_
-    assert all(len(list((tmp_path / name).glob("*.npz"))) <= 4 for name in np.unique(NAMES))
+    assert all(len(list((tmp_path / name).glob("*.state"))) == 4 for name in np.unique(NAMES))
 
 
 def test_what_a_run_goes_on_from_outlasts_a_power_failure(tmp_path, monkeypatch):
@@ -334,11 +348,24 @@ def test_a_run_cannot_go_on_at_a_site_that_has_lost_its_weights(n_left, tmp_path
         fitted(model, stateful_sites(tmp_path), checkpoint=checkpoint)
 
 
+@pytest.mark.parametrize("kept", [0, 8, -1])
+def test_a_site_whose_weights_are_damaged_says_in_which_file(kept, tmp_path, caplog):
+    model = classifier()
+    checkpoint = interrupted(model, tmp_path)
+    for path in (tmp_path / "York").iterdir():
+        path.write_bytes(path.read_bytes()[:kept])
+    damaged = r"its file [0-9a-f]{32}-7\.state with its peer's weights is damaged"
+    with pytest.raises(RuntimeError, match=f"'York' refuses to take part: {damaged}"):
+        fitted(model, stateful_sites(tmp_path), checkpoint=checkpoint)
+    assert "is damaged; here alone: " in caplog.text
+
+
 def test_a_site_that_cannot_read_its_weights_says_so(tmp_path, caplog):
     model = classifier()
     checkpoint = interrupted(model, tmp_path)
     for path in (tmp_path / "York").iterdir():
-        path.write_bytes(b"")
+        path.unlink()
+        path.mkdir()
     with pytest.raises(RuntimeError, match="'York' refuses to take part: it failed; the site's own log says why"):
         fitted(model, stateful_sites(tmp_path), checkpoint=checkpoint)
     assert "York: cannot answer 'train kept'" in caplog.text
@@ -347,7 +374,7 @@ def test_a_site_that_cannot_read_its_weights_says_so(tmp_path, caplog):
 def test_other_runs_leave_an_interrupted_one_and_the_sites_own_files_alone(tmp_path):
     model = classifier()
     checkpoint = interrupted(model, tmp_path)
-    (tmp_path / "York" / "my-1.npz").touch()
+    (tmp_path / "York" / "my-1.state").touch()
     fitted(classifier(max_iter=1, random_state=9), stateful_sites(tmp_path))
     apart, whole = (
         fitted(model, stateful_sites(tmp_path), checkpoint=checkpoint),
@@ -355,9 +382,9 @@ def test_other_runs_leave_an_interrupted_one_and_the_sites_own_files_alone(tmp_p
     )
     assert (apart.weights_ == whole.weights_).all()
     fitted(classifier(max_iter=1, random_state=9), stateful_sites(tmp_path))
-    left = [path for path in (tmp_path / "York").iterdir() if path.suffix == ".npz"]
+    left = [path for path in (tmp_path / "York").iterdir() if path.suffix == ".state"]
     assert len(left) == 4  # three of the last run, none of those before
-    assert tmp_path / "York" / "my-1.npz" in left
+    assert tmp_path / "York" / "my-1.state" in left
 
 
 def test_weights_of_an_earlier_run_cannot_be_taken_for_those_of_the_latest(tmp_path):
