@@ -39,9 +39,9 @@ class TopologyDiagnostics:
     spectral_gap : float
         In the long run, a round multiplies the disagreement by 1 minus this; 0 if networks never agree.
     sent_mean : float
-        How many numbers a peer sends in a round, averaged over peers and rounds.
+        How many networks, or with ``n_parameters`` numbers, a peer sends in a round, averaged over peers and rounds.
     sent_max : float
-        How many numbers the busiest peer sends in a round, averaged over rounds.
+        How many of them the busiest peer sends in a round, averaged over rounds.
 
     Examples
     --------
@@ -87,7 +87,7 @@ def diagnose(
     fusion_rate : float in [0, 1]
         The weight that a network gives to the other.
     rule : {"sequential", "simultaneous"}, default="sequential"
-        See :func:`skfusion.fuse`.
+        See :func:`skfusion.fuse`.  The estimators' default is "simultaneous".
     share : float in (0, 1), default=0.01
         Networks agree once at most this share of the initial disagreement is left.
     n_parameters : int, default=1

@@ -330,7 +330,7 @@ class HypercubeTopology(BaseTopology):
         Whether to fuse each edge from its lower end only.
     incomplete : {"skip", "raise"}, default="skip"
         What to do if the number of networks is not a power of two: leave out pairs if one partner does not exist (the
-        graph stays connected), or raise a ValueError.
+        graph stays connected, but networks that lack partners fuse less often), or raise a ValueError.
 
     References
     ----------
