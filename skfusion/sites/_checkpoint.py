@@ -3,9 +3,10 @@
 The file is an .npz of plain arrays: peers' state, and under "header" a string of JSON with all else.
 """
 
+import io
 import json
-import os
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -83,19 +84,22 @@ class Checkpoint:
         ValueError
             If it is not a complete checkpoint.
         """
-        if not os.path.exists(path):
+        try:
+            data = Path(path).read_bytes()  # all at once, so that errors of the drive are none of the content
+        except FileNotFoundError:
             return None
-        with open(path, "rb") as file:
-            try:
-                arrays = dict(np.load(file, allow_pickle=False))
-                header = json.loads(arrays.pop("header").item())
-                version = header.pop("version")
-                checkpoint = cls(**header, arrays=arrays) if version == _VERSION else None  # others have other entries
-            except Exception:  # whatever numpy, zipfile and json make of bytes that may be anything
-                raise ValueError(
-                    f"{path} must be a complete checkpoint, as fit_sites writes it; it is not, or was cut short; name "
-                    "another file, or remove this one to start afresh"
-                ) from None
+        try:
+            arrays = dict(np.load(io.BytesIO(data), allow_pickle=False))
+            header = json.loads(arrays.pop("header").item())
+            version = header.pop("version")
+            checkpoint = cls(**header, arrays=arrays) if version == _VERSION else None  # others have other entries
+        except MemoryError:
+            raise
+        except Exception:  # whatever numpy, zipfile and json make of bytes that may be anything
+            raise ValueError(
+                f"{path} must be a complete checkpoint, as fit_sites writes it; it is not, or was cut short; name "
+                "another file, or remove this one to start afresh"
+            ) from None
         if checkpoint is None:
             raise ValueError(f"{path} must be a checkpoint of version {_VERSION}, got {shown(version)}")
         return checkpoint

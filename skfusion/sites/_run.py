@@ -90,6 +90,12 @@ class Run:
         """How many epochs the run has had."""
         return 0 if self.saved is None else self.saved.n_epochs
 
+    def check_max_iter(self, max_iter):
+        """Raise ValueError if the run that is taken up has begun more epochs than that."""
+        begun = 0 if self.saved is None else self.n_epochs + (self.saved.n_segments > 0)
+        if max_iter < begun:
+            raise ValueError(f"max_iter must be at least {begun}, the epochs in checkpoint {self.path}; got {max_iter}")
+
     def check_identity(self, identity):
         """Raise ValueError unless the run that is taken up is one with these parameters on these rows."""
         if self.saved is None:

@@ -135,6 +135,7 @@ def fit_sites(
         raise ValueError("collect must be True with fuse_at='coordinator', which has all weights anyway; got False")
     wanted, known = _check_sites(sites), _check_classes_given(classes, model)
     parameters, run = model._check_parameters(), Run.begin(checkpoint)
+    run.check_max_iter(parameters.settings.max_iter)
     if wanted is not None:
         run.check_sites(wanted)
     names = gather(transport, run.sites or wanted, patience)

@@ -1,5 +1,6 @@
 """Sites that die, lie or do not answer; coordinators that die; what leaves a site."""
 
+import errno
 import json
 import os
 import re
@@ -7,6 +8,7 @@ import threading
 import warnings
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -330,6 +332,38 @@ def test_files_that_are_no_checkpoints_are_refused_and_stay(tmp_path):
             at_sites(classifier(), sites, checkpoint=file)
         assert "pickle" not in str(error.value)  # as NumPy advises for what may be a stranger's file
         assert file.exists(), number
+
+
+@pytest.mark.parametrize(
+    ("params", "n_messages", "begun"),
+    [({}, 14, 2), ({"fusion_unit": "step", "fusion_frequency": 10}, 24, 2)],  # between two epochs, and within one
+    ids=str,
+)
+def test_a_run_does_not_go_on_to_fewer_epochs_than_it_has_begun(params, n_messages, begun, tmp_path):
+    model, file = classifier(**params), tmp_path / "run.npz"
+    with Deadly(sites_of(PLAIN, LABELS, NAMES_OF_ROWS), n_messages) as transport, pytest.raises(Killed):
+        fit_sites(clone(model), transport, checkpoint=file)
+    before, sites = file.read_bytes(), spied(sites_of(PLAIN, LABELS, NAMES_OF_ROWS))
+    with pytest.raises(ValueError, match=f"^max_iter must be at least {begun}, the epochs in checkpoint .*; got 1$"):
+        at_sites(clone(model).set_params(max_iter=begun - 1), sites, checkpoint=file)
+    assert file.read_bytes() == before
+    assert not any(site.requests for site in sites)
+    apart = at_sites(clone(model).set_params(max_iter=begun), sites, checkpoint=file)
+    whole = clone(model).set_params(max_iter=begun).fit(PLAIN, LABELS, groups=NAMES_OF_ROWS)
+    assert (apart.weights_ == whole.weights_).all()
+    assert (apart.n_iter_, apart.loss_, apart.loss_curve_) == (whole.n_iter_, whole.loss_, whole.loss_curve_)
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ESTALE, "Stale file handle"), MemoryError("no room")], ids=repr)
+def test_what_goes_wrong_in_reading_is_not_the_checkpoints_fault(error, tmp_path, monkeypatch):
+    file = saved_run(tmp_path / "run.npz")
+
+    def read_bytes(path):
+        raise error
+
+    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    with pytest.raises(type(error), match=re.escape(str(error))):
+        at_sites(classifier(), sites_of(PLAIN, LABELS, NAMES_OF_ROWS), checkpoint=file)
 
 
 def test_an_interrupt_leaves_a_model_and_the_checkpoint(tmp_path):
