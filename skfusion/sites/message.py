@@ -178,15 +178,13 @@ class Message:
         )
 
     @classmethod
-    def decode(cls, data: bytes, max_bytes: int = MAX_BYTES) -> Self:
+    def decode(cls, data: bytes) -> Self:
         """Read a message that anyone may have written.
 
         Parameters
         ----------
         data : bytes
-            The message.
-        max_bytes : int, default=2**30
-            Longer messages are refused unread.
+            The message, of at most 2**30 bytes.
 
         Returns
         -------
@@ -202,8 +200,8 @@ class Message:
         """
         if not isinstance(data, (bytes, bytearray)):
             raise TypeError(f"a message must be bytes, got {shown(data)}")
-        if len(data) > max_bytes:
-            raise MessageError(f"the message must have at most {max_bytes} bytes, got {len(data)}")
+        if len(data) > MAX_BYTES:
+            raise MessageError(f"the message must have at most {MAX_BYTES} bytes, got {len(data)}")
         header, start = _read_header(data)
         arrays, stop = {}, start
         for entry in header["arrays"]:
