@@ -21,8 +21,8 @@ try:
     from openml.flows import OpenMLFlow
     from openml.runs import OpenMLRun
     from openml.tasks import OpenMLTask
-except ImportError:
-    raise ImportError("skfusion.openml needs the openml client: pip install 'skfusion[openml]'") from None
+except ImportError as error:
+    raise ImportError("skfusion.openml needs the openml client: pip install 'skfusion[openml]'") from error
 
 __all__ = ["flow_to_model", "model_to_flow", "run_on_task"]
 

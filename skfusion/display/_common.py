@@ -22,8 +22,8 @@ def pyplot(caller):
     """Import pyplot, or raise ImportError."""
     try:
         import matplotlib.pyplot as plt
-    except ImportError:
-        raise ImportError(f"{caller} needs matplotlib: pip install 'skfusion[plots]'") from None
+    except ImportError as error:
+        raise ImportError(f"{caller} needs matplotlib: pip install 'skfusion[plots]'") from error
     return plt
 
 
