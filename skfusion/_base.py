@@ -381,9 +381,10 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         """Replace the peers' weights with those that ``save_weights`` wrote, here or at another site.
 
         A fitted estimator keeps everything else, as when peers fuse: the optimiser's moments, the learning rates, the
-        history.  An estimator that is not fitted also takes the classes or the number of outputs, and the features,
-        from the file.  It can then predict and go on with ``partial_fit``.  Until it trains, it lacks the attributes
-        that come from training, such as ``loss_`` and ``partition_``.  The file does not say which groups each peer has
+        history.  An estimator that is not fitted, or whose weights ``fit_sites`` left at the sites, also takes the
+        classes or the number of outputs, and the features, from the file, and with ``n_networks=None`` any number of
+        peers.  It can then predict and go on with ``partial_fit``.  Until it trains, it lacks the attributes that come
+        from training, such as ``loss_`` and ``partition_``.  The file does not say which groups each peer has
         (``ownership_``), so these are given to the peers anew.
 
         Parameters
@@ -471,8 +472,8 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
     def _fitted(self):
         if "_ensemble" in vars(self) and self._ensemble is None:
             raise NotFittedError(
-                f"the weights of this {type(self).__name__} are at the sites where it was trained; load them with "
-                "load_weights, or fit anew, with warm_start=False"
+                f"the weights of this {type(self).__name__} are at the sites where it was trained; load those of one "
+                "with load_weights of another estimator, with n_networks=None, or fit anew, with warm_start=False"
             )
         check_is_fitted(self)
         return self._ensemble

@@ -111,7 +111,7 @@ def check_agreement(path, theirs, ours):
     if theirs.weights.shape != ours.weights.shape:
         raise ValueError(
             f"entry 'weights' of {path} must hold {len(ours.weights)} networks, as many as this estimator has "
-            f"(n_networks); got {len(theirs.weights)}"
+            f"(n_networks); got {len(theirs.weights)}, which one that is not fitted takes with n_networks=None"
         )
     if theirs.weights.dtype != ours.weights.dtype:
         raise ValueError(
