@@ -1,7 +1,10 @@
 """How the two sites of a pair swap weights."""
 
 import threading
+import time
 from collections.abc import Callable
+
+_PAUSE = 1.0  # seconds before weights are given once more
 
 
 class Mailbox:
@@ -12,12 +15,13 @@ class Mailbox:
     Parameters
     ----------
     give : callable
-        ``give(partner, key, weights)`` has the partner's mailbox take weights.
-    patience : float, default=60.0
-        Seconds to wait for a partner's.
+        ``give(partner, key, weights)`` has the partner's mailbox take weights, or raises TimeoutError if it cannot be
+        reached.
+    patience : float
+        Seconds to go on trying to reach a partner, and then to wait for its weights.
     """
 
-    def __init__(self, give: Callable[[str, str, bytes], object], patience: float = 60.0):
+    def __init__(self, give: Callable[[str, str, bytes], object], patience: float):
         self._give, self._patience = give, patience
         self._taken: dict[tuple[str, str], bytes] = {}  # by the partner and the pair's key
         self._changed = threading.Condition()
@@ -40,11 +44,21 @@ class Mailbox:
             If the partner cannot be reached, or does not give any.
         """
         self._forget_all_but(key)
-        self._give(partner, key, weights)
+        self._give_at_last(partner, key, weights)
         with self._changed:
             if not self._changed.wait_for(lambda: (partner, key) in self._taken, self._patience):
                 raise TimeoutError(f"waited {self._patience:g} s in vain to swap weights with {partner!r}")
             return self._taken[partner, key]
+
+    def _give_at_last(self, *what):
+        end = time.monotonic() + self._patience
+        while True:
+            try:
+                return self._give(*what)
+            except TimeoutError:
+                if time.monotonic() + _PAUSE > end:
+                    raise
+            time.sleep(_PAUSE)
 
     def take(self, partner: str, key: str, weights: bytes) -> None:
         """Take a partner's weights.

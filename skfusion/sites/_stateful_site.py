@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 
 import numpy as np
@@ -110,13 +110,9 @@ class StatefulSite:
 
     def _train(self, message):
         # Losses and learning rates are the coordinator's to change.
-        arrays = {**self._states.read(message), **message.arrays}
-        request = Message("train", message.run, message.round, self.name, message.content, arrays).encode()
-        answer = Message.decode(self._site.answer(request, leaves=False))
-        if answer.kind == "refused":
-            return answer.encode()
-        self._states.write(message, answer.arrays)
-        return self._reply(message, {name: answer.arrays[name] for name in TOLD})
+        state = self._site.train_here(replace(message, arrays={**self._states.read(message), **message.arrays}))
+        self._states.write(message, state)
+        return self._reply(message, {name: state[name] for name in TOLD})
 
     def _fuse(self, message):
         state = self._states.read(message)

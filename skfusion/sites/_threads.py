@@ -1,10 +1,11 @@
 """A thread for each site, so that none waits while another takes its time or cannot be reached."""
 
+import queue
 from concurrent.futures import ThreadPoolExecutor
 
 
 class SiteThreads:
-    """Does something with each site's messages, one after another.
+    """Has each site's messages acted on one after another, and collects the answers of all.
 
     Parameters
     ----------
@@ -16,20 +17,40 @@ class SiteThreads:
     def __init__(self, sites, act):
         self._threads = {site: ThreadPoolExecutor(1, site) for site in sites}
         self._act = act
-        self._latest = {}  # by site
+        self._latest = {}  # by site a message, and the Future of what is done with it
+        self._answers = queue.SimpleQueue()
 
     def submit(self, site, message):
-        """Act on a message once the site is free; returns the Future of what comes of it.
+        """Act on a message once the site is free, unless it is waiting for that already or a newer one overtakes it."""
+        if site in self._latest:
+            latest, future = self._latest[site]
+            if message is latest and not future.done():
+                return
+            future.cancel()
+        future = self._threads[site].submit(self._act, site, message)
+        self._latest[site] = message, future
+        future.add_done_callback(self._take_error)
 
-        That is None if a newer message has overtaken it.
-        """
-        self._latest[site] = message
-        return self._threads[site].submit(self._unless_overtaken, site, message)
+    def _take_error(self, future):
+        if not future.cancelled() and (error := future.exception()) is not None:
+            self._answers.put(error)
 
-    def _unless_overtaken(self, site, message):
-        return self._act(site, message) if message is self._latest[site] else None
+    def take(self, site, answer):
+        """Take an answer."""
+        self._answers.put((site, answer))
+
+    def receive(self, timeout):
+        """Return a site and its answer, None if none comes in time, or raise what has gone wrong in a thread."""
+        try:
+            answer = self._answers.get(timeout=timeout)
+        except queue.Empty:
+            return None
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
 
     def close(self, wait):
         """Give up what has not begun, and maybe wait for what has."""
-        for thread in self._threads.values():
-            thread.shutdown(wait=wait, cancel_futures=True)
+        for wait_now in (False, wait):  # all are told first
+            for thread in self._threads.values():
+                thread.shutdown(wait=wait_now, cancel_futures=True)

@@ -1,9 +1,7 @@
 """Sites in this process, to try things out."""
 
-import queue
 from collections import Counter
 from collections.abc import Iterable
-from concurrent.futures import Future
 
 from skfusion._checks import shown
 from skfusion.sites._threads import SiteThreads
@@ -46,8 +44,7 @@ class LocalTransport(BaseTransport):
                 raise ValueError(f"sites must have different names, got {count} named {name!r}")
         self._sites = {str(site.name): site for site in sites}
         self._closed = False
-        self._answers: queue.SimpleQueue[Future[tuple[str, bytes]]] = queue.SimpleQueue()
-        self._threads = SiteThreads(self._sites, self._answer)
+        self._threads = SiteThreads(self._sites, self._let_answer)
 
     def sites(self) -> list[str]:
         """Return the names of the sites.
@@ -76,14 +73,10 @@ class LocalTransport(BaseTransport):
         """
         if self._closed:
             raise RuntimeError("the transport is closed; make another LocalTransport of the same sites")
-        self._threads.submit(site, message).add_done_callback(self._take)
+        self._threads.submit(site, message)
 
-    def _answer(self, site, message):
-        return site, self._sites[site].answer(message)
-
-    def _take(self, answer):
-        if not answer.cancelled() and (answer.exception() or answer.result()):
-            self._answers.put(answer)
+    def _let_answer(self, site, message):
+        self._threads.take(site, self._sites[site].answer(message))
 
     def receive(self, timeout: float) -> tuple[str, bytes] | None:
         """Wait for an answer.
@@ -98,10 +91,7 @@ class LocalTransport(BaseTransport):
         (site, message) or None
             None if none came.
         """
-        try:
-            return self._answers.get(timeout=timeout).result()
-        except queue.Empty:
-            return None
+        return self._threads.receive(timeout)
 
     def close(self) -> None:
         """End the threads, each after its current answer."""

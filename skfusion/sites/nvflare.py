@@ -21,12 +21,14 @@ from skfusion.sites._function_names import check_function_name, named_function
 from skfusion.sites._mailbox import Mailbox
 from skfusion.sites._stateful_site import StatefulSite
 from skfusion.sites._threads import SiteThreads
+from skfusion.sites.message import MessageError
 from skfusion.sites.transport import Answering, BaseTransport
 
 __all__ = ["NVFlareTransport", "make_job"]
 
 _HAND_OVER = 60.0  # seconds that a message may take to its receiver, who need not have answered it by then
 _PAUSE = 1.0  # seconds, when the server cannot be reached
+_SWAP = 600.0  # seconds to wait for a partner, whose message may come late or again, and who may have others first
 
 _log = logging.getLogger("skfusion.sites")
 
@@ -101,7 +103,6 @@ class NVFlareTransport(BaseTransport):
 
     def __init__(self, clients: Iterable[Any]):
         self._clients = {client.name: client for client in clients}
-        self._answers: queue.SimpleQueue[tuple[str, bytes]] = queue.SimpleQueue()
         self._threads = SiteThreads(self._clients, self._hand_over)
 
     def sites(self) -> list[str]:
@@ -142,7 +143,7 @@ class NVFlareTransport(BaseTransport):
         answer : bytes
             What it has sent.
         """
-        self._answers.put((site, answer))
+        self._threads.take(site, answer)
 
     def receive(self, timeout: float) -> tuple[str, bytes] | None:
         """Wait for an answer.
@@ -157,10 +158,7 @@ class NVFlareTransport(BaseTransport):
         (site, message) or None
             None if none came.
         """
-        try:
-            return self._answers.get(timeout=timeout)
-        except queue.Empty:
-            return None
+        return self._threads.receive(timeout)
 
     def close(self) -> None:
         """Give up what has not been handed over."""
@@ -190,7 +188,8 @@ class Coordinator:
     @collab.publish
     def deliver(self, answer: bytes) -> None:
         """Take an answer of the client that calls."""
-        if self._transport is not None and isinstance(answer, bytes):
+        _check_bytes("answer", answer)
+        if self._transport is not None:
             self._transport.take(collab.caller, answer)
 
 
@@ -215,30 +214,33 @@ class Client:
             got = shown(site if name is None else name)
             raise ValueError(f"{self.load} must return a Site named {collab.site_name!r}, got {got}")
         self._others = {client.name: client for client in collab.clients}
-        self._mailbox = Mailbox(self._give)
+        self._mailbox = Mailbox(self._give, _SWAP)
         stateful = StatefulSite(site, Path(collab.workspace.get_root_dir()) / "skfusion", self._mailbox.swap)
         self._worker = Worker(stateful, collab.server)
-        threading.Thread(target=self._worker.work, name="site", daemon=True).start()
+        self._worker.start()
 
     @collab.publish
     def take(self, request: bytes) -> None:
         """Take a message of the server."""
         if collab.caller != collab.server.name:
             raise PermissionError(f"messages come from the server, got one from {collab.caller!r}")
+        _check_bytes("request", request)
         self._worker.take(request)
 
     def _give(self, partner, key, weights):
         """Give weights to another client, end-to-end encrypted with the key of its certificate."""
+        if partner not in self._others:
+            raise MessageError(f"a partner must be another client of the job, got {shown(partner)}")
         try:
             self._others[partner](timeout=_HAND_OVER, secure=True).take_weights(key=key, weights=weights)
-        except (CollabCallError, KeyError) as error:
+        except CollabCallError as error:
             raise TimeoutError(f"site {partner!r} cannot be reached: {error}") from None
 
     @collab.publish
     def take_weights(self, key: str, weights: bytes) -> None:
         """Take the weights of the client that calls."""
-        if isinstance(key, str) and isinstance(weights, bytes):
-            self._mailbox.take(collab.caller, key, weights)
+        _check_bytes("weights", weights)
+        self._mailbox.take(collab.caller, key, weights)
 
     @collab.final
     def stop(self) -> None:
@@ -262,6 +264,11 @@ class Worker:
         self._pending: bytes | None = None  # the last message, unless it has been answered
         self._lock = threading.Lock()
         self._open = True
+        self._thread = threading.Thread(target=self._work, name="site", daemon=True)
+
+    def start(self) -> None:
+        """Begin to answer, in a thread."""
+        self._thread.start()
 
     def take(self, request: bytes) -> None:
         """Take a message, unless it is the one that is being answered.
@@ -269,19 +276,25 @@ class Worker:
         Parameters
         ----------
         request : bytes
+
+        Raises
+        ------
+        RuntimeError
+            If the thread has ended, as when memory ran out.
         """
+        if not self._thread.is_alive():
+            raise RuntimeError(f"site {self._site.name!r} answers no more; its log says why")
         with self._lock:
             if request != self._pending:
                 self._pending = request
                 self._waiting.put(request)
 
     def close(self) -> None:
-        """Let the work end."""
+        """Let the thread end."""
         self._open = False
         self._waiting.put(None)
 
-    def work(self) -> None:
-        """Answer messages until the job is over."""
+    def _work(self):
         while (request := self._waiting.get()) is not None:
             if request == self._pending:  # else a newer one has come
                 self._deliver(self._site.answer(request))
@@ -297,3 +310,8 @@ class Worker:
             except CollabCallError as error:
                 _log.warning("%s: the server cannot be reached, trying again: %s", self._site.name, error)
                 time.sleep(_PAUSE)
+
+
+def _check_bytes(parameter, value):
+    if not isinstance(value, bytes):
+        raise TypeError(f"{parameter} must be bytes, got {shown(value)}")

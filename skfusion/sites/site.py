@@ -94,15 +94,13 @@ class Site:
         """The columns' names, None if they have none."""
         return self._rows.feature_names
 
-    def answer(self, request: bytes, *, leaves: bool = True) -> bytes:
+    def answer(self, request: bytes) -> bytes:
         """Answer a message of the coordinator, from the rows and the message alone.
 
         Parameters
         ----------
         request : bytes
             The message.
-        leaves : bool, default=True
-            Whether the answer leaves the site.
 
         Returns
         -------
@@ -114,9 +112,30 @@ class Site:
                 message = Message.decode(request)
             except MessageError as error:
                 return _refusal(self.name, Message("", "", 0, ""), error)
-            return answered(self.name, message, lambda message: self._answer_to(message, leaves))
+            return answered(self.name, message, self._answer_to)
 
-    def _answer_to(self, message, leaves):
+    def train_here(self, message: Message) -> dict[str, np.ndarray]:
+        """Train as a message says, for weights that stay here.
+
+        Parameters
+        ----------
+        message : Message
+
+        Returns
+        -------
+        dict of str to ndarray
+            The peers' state.
+
+        Raises
+        ------
+        MessageError, RefusalError
+            If the site does not do so.
+        """
+        with self._lock:
+            self._take_part(message.run)
+            return self._trained(message)
+
+    def _answer_to(self, message):
         if message.site != self.name:
             raise MessageError(f"the message is for site {shown(message.site)}, and has reached site {self.name!r}")
         answers = {
@@ -129,8 +148,6 @@ class Site:
         }
         if message.kind not in answers:
             raise MessageError(f"{shown(message.kind)} is not a kind of message")
-        if message.kind == "train" and leaves:
-            self.check_gives_weights()
         if message.kind != "end":
             self._take_part(message.run)
         content, arrays = answers[message.kind](message)
@@ -192,6 +209,10 @@ class Site:
         return content, {}
 
     def _train(self, message):
+        self.check_gives_weights()
+        return {}, self._trained(message)
+
+    def _trained(self, message):
         work = self._work_for(message)
         start, stop = (message.entry(name, int) for name in ("start", "stop"))
         if not 0 <= start <= stop:
@@ -199,7 +220,7 @@ class Site:
         shape = len(work.plan.peers), work.plan.network.n_parameters
         message.array("weights", work.plan.dtype, shape)  # or blank_state might take any amount of memory
         state = unpack(message, work.blank_state())
-        return {}, pack(without_drift(work.train(state, (start, stop, message.entry("last", bool)))))
+        return pack(without_drift(work.train(state, (start, stop, message.entry("last", bool)))))
 
     def _validate(self, message):
         work = self._work_for(message)

@@ -17,7 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skfusion.callback import PeerScores
-from skfusion.sites import LocalTransport, fit_sites
+from skfusion.sites import LocalTransport, _mailbox, fit_sites
 from skfusion.sites._mailbox import Mailbox
 from skfusion.sites._stateful_site import StatefulSite
 from skfusion.sites.message import Message
@@ -234,7 +234,7 @@ def test_whoever_calls_a_site_gets_no_weights(tmp_path):
             raise TimeoutError(f"site {partner!r} cannot be reached")
 
     site = sites_of(PLAIN, LABELS, NAMES, gives_weights=False)[0]
-    mailbox = Mailbox(give, patience=5)
+    mailbox = Mailbox(give, patience=0.01)
     stateful = StatefulSite(site, tmp_path, mailbox.swap)
     weights = np.ones((1, 2))
     stateful.answer(Message("keep", "run", 1, site.name, {}, {"weights": weights}).encode())
@@ -253,6 +253,23 @@ def test_weights_of_earlier_rounds_are_forgotten():
     assert mailbox.swap("Bath", "run 2 0", b"own") == b"due"
     with pytest.raises(TimeoutError, match=r"waited 0.01 s in vain to swap weights with 'Bath'"):
         mailbox.swap("Bath", "run 1 0", b"own")
+
+
+def test_a_partner_that_cannot_be_reached_at_first_gets_the_weights_later(monkeypatch):
+    monkeypatch.setattr(_mailbox, "_PAUSE", 0.001)
+    given, n_failures = [], 3
+
+    def give(*what):
+        nonlocal n_failures
+        n_failures -= 1
+        if n_failures >= 0:
+            raise TimeoutError
+        given.append(what)
+
+    mailbox = Mailbox(give, patience=60)
+    mailbox.take("Bath", "run 1 0", b"theirs")
+    assert mailbox.swap("Bath", "run 1 0", b"own") == b"theirs"
+    assert given == [("Bath", "run 1 0", b"own")]
 
 
 class Dies:

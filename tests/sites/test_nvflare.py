@@ -103,8 +103,7 @@ class Slow:
 def test_a_site_answers_once_although_its_message_comes_twice_and_the_server_was_away():
     site, delivered = Slow(), queue.Queue()
     worker = Worker(site, Caller("server", Server(delivered), n_failures=1))
-    thread = threading.Thread(target=worker.work, daemon=True)
-    thread.start()
+    worker.start()
     worker.take(b"one")
     assert site.begun.wait(SECONDS)
     worker.take(b"one")
@@ -114,7 +113,10 @@ def test_a_site_answers_once_although_its_message_comes_twice_and_the_server_was
     worker.take(b"two")  # the answer was lost
     assert delivered.get(timeout=SECONDS) == b"owt"
     worker.close()
-    thread.join(SECONDS)
+    with pytest.raises(RuntimeError, match="site 'Bath' answers no more; its log"):
+        for _ in range(int(SECONDS / 0.01)):
+            time.sleep(0.01)
+            worker.take(b"two")
     assert site.requests == [b"one", b"two", b"two"]
 
 
@@ -135,6 +137,20 @@ def test_a_transport_hands_messages_over_and_takes_answers(caplog):
         assert transport.receive(0) is None
 
 
+class Broken:
+    """A site that NVFlare cannot call, for another reason than that it is away."""
+
+    def take(self, request):
+        raise AttributeError("no method")
+
+
+def test_a_transport_raises_what_goes_wrong_in_its_threads():
+    with NVFlareTransport([Caller("York", Broken())]) as transport:
+        transport.send("York", b"for York")
+        with pytest.raises(AttributeError, match="no method"):
+            transport.receive(SECONDS)
+
+
 class Unreachable:
     """A site whose first message takes until it is let go."""
 
@@ -151,13 +167,16 @@ def test_sites_do_not_wait_for_one_that_cannot_be_reached():
     taken = {name: queue.Queue() for name in ("Bath", "York")}
     york = Unreachable(taken["York"])
     with NVFlareTransport([Caller("York", york), Caller("Bath", Site(taken["Bath"]))]) as transport:
-        for message in (b"1", b"2", b"3"):
+        for message in (b"1", b"1", b"2", b"3", b"3"):  # some are sent again while they are on their way
             transport.send("York", message)
             assert york.begun.wait(SECONDS)
             transport.send("Bath", message)
             assert taken["Bath"].get(timeout=SECONDS) == message
         york.go.set()
         assert [taken["York"].get(timeout=SECONDS) for _ in range(2)] == [b"1", b"3"]
+        transport.send("York", b"3")  # the answer was lost
+        assert taken["York"].get(timeout=SECONDS) == b"3"
+        assert taken["York"].empty()
 
 
 EPOCHS = 60

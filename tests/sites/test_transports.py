@@ -179,6 +179,32 @@ def test_what_a_local_site_raises_is_raised():
             transport.receive(SECONDS)
 
 
+def test_what_has_not_begun_when_a_transport_closes_never_begins():
+    begun, go, requests = threading.Semaphore(0), threading.Event(), []
+
+    class Slow(Echo):
+        def answer(self, request):
+            requests.append(request)
+            begun.release()
+            assert go.wait(SECONDS)
+            return request
+
+    names = "Bath", "York"
+    transport = LocalTransport(map(Slow, names))
+    for name in names:
+        transport.send(name, b"first")
+        assert begun.acquire(timeout=SECONDS)
+    for name in names:
+        transport.send(name, b"second")
+    closing = threading.Thread(target=transport.close)
+    closing.start()
+    closing.join(0.1)  # it waits for those at work
+    assert closing.is_alive()
+    go.set()
+    closing.join(SECONDS)
+    assert requests == [b"first", b"first"]
+
+
 @pytest.mark.parametrize(
     ("names", "error", "match"),
     [
