@@ -46,7 +46,7 @@ def _how_to_fuse(ensemble):
     return (
         f"fusion increases the peers' disagreement, in the last round from {before:.3g} to {after:.3g}: set "
         f"fusion_rate lower than {ensemble.settings.fusion_rate:g}, to what skfusion.diagnostics.diagnose finds good "
-        "for the topology"
+        f"for the topology with rule={ensemble.settings.fusion_rule!r}"
     )
 
 
