@@ -6,9 +6,10 @@ from hashlib import blake2b
 from pathlib import Path
 
 from skfusion._replacing import replacing
-from skfusion.sites.message import Message, MessageError, RefusalError
+from skfusion.sites.message import Message, RefusalError
 
 _KEPT = 4  # states: a run that is taken up again goes back by the exchanges of one segment
+_DIGEST_SIZE = 16
 
 
 class KeptStates:
@@ -16,8 +17,8 @@ class KeptStates:
 
     Those of a run that is over stay until another begins: its coordinator may have died before it knew.
 
-    A file holds a message.  NumPy's own formats have Python parse their headers, which Python 3.11 may fail to do where
-    several threads do so at once.
+    A file holds a message, after a digest by which damage shows.  NumPy's own formats have Python parse their headers,
+    which Python 3.11 may fail to do where several threads do so at once.
 
     Parameters
     ----------
@@ -32,8 +33,10 @@ class KeptStates:
     def write(self, message, arrays):
         """Keep the state as of an exchange."""
         path = self.folder / f"{_short(message.run)}-{message.round}.state"
+        data = replace(message, kind="state", content={}, arrays=arrays).encode()
         with replacing(path, durable=True) as file:  # the coordinator counts on it
-            file.write(replace(message, kind="state", content={}, arrays=arrays).encode())
+            file.write(_digest(data))
+            file.write(data)
         files = self._files(_short(message.run))
         for number in sorted(files)[:-_KEPT]:
             files[number].unlink()
@@ -85,12 +88,17 @@ class KeptStates:
 
 
 def _arrays_in(path):
-    try:
-        return Message.decode(path.read_bytes()).arrays
-    except MessageError as error:
-        raise RefusalError(f"its file {path.name} with its peer's weights is damaged") from error
+    with open(path, "rb") as file:
+        digest, data = file.read(_DIGEST_SIZE), file.read()
+    if digest != _digest(data):
+        raise RefusalError(f"its file {path.name} with its peer's weights is damaged")
+    return Message.decode(data).arrays
 
 
 def _short(run):
     """Return what stands for a run in a file's name."""
-    return blake2b(run.encode(), digest_size=16).hexdigest()
+    return _digest(run.encode()).hex()
+
+
+def _digest(data):
+    return blake2b(data, digest_size=_DIGEST_SIZE).digest()
