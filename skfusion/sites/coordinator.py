@@ -295,8 +295,8 @@ def _say_goodbye(exchange, federation):
     try:
         patient = exchange.with_patience(_FAREWELL)
         patient.ask(federation.number, "end", farewells, lambda site, answer: None, needed=False)
-    except (OSError, KeyboardInterrupt) as error:  # by now nothing but the model matters
-        _log.warning("not all sites may have heard that the run is over: %s", str(error) or "interrupted by the user")
+    except (Exception, KeyboardInterrupt) as error:  # a transport may raise any; by now nothing but the model matters
+        _log.warning("not all sites may have heard that the run is over: %s", str(error) or type(error).__name__)
 
 
 # What is given

@@ -440,7 +440,7 @@ def test_a_checkpoint_that_cannot_be_written_is_named_before_sites_are_waited_fo
     assert not any(spy.requests for spy in spies)
 
 
-@pytest.mark.parametrize("error", [ConnectionError("gone"), KeyboardInterrupt()], ids=repr)
+@pytest.mark.parametrize("error", [ConnectionError("gone"), RuntimeError("a transport's own"), KeyboardInterrupt()])
 def test_what_training_has_come_to_outlasts_the_farewell(error, caplog, tmp_path):
     class Gone(LocalTransport):
         def send(self, site, message):
@@ -451,7 +451,7 @@ def test_what_training_has_come_to_outlasts_the_farewell(error, caplog, tmp_path
     with Gone(sites_of(PLAIN, LABELS, NAMES_OF_ROWS)) as transport:
         apart = fit_sites(classifier(), transport, checkpoint=tmp_path / "run.npz")
     assert_same(apart, classifier().fit(PLAIN, LABELS, groups=NAMES_OF_ROWS))
-    reason = str(error) or "interrupted by the user"
+    reason = str(error) or "KeyboardInterrupt"
     assert f"not all sites may have heard that the run is over: {reason}" in caplog.text
     assert not (tmp_path / "run.npz").exists()
 
