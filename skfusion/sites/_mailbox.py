@@ -1,10 +1,13 @@
 """How the two sites of a pair swap weights."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable
 
 _PAUSE = 1.0  # seconds before weights are given once more
+
+_log = logging.getLogger("skfusion.sites")
 
 
 class Mailbox:
@@ -55,9 +58,10 @@ class Mailbox:
         while True:
             try:
                 return self._give(*what)
-            except TimeoutError:
+            except TimeoutError as error:
                 if time.monotonic() + _PAUSE > end:
                     raise
+                _log.warning("trying again for up to %.0f s: %s", end - time.monotonic(), error)
             time.sleep(_PAUSE)
 
     def take(self, partner: str, key: str, weights: bytes) -> None:

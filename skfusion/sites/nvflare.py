@@ -188,7 +188,7 @@ class Coordinator:
     @collab.publish
     def deliver(self, answer: bytes) -> None:
         """Take an answer of the client that calls."""
-        _check_bytes("answer", answer)
+        _check_type("answer", answer, bytes)
         if self._transport is not None:
             self._transport.take(collab.caller, answer)
 
@@ -224,7 +224,7 @@ class Client:
         """Take a message of the server."""
         if collab.caller != collab.server.name:
             raise PermissionError(f"messages come from the server, got one from {collab.caller!r}")
-        _check_bytes("request", request)
+        _check_type("request", request, bytes)
         self._worker.take(request)
 
     def _give(self, partner, key, weights):
@@ -239,7 +239,8 @@ class Client:
     @collab.publish
     def take_weights(self, key: str, weights: bytes) -> None:
         """Take the weights of the client that calls."""
-        _check_bytes("weights", weights)
+        _check_type("key", key, str)
+        _check_type("weights", weights, bytes)
         self._mailbox.take(collab.caller, key, weights)
 
     @collab.final
@@ -312,6 +313,6 @@ class Worker:
                 time.sleep(_PAUSE)
 
 
-def _check_bytes(parameter, value):
-    if not isinstance(value, bytes):
-        raise TypeError(f"{parameter} must be bytes, got {shown(value)}")
+def _check_type(parameter, value, right):
+    if not isinstance(value, right):
+        raise TypeError(f"{parameter} must be {right.__name__}, got {shown(value)}")

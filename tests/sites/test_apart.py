@@ -255,7 +255,7 @@ def test_weights_of_earlier_rounds_are_forgotten():
         mailbox.swap("Bath", "run 1 0", b"own")
 
 
-def test_a_partner_that_cannot_be_reached_at_first_gets_the_weights_later(monkeypatch):
+def test_a_partner_that_cannot_be_reached_at_first_gets_the_weights_later(monkeypatch, caplog):
     monkeypatch.setattr(_mailbox, "_PAUSE", 0.001)
     given, n_failures = [], 3
 
@@ -263,13 +263,14 @@ def test_a_partner_that_cannot_be_reached_at_first_gets_the_weights_later(monkey
         nonlocal n_failures
         n_failures -= 1
         if n_failures >= 0:
-            raise TimeoutError
+            raise TimeoutError("site 'Bath' cannot be reached")
         given.append(what)
 
     mailbox = Mailbox(give, patience=60)
     mailbox.take("Bath", "run 1 0", b"theirs")
     assert mailbox.swap("Bath", "run 1 0", b"own") == b"theirs"
     assert given == [("Bath", "run 1 0", b"own")]
+    assert caplog.text.count("s: site 'Bath' cannot be reached") == 3
 
 
 class Dies:

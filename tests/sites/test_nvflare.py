@@ -22,7 +22,7 @@ pytest.importorskip("nvflare.collab")
 from nvflare.collab import CollabCallError
 from sites_nvflare import Study
 
-from skfusion.sites.nvflare import NVFlareTransport, Worker, make_job
+from skfusion.sites.nvflare import Client, NVFlareTransport, Worker, make_job
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 NAMES = ["Bath", "Leeds", "York"]
@@ -135,6 +135,15 @@ def test_a_transport_hands_messages_over_and_takes_answers(caplog):
         transport.take("York", b"answer")
         assert transport.receive(SECONDS) == ("York", b"answer")
         assert transport.receive(0) is None
+
+
+@pytest.mark.parametrize(
+    ("key", "weights", "match"),
+    [(7, b"weights", "^key must be str, got 7$"), ("key", None, "^weights must be bytes, got None$")],
+)
+def test_weights_that_a_partner_cannot_send_are_refused(key, weights, match):
+    with pytest.raises(TypeError, match=match):
+        Client("hospital:load").take_weights(key, weights)
 
 
 class Broken:
