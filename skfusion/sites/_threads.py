@@ -17,23 +17,28 @@ class SiteThreads:
     def __init__(self, sites, act):
         self._threads = {site: ThreadPoolExecutor(1, site) for site in sites}
         self._act = act
-        self._latest = {}  # by site a message, and the Future of what is done with it
+        self._latest = {}  # by site a _Task
         self._answers = queue.SimpleQueue()
 
     def submit(self, site, message):
         """Act on a message once the site is free, unless it is waiting for that already or a newer one overtakes it."""
         if site in self._latest:
-            latest, future = self._latest[site]
-            if message is latest and not future.done():
+            if message is self._latest[site].message:
                 return
-            future.cancel()
-        future = self._threads[site].submit(self._act, site, message)
-        self._latest[site] = message, future
-        future.add_done_callback(self._take_error)
+            self._latest[site].message = None
+        self._latest[site] = _Task(message)
+        self._threads[site].submit(self._do, site, self._latest[site])
 
-    def _take_error(self, future):
-        if not future.cancelled() and (error := future.exception()) is not None:
+    def _do(self, site, task):
+        message = task.message
+        if message is None:
+            return
+        try:
+            self._act(site, message)
+        except BaseException as error:
             self._answers.put(error)
+        finally:
+            task.message = None
 
     def take(self, site, answer):
         """Take an answer."""
@@ -54,3 +59,15 @@ class SiteThreads:
         for wait_now in (False, wait):  # all are told first
             for thread in self._threads.values():
                 thread.shutdown(wait=wait_now, cancel_futures=True)
+
+
+class _Task:
+    """To act on a message, which may be large, and so is let go of once that is done or a newer one has overtaken it.
+
+    Parameters
+    ----------
+    message : bytes
+    """
+
+    def __init__(self, message):
+        self.message = message

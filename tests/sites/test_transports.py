@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 import time
+import weakref
 from contextlib import suppress
 from pathlib import Path
 
@@ -203,6 +204,37 @@ def test_what_has_not_begun_when_a_transport_closes_never_begins():
     go.set()
     closing.join(SECONDS)
     assert requests == [b"first", b"first"]
+
+
+def test_messages_are_let_go_of_that_were_overtaken_or_answered():
+    begun, go = threading.Event(), threading.Event()
+
+    class Message:
+        """Of any size; bytes allow no weak references."""
+
+    class Slow(Echo):
+        def answer(self, request):
+            begun.set()
+            assert go.wait(SECONDS)
+            return b""
+
+    with LocalTransport([Slow("York")]) as transport:
+
+        def sent():
+            message = Message()
+            transport.send("York", message)
+            return weakref.ref(message)
+
+        first = sent()
+        assert begun.wait(SECONDS)
+        overtaken = [sent() for _ in range(3)]
+        last = sent()
+        assert first() is not None
+        assert [message() for message in overtaken] == [None] * 3
+        assert last() is not None
+        go.set()
+        assert [received(transport) for _ in range(2)] == [("York", b"")] * 2
+        wait_for(lambda: first() is last() is None)
 
 
 @pytest.mark.parametrize(
