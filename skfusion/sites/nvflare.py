@@ -4,7 +4,6 @@ Certificates say who is who: the server and the clients are provisioned, and spe
 """
 
 import logging
-import queue
 import threading
 import time
 from collections.abc import Iterable
@@ -261,9 +260,8 @@ class Worker:
 
     def __init__(self, site: Answering, server: Any):
         self._site, self._server = site, server
-        self._waiting: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._pending: bytes | None = None  # the last message, unless it has been answered
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
         self._open = True
         self._thread = threading.Thread(target=self._work, name="site", daemon=True)
 
@@ -285,23 +283,29 @@ class Worker:
         """
         if not self._thread.is_alive():
             raise RuntimeError(f"site {self._site.name!r} answers no more; its log says why")
-        with self._lock:
+        with self._changed:
             if request != self._pending:
                 self._pending = request
-                self._waiting.put(request)
+                self._changed.notify()
 
     def close(self) -> None:
         """Let the thread end."""
-        self._open = False
-        self._waiting.put(None)
+        with self._changed:
+            self._open = False
+            self._changed.notify()
 
     def _work(self):
-        while (request := self._waiting.get()) is not None:
-            if request == self._pending:  # else a newer one has come
-                self._deliver(self._site.answer(request))
-                with self._lock:
-                    if request == self._pending:
-                        self._pending = None
+        while (request := self._next()) is not None:
+            self._deliver(self._site.answer(request))
+            with self._changed:
+                if request == self._pending:  # else a newer one has come
+                    self._pending = None
+
+    def _next(self):
+        """Wait for a message; None if there are to be no more."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._pending is not None or not self._open)
+            return self._pending if self._open else None
 
     def _deliver(self, answer):
         while self._open:

@@ -8,6 +8,7 @@ import socket
 import ssl
 import threading
 import time
+import weakref
 from contextlib import suppress
 
 import numpy as np
@@ -110,6 +111,8 @@ def test_a_site_answers_once_although_its_message_comes_twice_and_the_server_was
     worker.take(b"two")
     site.go.set()
     assert [delivered.get(timeout=SECONDS) for _ in range(2)] == [b"eno", b"owt"]
+    while worker._pending:
+        time.sleep(0.01)
     worker.take(b"two")  # the answer was lost
     assert delivered.get(timeout=SECONDS) == b"owt"
     worker.close()
@@ -118,6 +121,28 @@ def test_a_site_answers_once_although_its_message_comes_twice_and_the_server_was
             time.sleep(0.01)
             worker.take(b"two")
     assert site.requests == [b"one", b"two", b"two"]
+
+
+def test_a_site_at_work_keeps_no_messages_that_were_overtaken():
+    class Message:
+        """Of any size; bytes allow no weak references."""
+
+        def __getitem__(self, index):
+            return b"answer"
+
+    site, delivered = Slow(), queue.Queue()
+    worker = Worker(site, Caller("server", Server(delivered)))
+    worker.start()
+    worker.take(b"one")
+    assert site.begun.wait(SECONDS)
+    messages = [Message() for _ in range(3)]
+    overtaken = [weakref.ref(message) for message in messages[:2]]
+    while messages:
+        worker.take(messages.pop(0))
+    assert [message() for message in overtaken] == [None, None]
+    site.go.set()
+    assert [delivered.get(timeout=SECONDS) for _ in range(2)] == [b"eno", b"answer"]
+    worker.close()
 
 
 def test_a_transport_hands_messages_over_and_takes_answers(caplog):
