@@ -25,6 +25,7 @@ from skfusion.sites.transport import Answering, BaseTransport
 
 __all__ = ["NVFlareTransport", "make_job"]
 
+_LOAD = 3600.0  # seconds that sites may take to load their rows; those that go down meanwhile are noticed sooner
 _HAND_OVER = 60.0  # seconds that a message may take to its receiver, who need not have answered it by then
 _PAUSE = 1.0  # seconds, when the server cannot be reached
 _SWAP = 600.0  # seconds to wait for a partner, whose message may come late or again, and who may have others first
@@ -72,7 +73,7 @@ def make_job(coordinate: str, load: str, *, n_sites: int, name: str = "skfusion"
     job = FedJob(name=name, min_clients=check_integer("n_sites", n_sites, 1))
     job.set_app_packages(["skfusion"])  # installed where the job runs; the job would bring copies otherwise
     server = job.to_server(Coordinator(coordinate), id="coordinator")
-    job.to_server(CollabController(server_obj_id=server), id="controller")
+    job.to_server(CollabController(server_obj_id=server, sync_task_timeout=_LOAD), id="controller")
     client = job.to_clients(Client(load), id="site")
     job.to_clients(CollabExecutor(client_obj_id=client), tasks=["*"])
     return job

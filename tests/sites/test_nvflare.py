@@ -53,6 +53,13 @@ def test_a_job_that_cannot_run_is_refused_before_it_is_submitted(arguments, erro
         make_job(coordinate, load, n_sites=n_sites)
 
 
+def test_sites_may_take_an_hour_to_load_their_rows(tmp_path):
+    make_job("study:coordinate", "hospital:load", n_sites=3).export_job(str(tmp_path))
+    (file,) = tmp_path.rglob("config_fed_server.json")
+    (controller,) = json.loads(file.read_text())["workflows"]
+    assert controller["args"]["sync_task_timeout"] == 3600  # NVFlare's own is a minute
+
+
 class Caller:
     """What NVFlare calls a proxy, of something in this process; the first calls fail."""
 
