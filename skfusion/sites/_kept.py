@@ -34,6 +34,7 @@ class KeptStates:
         """Keep the state as of an exchange."""
         path = self.folder / f"{_short(message.run)}-{message.round}.state"
         data = replace(message, kind="state", content={}, arrays=arrays).encode()
+        self._mark_of(message.run).unlink(missing_ok=True)  # a run that was over may train on
         with replacing(path, durable=True) as file:  # the coordinator counts on it
             file.write(_digest(data))
             file.write(data)
@@ -71,7 +72,7 @@ class KeptStates:
     def mark_as_over(self, run):
         """Note that a run is over, if there are states of it."""
         if self._files(_short(run)):
-            (self.folder / f"{_short(run)}.over").touch()
+            self._mark_of(run).touch()
 
     def remove_those_over(self):
         """Remove the states of runs that are over."""
@@ -80,6 +81,9 @@ class KeptStates:
                 for path in self._files(mark.stem).values():
                     path.unlink()
                 mark.unlink()
+
+    def _mark_of(self, run):
+        return self.folder / f"{_short(run)}.over"
 
     def _files(self, short):
         """Return a run's files by the number of the exchange."""

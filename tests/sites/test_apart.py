@@ -348,6 +348,16 @@ def test_a_run_whose_model_was_lost_before_it_was_saved_ends_once_more(tmp_path)
     assert (apart.weights_ == clone(model).fit(PLAIN, LABELS, groups=NAMES).weights_).all()
 
 
+def test_a_run_that_was_over_and_trains_on_is_one_that_is_not_over(tmp_path):
+    file = tmp_path / "run.npz"
+    fitted(classifier(max_iter=2), stateful_sites(tmp_path), checkpoint=file)
+    file.with_name("run.npz.over").rename(file)
+    interrupted(classifier(), tmp_path)
+    fitted(classifier(max_iter=1, random_state=9), stateful_sites(tmp_path))
+    apart = fitted(classifier(), stateful_sites(tmp_path), checkpoint=file)
+    assert (apart.weights_ == classifier().fit(PLAIN, LABELS, groups=NAMES).weights_).all()
+
+
 def interrupted(model, folder):
     """A run that ended when Leeds was down, in a file."""
     sites = [Dies(site, "train kept", 3) if site.name == "Leeds" else site for site in stateful_sites(folder)]
