@@ -133,7 +133,7 @@ class Site:
         """
         with self._lock:
             self._take_part(message.run)
-            return self._trained(message)
+            return {name: array.copy() for name, array in self._trained(message).items()}  # which change with the next
 
     def _answer_to(self, message):
         if message.site != self.name:

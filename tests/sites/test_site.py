@@ -74,6 +74,15 @@ def test_a_copy_gives_the_same_answers(copied):
     assert copied(SITE).answer(data) == told
 
 
+def test_what_was_trained_for_weights_that_stay_is_not_changed_by_the_next_training():
+    trained = SITE.train_here(REQUESTS["train"])
+    before = {name: array.copy() for name, array in trained.items()}
+    assert before.keys() == answer(REQUESTS["train"]).arrays.keys()
+    SITE.train_here(changed(REQUESTS["train"], arrays={"weights": REQUESTS["train"].arrays["weights"] / 2}))
+    for name, array in trained.items():
+        np.testing.assert_array_equal(array, before[name])
+
+
 def test_a_message_is_answered_with_its_run_and_round():
     got = answer(changed(REQUESTS["train"], run="another", round=17))
     assert (got.kind, got.run, got.round, got.site) == ("train answered", "another", 17, "York")
