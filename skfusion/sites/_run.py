@@ -26,6 +26,7 @@ _log = logging.getLogger("skfusion.sites")
 
 # Parameters that may change while a run is interrupted: they affect nothing that comes out, or only when it ends.
 _MAY_CHANGE = {"n_networks", "partitioner", "n_jobs", "verbose", "max_iter", "warm_start"}
+_AFRESH = "name another file, or remove this one to start afresh"
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,10 @@ class Run:
         """Raise ValueError if the run that is taken up has begun more epochs than that."""
         begun = 0 if self.saved is None else self.n_epochs + (self.saved.n_segments > 0)
         if max_iter < begun:
-            raise ValueError(f"max_iter must be at least {begun}, the epochs in checkpoint {self.path}; got {max_iter}")
+            raise ValueError(
+                f"max_iter must be at least {begun}, the epochs in checkpoint {self.path}, got {max_iter}; otherwise "
+                f"{_AFRESH}"
+            )
 
     def check_identity(self, identity):
         """Raise ValueError unless the run that is taken up is one with these parameters on these rows."""
@@ -107,8 +111,7 @@ class Run:
 
     def _of_another(self, name, was, value):
         return ValueError(
-            f"checkpoint {self.path} is of another run, with {name} {shown(was)} instead of {shown(value)}; "
-            "name another file, or remove this one to start afresh"
+            f"checkpoint {self.path} is of another run, with {name} {shown(was)} instead of {shown(value)}; {_AFRESH}"
         )
 
     def restore(self, ensemble):

@@ -344,7 +344,8 @@ def test_a_run_does_not_go_on_to_fewer_epochs_than_it_has_begun(params, n_messag
     with Deadly(sites_of(PLAIN, LABELS, NAMES_OF_ROWS), n_messages) as transport, pytest.raises(Killed):
         fit_sites(clone(model), transport, checkpoint=file)
     before, sites = file.read_bytes(), spied(sites_of(PLAIN, LABELS, NAMES_OF_ROWS))
-    with pytest.raises(ValueError, match=f"^max_iter must be at least {begun}, the epochs in checkpoint .*; got 1$"):
+    match = f"^max_iter must be at least {begun}, the epochs in checkpoint .*, got 1; otherwise name another file, or "
+    with pytest.raises(ValueError, match=match):
         at_sites(clone(model).set_params(max_iter=begun - 1), sites, checkpoint=file)
     assert file.read_bytes() == before
     assert not any(site.requests for site in sites)
