@@ -92,7 +92,8 @@ class PeerScores:
         self.history.append({"epoch": fitted_estimator.history_[-1]["epoch"]} | self._score(fitted_estimator))
 
     def _score(self, fitted_estimator):
-        consensus = copy.copy(fitted_estimator).set_params(prediction="consensus")
+        consensus = copy.copy(fitted_estimator)
+        consensus.prediction = "consensus"  # which is no parameter of a subclass that sets its own
         return {
             "peers": fitted_estimator.peer_scores(self.X, self.y).tolist(),
             "consensus": float(consensus.score(self.X, self.y)),

@@ -436,12 +436,12 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
         check_one_label(y)
         X, y = self._validate_rows(X, y, old)
         check_label_type("y", y)
-        check_classification_targets(y)
         if y.dtype.kind in "mM" and np.isnat(y).any():
             raise ValueError("y must have a label for each row, got NaT")
         return X, y
 
     def _classes_of(self, y, sample_weight):
+        check_classification_targets(y)  # of known classes a portion may have many, of which it would warn
         training = y if sample_weight is None else y[sample_weight > 0]
         check_classes("y, apart from rows of sample_weight 0,", unique_labels(training))
         return unique_labels(y)

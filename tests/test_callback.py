@@ -11,6 +11,7 @@ from sklearn.datasets import load_iris
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from skfusion import FusedMLPClassifier
 from skfusion.callback import PeerScores
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -32,6 +33,20 @@ def test_peer_scores_are_those_of_training_that_ended_there(prediction):
         assert record["peers"] == until.peer_scores(X[HIDDEN], Y[HIDDEN]).tolist()
         assert record["consensus"] == until.score(X[HIDDEN], Y[HIDDEN])
     assert len({record["consensus"] for record in scores.history}) > 1
+
+
+class Preset(FusedMLPClassifier):
+    """A user's subclass, which sets what is no parameter of its own."""
+
+    def __init__(self, max_iter=3):
+        super().__init__((6,), n_networks=4, prediction="vote", max_iter=max_iter, random_state=0)
+
+
+def test_peer_scores_of_a_subclass_with_fewer_parameters_are_those_of_the_estimator():
+    own, stock = PeerScores(X, Y), PeerScores(X, Y)
+    Preset().set_callbacks(own).fit(X, Y)
+    FusedMLPClassifier(**vars(Preset())).set_callbacks(stock).fit(X, Y)
+    assert own.history == stock.history
 
 
 def test_peer_scores_are_plain_data():

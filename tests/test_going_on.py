@@ -96,6 +96,17 @@ def test_partial_fit_needs_all_classes_at_first_and_no_others_later():
     np.testing.assert_array_equal(fitted.weights_, before)
 
 
+@pytest.mark.filterwarnings("error:The number of unique classes")
+def test_a_portion_with_about_as_many_classes_as_rows_is_not_taken_for_regression():
+    letters = np.array(list("abcdefghijklmnopqrstuvwxyz"))
+    rows = np.random.default_rng(0).normal(size=(len(letters), 3))
+    streamed = model(warm_start=True).partial_fit(rows, letters, classes=letters)
+    assert streamed.partial_fit(rows, letters).fit(rows, letters).classes_.tolist() == letters.tolist()
+    for go_on in (streamed.partial_fit, streamed.fit):
+        with pytest.raises(ValueError, match=r"y must have only labels in \['a', .* got 0\.5"):
+            go_on(rows, np.arange(len(rows)) + 0.5)
+
+
 @pytest.mark.parametrize("later", [{"solver": "adam"}, {"momentum": 0.9}, {"batch_size": 32}, {"n_jobs": 2}], ids=str)
 def test_the_optimiser_may_change_between_partial_fits(later):
     fitted = model(max_iter=5).fit(X, Y)

@@ -201,7 +201,9 @@ def _drift_arrays(drift):
 
 def identity_of(model, topology, scaler, agreement, plans):
     """Return what must not change while a run is interrupted, as JSON."""
-    parameters = {**model.get_params(deep=False), "topology": topology, "scaler": scaler}
+    # Those that a subclass sets, but has not as parameters of its own, count too.
+    parameters = {name: value for name, value in vars(model).items() if not (name[0] == "_" or name[-1] == "_")}
+    parameters |= {"topology": topology, "scaler": scaler}
     seed = parameters.pop("random_state")
     told = blake2b(digest_size=16)
     for site in sorted(plans):

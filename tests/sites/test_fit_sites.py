@@ -297,6 +297,24 @@ def test_a_run_along_a_topology_of_any_class_goes_on_if_it_is_the_same(tmp_path)
     assert_same(apart, classifier(topology=Chord(0, 2)).fit(PLAIN, LABELS, groups=NAMES_OF_ROWS))
 
 
+class Preset(FusedMLPClassifier):
+    """A user's subclass, which sets what is no parameter of its own."""
+
+    size = 6
+
+    def __init__(self, max_iter=6):
+        super().__init__(self.size, max_iter=max_iter, n_networks=None, random_state=3)
+
+
+def test_a_run_of_a_subclass_with_fewer_parameters_goes_on_if_what_it_sets_is_the_same(tmp_path, monkeypatch):
+    sites = sites_of(PLAIN, LABELS, NAMES_OF_ROWS)
+    file = saved_run(tmp_path / "run.npz", model=Preset(), sites=sites)
+    with monkeypatch.context() as patch, pytest.raises(ValueError, match="with hidden_layer_sizes '6' instead of '7'"):
+        patch.setattr(Preset, "size", 7)
+        at_sites(Preset(), sites, checkpoint=file)
+    assert_same(at_sites(Preset(), sites, checkpoint=file), Preset().fit(PLAIN, LABELS, groups=NAMES_OF_ROWS))
+
+
 def test_more_epochs_may_be_asked_for_than_at_first(tmp_path):
     file, sites = saved_run(tmp_path / "run.npz"), sites_of(PLAIN, LABELS, NAMES_OF_ROWS)
     apart = at_sites(classifier(max_iter=7, n_jobs=2, n_networks=5), sites, checkpoint=file)
