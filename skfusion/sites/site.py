@@ -120,6 +120,7 @@ class Site:
         Parameters
         ----------
         message : Message
+            The coordinator's, with the peers' state to train from.
 
         Returns
         -------
