@@ -8,6 +8,7 @@ from pathlib import Path
 
 FORKING = multiprocessing.get_context("forkserver")
 FORKING.set_forkserver_preload(["distributed", "skfusion"])
+SECONDS = 300  # after which a process has failed
 
 
 def start(*command, folder=".", log=os.devnull, **environment):
@@ -16,6 +17,19 @@ def start(*command, folder=".", log=os.devnull, **environment):
     process = FORKING.Process(target=_run, args=(arguments, Path(folder).resolve(), log, environment))
     process.start()
     return process
+
+
+def exit_code(process):
+    """Wait for a process to end, and return how it did: None if it did not, and had to be killed.
+
+    The tests' own process would wait for it without a limit.
+    """
+    process.join(SECONDS)
+    code = process.exitcode
+    if code is None:
+        process.kill()
+        process.join()
+    return code
 
 
 def _run(command, folder, log, environment):

@@ -164,7 +164,7 @@ def without_deadlock(function):
             future.set_exception(error)
 
     threading.Thread(target=run, daemon=True).start()
-    return future.result(timeout=120)
+    return future.result(timeout=500)
 
 
 def diverging(**params):

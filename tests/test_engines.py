@@ -225,7 +225,7 @@ def test_a_callback_may_use_the_backend_in_which_its_fit_runs(backend):
 @pytest.mark.usefixtures("parallel_always")
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_threads_end_with_the_fit_that_began_them_whatever_happens(n_jobs):
-    before = threading.active_count()
+    before = set(threading.enumerate())  # some of which may end meanwhile
     without_deadlock(lambda: model(n_jobs=n_jobs).fit(X, Y))
     with pytest.raises(ValueError, match="got the pair"):
         without_deadlock(lambda: model(n_jobs=n_jobs, topology=BrokenTopology([(0, 9)])).fit(X, Y))
@@ -234,8 +234,7 @@ def test_threads_end_with_the_fit_that_began_them_whatever_happens(n_jobs):
         without_deadlock(lambda: model(n_jobs=n_jobs).set_callbacks(recorder).fit(X, Y))
     with pytest.raises(ValueError, match="learning_rate_init"):
         without_deadlock(lambda: diverging(n_jobs=n_jobs).fit(1e3 * X, Y))
-    for _ in range(100):  # joblib's own threads take a moment to end
-        if threading.active_count() <= before:
-            break
-        time.sleep(0.05)
-    assert threading.active_count() <= before
+    deadline = time.monotonic() + 60  # joblib's own threads take a moment to end
+    while not before.issuperset(threading.enumerate()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert before.issuperset(threading.enumerate())

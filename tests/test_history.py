@@ -109,10 +109,12 @@ def test_integer_input_becomes_double_precision():
     assert_same_training(fitted, model().fit((10 * X).astype(int).astype(float), Y))
 
 
+@pytest.mark.parametrize("early_stopping", [False, True])
 @pytest.mark.parametrize("verbose", [False, True])
-def test_verbose_prints_a_line_per_epoch(verbose, capsys):
-    fitted = model(verbose=verbose).fit(X, Y)
+def test_verbose_prints_a_line_per_epoch(verbose, early_stopping, capsys):
+    fitted = model(verbose=verbose, early_stopping=early_stopping).fit(X, Y)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == (3 if verbose else 0)
     if verbose:
-        assert lines[-1] == f"Epoch 3, loss = {fitted.loss_:.8f}"
+        score = f", validation score = {fitted.validation_scores_[-1]:.6f}" if early_stopping else ""
+        assert lines[-1] == f"Epoch 3, loss = {fitted.loss_curve_[-1]:.8f}{score}"

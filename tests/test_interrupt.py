@@ -67,8 +67,7 @@ for _ in range(n_fits):
 def test_a_signal_in_the_midst_of_training_keeps_what_has_been_learnt(n_jobs, tmp_path):
     (tmp_path / "fits.py").write_text(INTERRUPTED_FITS)
     process = forks.start(tmp_path / "fits.py", n_jobs, 20, log=tmp_path / "log")
-    process.join(300)
-    assert process.exitcode == 0, (tmp_path / "log").read_text()
+    assert forks.exit_code(process) == 0, (tmp_path / "log").read_text()
 
 
 # A team of threads

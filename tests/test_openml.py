@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import shutil
+import socket
 import sys
 import warnings
 from functools import partial
@@ -65,14 +66,22 @@ pytestmark = [
 
 
 @pytest.fixture
-def offline(tmp_path, monkeypatch):
+def nowhere():
+    """An address at which nobody listens, though the port is taken."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{taken.getsockname()[1]}"
+
+
+@pytest.fixture
+def offline(tmp_path, monkeypatch, nowhere):
     """A client whose cache is empty and whose server is down; the folder of its cache."""
     monkeypatch.setenv("OPENML_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setattr(openml.config, "_root_cache_directory", tmp_path / "cache")
     monkeypatch.setattr(openml.config, "connection_n_retries", 1)
-    monkeypatch.setattr(openml.config, "server", f"http://127.0.0.1:9{replay.API}")
+    monkeypatch.setattr(openml.config, "server", f"{nowhere}{replay.API}")
     monkeypatch.setattr(openml.config, "apikey", "")
     return Path(openml.config.get_cache_directory())
 
@@ -627,11 +636,11 @@ def test_interrupted_download_is_one_line_and_repeated(benchmark, server, capsys
     assert len(table(tmp_path)) == 3
 
 
-def test_server_down_is_one_line(benchmark, cache, capsys):
+def test_server_down_is_one_line(benchmark, cache, capsys, nowhere):
     assert benchmark("--tasks", replay.UNKNOWN, replay.OTHER_DATA) == 1
-    assert_one_line(capsys, "task 404: the server http://127.0.0.1:9/api/v1/xml cannot be reached")
+    assert_one_line(capsys, f"task 404: the server {nowhere}/api/v1/xml cannot be reached")
     assert benchmark("--suite", 99) == 1
-    assert_one_line(capsys, "suite 99: the server http://127.0.0.1:9/api/v1/xml cannot be reached")
+    assert_one_line(capsys, f"suite 99: the server {nowhere}/api/v1/xml cannot be reached")
 
 
 def test_task_that_is_given_twice_fails_once(benchmark, cache, capsys):
@@ -688,13 +697,12 @@ def test_model_that_fails_is_one_line(benchmark, script, cache, capsys, monkeypa
     assert len(table(tmp_path)) == 2
 
 
-def test_script_exits_with_its_status(cache, tmp_path):
+def test_script_exits_with_its_status(cache, tmp_path, nowhere):
     config = tmp_path / "config" / "openml" / "config"
     config.parent.mkdir(parents=True, exist_ok=True)
-    config.write_text(f"server = http://127.0.0.1:9{replay.API}\nconnection_n_retries = 1\n")
+    config.write_text(f"server = {nowhere}{replay.API}\nconnection_n_retries = 1\n")
     environment = {name: os.environ[name] for name in ("OPENML_CACHE_DIR", "XDG_CONFIG_HOME", "no_proxy")}
     process = forks.start(SCRIPT, "--tasks", replay.UNKNOWN, folder=tmp_path, log=tmp_path / "log", **environment)
-    process.join()
-    told = (tmp_path / "log").read_text()
-    assert process.exitcode == 1, told
-    assert told.startswith("task 404: the server http://127.0.0.1:9") and told.count("\n") == 1
+    code, told = forks.exit_code(process), (tmp_path / "log").read_text()
+    assert code == 1, told
+    assert told.startswith(f"task 404: the server {nowhere}") and told.count("\n") == 1

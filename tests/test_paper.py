@@ -172,9 +172,8 @@ def train_digits(folder, epochs, killed_at=0):
     (folder / "program.py").write_text(PROGRAM)
     options = f"--data digits --seed 0 --epochs {epochs} --n-jobs 1 --out {folder} --states {folder}/states".split()
     process = forks.start(folder / "program.py", killed_at, *options, log=folder / "log")
-    process.join(120)
-    told = (folder / "log").read_text()
-    assert process.exitcode == (-signal.SIGKILL if killed_at else 0), told
+    code, told = forks.exit_code(process), (folder / "log").read_text()
+    assert code == (-signal.SIGKILL if killed_at else 0), told
     return told
 
 

@@ -420,9 +420,11 @@ def test_a_new_file_has_the_mode_of_any_other(fitted, tmp_path):
     assert (tmp_path / "weights.npz").stat().st_mode == (tmp_path / "other").stat().st_mode
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root gives files away")
-def test_a_file_that_root_replaces_keeps_its_owner(fitted, file):
-    os.chown(file, 1234, 5678)
+def test_a_file_that_is_replaced_keeps_its_owner(fitted, file):
+    try:
+        os.chown(file, 1234, 5678)
+    except OSError:
+        pytest.skip("only root gives files away, and in some containers nobody does")
     fitted.save_weights(file)
     assert (file.stat().st_uid, file.stat().st_gid) == (1234, 5678)
 

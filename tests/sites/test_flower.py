@@ -66,7 +66,7 @@ def test_messages_go_to_supernodes_by_name_and_answers_come_back():
         assert transport.sites() == ["Bath", "York"]
         transport.send("York", b"for York")
         transport.send("Bath", b"for Bath")
-        answers = dict(transport.receive(1) for _ in range(2))
+        answers = dict(transport.receive(SECONDS) for _ in range(2))
         assert answers == {"York": b"kroY rof", "Bath": b"htaB rof"}
         assert transport.receive(0) is None
 
@@ -82,7 +82,7 @@ def test_what_was_lost_is_sent_again_once_the_supernode_is_there(code):
         assert transport.receive(0.6) is None
         assert len(net.sent) == 1
         net.away = set()
-        assert transport.receive(1) == ("Bath", b"olleh")
+        assert transport.receive(SECONDS) == ("Bath", b"olleh")
         assert len(net.sent) == 2
 
 
@@ -92,7 +92,7 @@ def test_a_site_whose_app_fails_is_named():
         transport.send("Bath", b"hello")
         net.error = Error(code=ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason="the row of Mrs Smith is wrong")
         with pytest.raises(MessageError, match=r"'Bath'.*SuperNode's log") as caught:
-            transport.receive(1)
+            transport.receive(SECONDS)
         assert "Smith" not in str(caught.value)
 
 

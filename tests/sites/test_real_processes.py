@@ -12,7 +12,6 @@ from sklearn.preprocessing import scale
 
 from skfusion import FusedMLPClassifier
 
-SECONDS = 240  # after which a process has failed
 NAMES = ["Bath", "Leeds", "St Mary's", "York"]
 HOSPITAL = '''
 """What a site's own code is like."""
@@ -27,18 +26,33 @@ def load():
         return Site(file["X"], file["y"], name=os.environ["SITE"])
 '''
 COORDINATOR = '''
-"""Fits a classifier on the rows of four sites."""
+"""Fits a classifier on the rows of four sites, and waits after some of its messages until a file is removed."""
 import json
 import logging
 import sys
+import time
+from pathlib import Path
 
 import numpy as np
 from skfusion import FusedMLPClassifier
 from skfusion.sites import FolderTransport, fit_sites
 
+
+class Held(FolderTransport):
+    n_sent = 0
+
+    def send(self, site, message):
+        super().send(site, message)
+        self.n_sent += 1
+        if str(self.n_sent) in sys.argv[2:]:
+            Path("held").touch()
+            while Path("held").exists():
+                time.sleep(0.01)
+
+
 logging.basicConfig(format="%(message)s", stream=sys.stdout)
 model = FusedMLPClassifier(**json.loads(sys.argv[1]))
-with FolderTransport("shared") as transport:
+with Held("shared") as transport:
     fit_sites(model, transport, sites=4, checkpoint="run.npz", patience=200)
 history = [{name: value for name, value in record.items() if name != "seconds"} for record in model.history_]
 np.savez("fitted.npz", weights=model.weights_, history=json.dumps(history))
@@ -75,25 +89,21 @@ def serve(start, name):
     return start(name, "-m", "skfusion.sites", "serve", "--folder", "shared", "--site", "hospital:load")
 
 
-def coordinate(start):
-    return start("coordinator", "coordinate.py", json.dumps(PARAMETERS))
+def coordinate(start, *held_after):
+    return start("coordinator", "coordinate.py", json.dumps(PARAMETERS), *held_after)
 
 
-def in_the_middle_of_a_round(folder, n_rounds):
-    """Wait until some rounds have been saved, and then for a request."""
-    deadline, saved = time.monotonic() + SECONDS, set()
-    while len(saved) < n_rounds:
-        assert time.monotonic() < deadline, "there were too few rounds"
-        if (folder / "run.npz").exists():
-            saved.add((folder / "run.npz").stat().st_mtime_ns)
-        time.sleep(0.001)
+def wait_for(path):
+    deadline = time.monotonic() + forks.SECONDS
+    while not path.exists():
+        assert time.monotonic() < deadline, f"{path.name} did not come to be"
+        time.sleep(0.01)
 
 
 def await_success(process, log):
     """Wait for a process to end; return what it has written."""
-    process.join(SECONDS)
-    told = log.read_text()
-    assert process.exitcode == 0, told
+    code, told = forks.exit_code(process), log.read_text()
+    assert code == 0, told
     return told
 
 
@@ -102,15 +112,15 @@ def test_sites_and_coordinators_that_are_killed_change_no_bit(start, tmp_path):
     with pytest.warns(UserWarning, match="Maximum"):
         whole.fit(ROWS, LABELS, groups=HOMES)
     sites = {name: serve(start, name) for name in NAMES}
-    coordinator = coordinate(start)
-    in_the_middle_of_a_round(tmp_path, 4)
+    coordinator, held = coordinate(start, 32, 70), tmp_path / "held"  # two of some 200 messages
+    wait_for(held)
     sites["York"].kill()
-    in_the_middle_of_a_round(tmp_path, 1)
+    sites["York"].join()
+    held.unlink()
     sites["York"] = serve(start, "York")
-    in_the_middle_of_a_round(tmp_path, 4)
+    wait_for(held)
     coordinator.kill()
-    coordinator.join(SECONDS)
-    assert coordinator.exitcode == -signal.SIGKILL
+    assert forks.exit_code(coordinator) == -signal.SIGKILL
     assert (tmp_path / "run.npz").exists()
     await_success(coordinate(start), tmp_path / "coordinator.log")
     for name, site in sites.items():

@@ -24,7 +24,7 @@ from skfusion.sites.folder import FolderTransport, serve
 from skfusion.sites.local import LocalTransport
 from skfusion.sites.message import MessageError
 
-SECONDS = 6  # after which a test has failed
+SECONDS = 120  # after which a test has failed
 ECHO = '''
 """Sites that send messages back reversed."""
 import os
@@ -82,8 +82,8 @@ def process(tmp_path):
     (tmp_path / "echo.py").write_text(ECHO)
     processes = []
 
-    def start(name):
-        command = "-m", "skfusion.sites", "serve", "--folder", ".", "--site", "echo:load"
+    def start(name, *options):
+        command = "-m", "skfusion.sites", "serve", "--folder", ".", "--site", "echo:load", *options
         processes.append(forks.start(*command, folder=tmp_path, log=tmp_path / f"{name}.log", SITE=name))
         return processes[-1]
 
@@ -257,6 +257,16 @@ def test_what_is_no_site_is_refused(sites, match):
 
 
 # Through a folder, in processes
+
+
+def test_a_command_may_stay_for_the_next_run_and_limit_what_it_reads(process, tmp_path):
+    site = process("Bath", "--stay", "--max-bytes", "10")
+    with FolderTransport(tmp_path) as transport:
+        for message in (b"one", b"end", b"two", b"end", b"three"):
+            assert answers(transport, {"Bath": message}) == {"Bath": message[::-1]}
+        transport.send("Bath", b"x" * 11)
+        wait_for(lambda: "must have at most 26 bytes, got 27" in (tmp_path / "Bath.log").read_text())
+    assert site.is_alive()
 
 
 def test_processes_answer_and_end_with_the_run(process, tmp_path):
