@@ -120,7 +120,9 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
         On dense float32 rows, a plain SGD step shrinks a coefficient by the share ``learning_rate * alpha / b``,
         rounded to a multiple of 6e-8; a share below half of that does nothing.
     l1_ratio : float, default=0.0
-        Share of ``alpha`` that penalises absolute values instead of squares, by a soft threshold after each step.
+        Share of ``alpha`` that penalises absolute values instead of squares, by a soft threshold after each step, of
+        ``learning_rate * alpha * l1_ratio / b``.  Momentum and Adam enlarge steps, but not this threshold, so with them
+        the same ``alpha`` gives fewer zeros: with momentum, as few as ``1 - momentum`` times as much without.
     batch_size : int or "auto", default=1
         Number of rows per optimiser step; a peer with fewer takes all of them.  "auto" means 200.
     shuffle : bool, default=True

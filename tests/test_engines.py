@@ -111,6 +111,25 @@ def test_partial_fits_in_parallel_go_as_they_do_alone(backend):
     assert_same_training(parallel, alone)
 
 
+@pytest.mark.usefixtures("parallel_always")
+@pytest.mark.parametrize("backend", ["threading", "loky"])
+@pytest.mark.parametrize("n_jobs", [2, 3, 4])
+def test_a_portion_may_leave_peers_without_rows(backend, n_jobs):
+    groups = np.arange(len(X)) % 4
+    alone, parallel = model(n_networks=4), model(n_networks=4)
+
+    def fit():
+        with joblib.parallel_config(backend, n_jobs=n_jobs):
+            parallel.partial_fit(X, Y, classes=[0, 1, 2], groups=groups)
+            parallel.partial_fit(X[groups == 0], Y[groups == 0], groups=groups[groups == 0])
+
+    without_deadlock(fit)
+    alone.partial_fit(X, Y, classes=[0, 1, 2], groups=groups)
+    alone.partial_fit(X[groups == 0], Y[groups == 0], groups=groups[groups == 0])
+    assert (parallel.weights_ == alone.weights_).all()
+    assert parallel.loss_curve_ == alone.loss_curve_
+
+
 def test_workers_in_processes_need_no_class_of_a_third_partys_topology():
     class Neighbours(BaseTopology):  # like one of a notebook, which no other process can import
         def pairs(self, n_networks, fusion_round=0, random_state=None):

@@ -119,7 +119,7 @@ def inversely_scaled(settings, samples_seen):
 
 
 def bundled(lengths, n_bundles):
-    """Return the peers of each of several bundles that have about equally many rows.
+    """Return the peers of each of several bundles that have about equally many rows, and none of which is empty.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ def bundled(lengths, n_bundles):
     -------
     list of int ndarray
     """
-    bundle_of_peer = largest_first(lengths, np.zeros(n_bundles))
+    bundle_of_peer = largest_first(np.maximum(lengths, 1), np.zeros(n_bundles))  # or one would get all without rows
     return [np.flatnonzero(bundle_of_peer == number) for number in range(n_bundles)]
 
 
