@@ -12,7 +12,7 @@ from skfusion.fusion import PairRound
 from skfusion.sites._engine import SiteEngine
 from skfusion.sites._state import TOLD, pack, unpack
 
-_CHANGED = ("learning_rates", "losses")  # what training changes at the coordinator, between a site's steps
+_CHANGED = ("learning_rates", "losses")  # what training changes at the coordinator, between and after a site's steps
 
 
 class ApartEngine(SiteEngine):
@@ -54,7 +54,7 @@ class ApartEngine(SiteEngine):
             return
         states = self._ask("return", lambda site: ({}, {}), lambda site, answer: unpack(answer, self._state_of(site)))
         for site, state in states.items():
-            self._state.put(self._federation.peers[site], state)
+            self._state.put(self._federation.peers[site], replace(state, **self._changed(site)))
         self.collected = True
 
     def train(self, start, stop, last):

@@ -80,6 +80,7 @@ def test_what_is_swapped_are_the_numbers_sent(topology, tmp_path):
         {"solver": "adam", "batch_size": 8, "fusion_unit": "step", "fusion_frequency": 2},
         {"fusion_rate": 0.0},
         {"learning_rate": "adaptive", "tol": 0.2, "n_iter_no_change": 1, "max_iter": 12},
+        {"learning_rate": "adaptive", "tol": 9, "n_iter_no_change": 1, "max_iter": 3},  # lowered after the last epoch
         {"learning_rate": "invscaling", "fusion_frequency": 3},
     ],
     ids=str,
