@@ -338,6 +338,25 @@ def test_each_peer_is_checked_at_the_end(value, activation):
         yardstick.judge(ensemble.with_weights(weights), model.n_iter_)
 
 
+@pytest.mark.parametrize(
+    ("model", "target", "slopes"),
+    [
+        (FusedMLPRegressor(), 0, [-1, 1]),
+        (FusedMLPClassifier(), 1, [0, 200]),
+        (FusedMLPClassifier(loss="squared_error"), 0, [-2, -2]),  # where less than 0 is as sure as 0
+    ],
+    ids=["regression", "log_loss", "squared_error"],
+)
+def test_peers_that_still_learn_what_they_predict_together_do_not_diverge(model, target, slopes):
+    rows, targets = np.ones((2, 1)), np.full(2, target)
+    classes = {"classes": [0, 1]} if isinstance(model, FusedMLPClassifier) else {}
+    model.set_params(hidden_layer_sizes=(), n_networks=2, alpha=0, random_state=0).partial_fit(rows, targets, **classes)
+    model.weights_ = np.column_stack([slopes, np.zeros(2)])
+    assert (model.predict(rows) == target).all()
+    model.partial_fit(rows, targets)
+    assert model.loss_ > 0.1
+
+
 def test_a_loss_that_came_down_again_is_no_divergence():
     model, yardstick = fitted_to_iris(hidden_layer_sizes=(4,), tol=1)
     model.history_[0]["loss"] = 1e30

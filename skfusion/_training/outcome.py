@@ -134,7 +134,8 @@ class Yardstick:
         self._best_constant = _best_constant(ensemble.network, self._target, self._weight)
         self.constant = self._loss(ensemble.network, self._best_constant) if differ else 0.0
         self.start = self._loss(ensemble.network, self._answers(ensemble))
-        self._limit = _DIVERGED * max(self.start + float(_penalties(ensemble).mean()), self.constant)
+        scale = self.constant or 1.0  # targets that are all alike may be met exactly, by luck
+        self._limit = _DIVERGED * max(self.start + float(_penalties(ensemble).mean()), scale)
 
     def judge(self, ensemble, n_epochs):
         """Return what is wrong with what was learned, and what to change, or None.
