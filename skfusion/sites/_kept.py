@@ -2,14 +2,13 @@
 
 import re
 from dataclasses import replace
-from hashlib import blake2b
 from pathlib import Path
 
 from skfusion._replacing import replacing
+from skfusion.sites._digest import DIGEST_SIZE, digest_of
 from skfusion.sites.message import Message, RefusalError
 
 _KEPT = 4  # states: a run that is taken up again goes back by the exchanges of one segment
-_DIGEST_SIZE = 16
 
 
 class KeptStates:
@@ -36,7 +35,7 @@ class KeptStates:
         data = replace(message, kind="state", content={}, arrays=arrays).encode()
         self._mark_of(message.run).unlink(missing_ok=True)  # a run that was over may train on
         with replacing(path, durable=True) as file:  # the coordinator counts on it
-            file.write(_digest(data))
+            file.write(digest_of(data))
             file.write(data)
         files = self._files(_short(message.run))
         for number in sorted(files)[:-_KEPT]:
@@ -93,16 +92,12 @@ class KeptStates:
 
 def _arrays_in(path):
     with open(path, "rb") as file:
-        digest, data = file.read(_DIGEST_SIZE), file.read()
-    if digest != _digest(data):
+        digest, data = file.read(DIGEST_SIZE), file.read()
+    if digest != digest_of(data):
         raise RefusalError(f"its file {path.name} with its peer's weights is damaged")
     return Message.decode(data).arrays
 
 
 def _short(run):
     """Return what stands for a run in a file's name."""
-    return _digest(run.encode()).hex()
-
-
-def _digest(data):
-    return blake2b(data, digest_size=_DIGEST_SIZE).digest()
+    return digest_of(run.encode()).hex()

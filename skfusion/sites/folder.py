@@ -16,17 +16,16 @@ import os
 import stat
 import time
 from contextlib import suppress
-from hashlib import blake2b
 from pathlib import Path
 from urllib.parse import quote, unquote
 
 from skfusion._checks import check_integer, check_path, shown
 from skfusion._replacing import replacing
 from skfusion.sites._claim import Claim
+from skfusion.sites._digest import DIGEST_SIZE, digest_of
 from skfusion.sites.message import MAX_BYTES, MessageError, check_name
 from skfusion.sites.transport import Answering, BaseTransport
 
-_DIGEST_SIZE = 16
 _COORDINATOR = "coordinator"
 # Files are looked at again after this share of the time that they have been waited for, within these bounds in seconds.
 _SHARE_OF_WAIT = 0.1
@@ -285,8 +284,8 @@ class _MessageFile:
 
     def write(self, message):
         """Put a message in place of the one before, unless it is there; return its digest."""
-        digest = _digest(message)
-        self._written = digest, _DIGEST_SIZE + len(message)
+        digest = digest_of(message)
+        self._written = digest, DIGEST_SIZE + len(message)
         if self.is_as_written():
             return digest
         self._path.parent.mkdir(exist_ok=True)
@@ -301,9 +300,9 @@ class _MessageFile:
         digest, n_bytes = self._written
         with suppress(OSError), open(self._path, "rb", opener=_open_at_once) as file:
             status = os.fstat(file.fileno())
-            if status.st_size == n_bytes and file.read(_DIGEST_SIZE) == digest:
+            if status.st_size == n_bytes and file.read(DIGEST_SIZE) == digest:
                 version = status.st_ino, status.st_mtime_ns
-                if version != self._intact and _digest(file.read()) == digest:
+                if version != self._intact and digest_of(file.read()) == digest:
                     self._intact = version
                 return version == self._intact
         return False
@@ -317,16 +316,16 @@ class _MessageFile:
         digest = message = b""
         with file, suppress(PermissionError):  # of what its writer has locked until it is closed, on SMB
             status = os.fstat(file.fileno())
-            digest = file.read(_DIGEST_SIZE) if stat.S_ISREG(status.st_mode) else b""
-            if len(digest) < _DIGEST_SIZE or digest == self._seen:
+            digest = file.read(DIGEST_SIZE) if stat.S_ISREG(status.st_mode) else b""
+            if len(digest) < DIGEST_SIZE or digest == self._seen:
                 return None
-            if status.st_size > _DIGEST_SIZE + max_bytes:
+            if status.st_size > DIGEST_SIZE + max_bytes:
                 self._seen = digest
                 raise MessageError(
-                    f"{self._path} must have at most {_DIGEST_SIZE + max_bytes} bytes, got {status.st_size}"
+                    f"{self._path} must have at most {DIGEST_SIZE + max_bytes} bytes, got {status.st_size}"
                 )
             message = file.read(max_bytes + 1)
-        if _digest(message) != digest:
+        if digest_of(message) != digest:
             return None
         self._seen = digest
         return message
@@ -338,10 +337,6 @@ class _MessageFile:
     def remove(self):
         """Remove the message."""
         self._path.unlink(missing_ok=True)
-
-
-def _digest(message):
-    return blake2b(message, digest_size=_DIGEST_SIZE).digest()
 
 
 def _open_at_once(path, flags):

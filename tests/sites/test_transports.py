@@ -729,7 +729,7 @@ def test_a_site_that_keeps_sending_does_not_drown_another(bath):
     other = transport.path / "York" / "answer"
     messages = []
     for number in range(3):
-        answer.write_bytes(folder_module._digest(b"%d" % number) + b"%d" % number)
+        answer.write_bytes(folder_module.digest_of(b"%d" % number) + b"%d" % number)
         if number == 1:
             other.write_bytes(whole)
         messages.append(transport.receive(0))
