@@ -16,6 +16,7 @@ from skfusion._replacing import replacing
 from skfusion._training.ensemble import Progress
 from skfusion.sites.message import Message
 
+AFRESH = "name another file, or remove this one to start afresh"
 _VERSION = 1
 
 
@@ -97,8 +98,7 @@ class Checkpoint:
             raise
         except Exception:  # whatever numpy, zipfile and json make of bytes that may be anything
             raise ValueError(
-                f"{path} must be a complete checkpoint, as fit_sites writes it; it is not, or was cut short; name "
-                "another file, or remove this one to start afresh"
+                f"{path} must be a complete checkpoint, as fit_sites writes it; it is not, or was cut short; {AFRESH}"
             ) from None
         if checkpoint is None:
             raise ValueError(f"{path} must be a checkpoint of version {_VERSION}, got {shown(version)}")

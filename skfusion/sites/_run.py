@@ -16,7 +16,7 @@ from sklearn.base import BaseEstimator
 
 from skfusion._checks import check_path, is_integer, shown
 from skfusion._training.ensemble import Progress
-from skfusion.sites._checkpoint import Checkpoint, pack_progress, unpack_progress
+from skfusion.sites._checkpoint import AFRESH, Checkpoint, pack_progress, unpack_progress
 from skfusion.sites._journal import Done
 from skfusion.sites._labels import pack_labels
 from skfusion.sites._state import pack, unpack
@@ -26,7 +26,6 @@ _log = logging.getLogger("skfusion.sites")
 
 # Parameters that may change while a run is interrupted: they affect nothing that comes out, or only when it ends.
 _MAY_CHANGE = {"n_networks", "partitioner", "n_jobs", "verbose", "max_iter", "warm_start"}
-_AFRESH = "name another file, or remove this one to start afresh"
 
 
 @dataclass(frozen=True)
@@ -97,7 +96,7 @@ class Run:
         if max_iter < begun:
             raise ValueError(
                 f"max_iter must be at least {begun}, the epochs in checkpoint {self.path}, got {max_iter}; otherwise "
-                f"{_AFRESH}"
+                f"{AFRESH}"
             )
 
     def check_identity(self, identity):
@@ -111,7 +110,7 @@ class Run:
 
     def _of_another(self, name, was, value):
         return ValueError(
-            f"checkpoint {self.path} is of another run, with {name} {shown(was)} instead of {shown(value)}; {_AFRESH}"
+            f"checkpoint {self.path} is of another run, with {name} {shown(was)} instead of {shown(value)}; {AFRESH}"
         )
 
     def restore(self, ensemble):
