@@ -219,7 +219,9 @@ def test_a_run_that_another_process_is_at_is_left_to_it(tmp_path, capsys):
     assert not (tmp_path / "results.csv").exists()
 
 
-def test_runs_are_judged_at_equal_epochs_equal_steps_and_the_best_epochs():
+def runs_to_judge():
+    """A run of one network with all rows, for three epochs, and a run of a ring for five."""
+
     def rows(setting, rule, steps, errors):
         """A row for each of two peers, which err by as much around the mean, and one for the consensus."""
         for epoch, (held_out, test) in enumerate(errors, start=1):
@@ -231,14 +233,33 @@ def test_runs_are_judged_at_equal_epochs_equal_steps_and_the_best_epochs():
 
     of_all = [(0.6, 0.65), (0.4, 0.45), (0.5, 0.40)]
     of_ring = [(0.9, 0.8), (0.8, 0.7), (0.75, 0.6), (0.55, 0.5), (0.6, 0.48)]
-    frame = pd.DataFrame([*rows("all", "-", 30, of_all), *rows("ring", "sequential", 10, of_ring)])
-    judged = cifar_judge.judge(cifar_judge.runs_of(frame)).set_index("who")
+    return cifar_judge.runs_of(pd.DataFrame([*rows("all", "-", 30, of_all), *rows("ring", "sequential", 10, of_ring)]))
+
+
+def test_runs_are_judged_at_equal_epochs_equal_steps_and_the_best_epochs():
+    judged = cifar_judge.judge(runs_to_judge()).set_index("who")
     peers, consensus = judged.loc["peers"], judged.loc["consensus"]
     assert peers["equal epochs"] == pytest.approx(100 * (0.6 - 0.40))  # after the third of both
     assert peers["equal steps"] == pytest.approx(100 * (0.6 - 0.65))  # 30 steps: the third against the first
     assert peers["best epochs"] == pytest.approx(100 * (0.5 - 0.45))  # not the fifth, which the test rows would choose
     assert consensus["best epochs"] == pytest.approx(peers["best epochs"] - 5)
     assert judged.loc["peers", "best epochs, run"] == 4
+
+
+def test_a_run_that_went_on_is_judged_at_its_best_epoch_so_far(monkeypatch):
+    monkeypatch.setattr(cifar_judge, "STAGES", (2, 5, 6))
+    (run,) = cifar_judge.gone_on(runs_to_judge(), epochs=3).to_dict("records")
+    assert run == {
+        "setting": "ring, sequential",
+        "seed": 0,
+        "peers, best of 2": "70.00",
+        "peers, best of 5": "50.00",
+        "peers, best of 6": "",
+        "peers, best epoch": "50.00 (4 of 5)",
+        "peers above all rows": "+5.00",
+        "consensus, best epoch": "45.00 (4 of 5)",
+        "consensus above all rows": "+0.00",
+    }
 
 
 def test_runs_are_judged_on_the_epochs_and_seeds_that_are_asked_for():

@@ -2,7 +2,7 @@
 
 Judged on what cifar_train.py has written so far, each run against the network with all rows of the same seed: after as
 many epochs, after as many steps of each network, and both at the epoch at which they err least on held-out rows.
---epochs 30 judges them after their thirtieth; the figure shows what they have done since, too.
+--epochs 30 judges them after their thirtieth; the last table and the figure show what they have done since, too.
 """
 
 import matplotlib.pyplot as plt
@@ -14,6 +14,7 @@ from style import LINES, NAMES, WIDTH, markdown, of_rule, save
 
 WHO = ("peers", "consensus")
 WAYS = ("equal epochs", "equal steps", "best epochs")
+STAGES = (60, 120, 180)  # epochs
 
 
 def chosen(rows, seeds=None, epochs=None):
@@ -55,7 +56,7 @@ def _above(everything, run, who):
     pairs = {
         "equal epochs": (last, last),
         "equal steps": (same, (run["steps"] - everything["steps"].get(same, 0)).abs().idxmin()),
-        "best epochs": (everything["peers held_out_error"].idxmin(), run[f"{who} held_out_error"].idxmin()),
+        "best epochs": (_best_epoch(everything, "peers"), _best_epoch(run, who)),
     }
     row = {}
     for way, (of_all, of_run) in pairs.items():
@@ -71,7 +72,7 @@ def standing(runs):
     for (setting, rule, seed), run in runs.items():
         row = {"setting": _title(setting, rule), "seed": seed, "epochs": run.index.max()}
         for who in WHO:
-            best = run[f"{who} held_out_error"].idxmin()
+            best = _best_epoch(run, who)
             row[f"{who}, last"] = _percent(run[f"{who} test_error"].iloc[-1])
             row[f"{who}, best epoch"] = f"{_percent(run.loc[best, f'{who} test_error'])} ({best})"
         rows.append(row)
@@ -88,6 +89,33 @@ def in_points(judged, who):
             row[way] = f"{runs[way].mean():+.2f}{spread}" if runs[way].notna().all() else ""
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def gone_on(runs, epochs):
+    """Return what runs of more than so many epochs came to: test errors in per cent, and points above all rows.
+
+    Each error is the one after the epoch with the least held-out error, of all epochs or of those up to a stage.
+    """
+    longer = {key: run for key, run in runs.items() if run.index.max() > epochs}
+    points = judge(runs).set_index(["setting", "rule", "seed", "who"])["best epochs"]
+    rows = []
+    for (setting, rule, seed), run in longer.items():
+        last = run.index.max()
+        row = {"setting": _title(setting, rule), "seed": seed}
+        for stage in STAGES:
+            best = _best_epoch(run.loc[:stage], "peers")
+            row[f"peers, best of {stage}"] = _percent(run.loc[best, "peers test_error"]) if stage <= last else ""
+        for who in WHO:
+            best = _best_epoch(run, who)
+            row[f"{who}, best epoch"] = f"{_percent(run.loc[best, f'{who} test_error'])} ({best} of {last})"
+            above = points.get((setting, rule, seed, who))
+            row[f"{who} above all rows"] = "" if above is None else f"{above:+.2f}"
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _best_epoch(run, who):
+    return run[f"{who} held_out_error"].idxmin()
 
 
 def _title(setting, rule):
@@ -134,6 +162,8 @@ def main(argv=None):
     print(markdown(tables["standing"]))
     for who in WHO:
         print(f"\n{who}, points above all rows:\n\n{markdown(in_points(tables['judged'], who))}")
+    if options.epochs:
+        print(f"\nruns that went on:\n\n{markdown(gone_on(runs_of(rows), options.epochs))}")
     save(draw(runs_of(rows), EXPERIMENTS[rows["data"].iloc[0]].title), output(options, "cifar.png"))
 
 
