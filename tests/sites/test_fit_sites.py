@@ -354,7 +354,11 @@ def test_files_that_are_no_checkpoints_are_refused_and_stay(tmp_path):
 
 @pytest.mark.parametrize(
     ("params", "n_messages", "begun"),
-    [({}, 14, 2), ({"fusion_unit": "step", "fusion_frequency": 10}, 24, 2)],  # between two epochs, and within one
+    [
+        ({}, 14, 2),  # between two epochs
+        ({"drift_correction": "tracking", "fusion_momentum": 0.5}, 14, 2),
+        ({"fusion_unit": "step", "fusion_frequency": 10}, 24, 2),  # within one
+    ],
     ids=str,
 )
 def test_a_run_does_not_go_on_to_fewer_epochs_than_it_has_begun(params, n_messages, begun, tmp_path):
@@ -371,6 +375,8 @@ def test_a_run_does_not_go_on_to_fewer_epochs_than_it_has_begun(params, n_messag
     whole = clone(model).set_params(max_iter=begun).fit(PLAIN, LABELS, groups=NAMES_OF_ROWS)
     assert (apart.weights_ == whole.weights_).all()
     assert (apart.n_iter_, apart.loss_, apart.loss_curve_) == (whole.n_iter_, whole.loss_, whole.loss_curve_)
+    later = [one.partial_fit(PLAIN, LABELS, groups=NAMES_OF_ROWS) for one in (apart, whole)]
+    assert_same(*later)
 
 
 @pytest.mark.parametrize("error", [OSError(errno.ESTALE, "Stale file handle"), MemoryError("no room")], ids=repr)
