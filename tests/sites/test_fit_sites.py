@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import pickle
 import re
 import threading
 import warnings
@@ -847,6 +848,21 @@ def test_answers_that_came_while_the_coordinator_slept_count(absent):
 def test_someone_must_answer():
     with changing(altered_after(3, lambda site, data: None)) as transport, pytest.raises(TimeoutError, match="in vain"):
         fit_sites(classifier(), transport, patience=100, absent="skip")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        _exchange.SiteRefusedError("it has closed", "Bath"),
+        _exchange.AbsentError({"York": "", "Bath": ""}, 3.0),
+        MessageError("it is no message", "Bath"),
+        MessageError("it is no message"),
+    ],
+    ids=str,
+)
+def test_errors_reach_the_parent_of_a_worker_process(error):
+    arrived = pickle.loads(pickle.dumps(error))
+    assert (type(arrived), str(arrived), arrived.site) == (type(error), str(error), error.site)
 
 
 def test_where_all_refuse_the_error_tells_why():
