@@ -27,7 +27,10 @@ class SiteRefusedError(RuntimeError):
 
     def __init__(self, reason, site):
         super().__init__(f"site {site!r} refuses to take part: {reason}")
-        self.site = site
+        self.reason, self.site = reason, site
+
+    def __reduce__(self):  # the text alone would not do to make it anew, as in the parent of a worker of joblib
+        return type(self), (self.reason, self.site)
 
 
 class AbsentError(TimeoutError):
@@ -41,8 +44,11 @@ class AbsentError(TimeoutError):
     """
 
     def __init__(self, sites, patience):
-        self.site = min(sites)
+        self.sites, self.patience, self.site = sorted(sites), patience, min(sites)
         super().__init__(f"waited {patience:g} s in vain for {_names(sites)}")
+
+    def __reduce__(self):  # likewise
+        return type(self), (self.sites, self.patience)
 
 
 class Exchange:

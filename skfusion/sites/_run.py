@@ -124,7 +124,9 @@ class Run:
         ensemble.state.put(range(len(state.weights)), state)
         ensemble.progress = unpack_progress(self.saved.progress, self.saved.entropy)
         ensemble.rewrite_history(self.saved.history)
-        drift = replace(drift, **kept) if kept else None
+        if kept:
+            drift = replace(drift, **kept)
+            ensemble.drift.take_over(drift)  # here already, since there may be no epoch left
         spread = self.saved.arrays.get("spread")
         return Done(self.saved.n_segments, state.losses, drift, spread, self.saved.absent_since)
 

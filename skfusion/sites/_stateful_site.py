@@ -1,5 +1,6 @@
 """A site that keeps its peer's weights, and fuses with the peers of other sites by itself."""
 
+import filecmp
 import logging
 import os
 from collections.abc import Callable
@@ -103,7 +104,7 @@ class StatefulSite:
         return self._reply(message)
 
     def _put_weights_aside(self):
-        """Rename the file with the weights of an earlier run, so that they are not taken for those of this one."""
+        """Rename the file with the weights of another run, so that they are not taken for those of this one."""
         if self._weights.exists():
             names = (self._weights.with_name(f"weights-{number}.npz") for number in count(1))
             self._weights.rename(next(path for path in names if not path.exists()))
@@ -152,7 +153,11 @@ class StatefulSite:
         names = self._site.feature_names if plan.scaling.is_none else None
         weights = self._states.read(message, _FURTHEST_AT_END)["weights"]
         names = None if names is None else np.array(names)
-        _weights_file.write(self._weights, Contents(plan.network, weights, plan.classes, names))
+        new = self._weights.with_suffix(".new")
+        _weights_file.write(new, Contents(plan.network, weights, plan.classes, names))
+        if self._weights.exists() and not filecmp.cmp(new, self._weights, shallow=False):
+            self._put_weights_aside()  # another run may have ended since this one began
+        new.replace(self._weights)
         _log.info("%s: the weights of this site's peer are in %s", self.name, self._weights)
         return self._reply(message)
 

@@ -428,6 +428,19 @@ def test_weights_of_an_earlier_run_cannot_be_taken_for_those_of_the_latest(tmp_p
     assert (kept.weights_ == first.fit(PLAIN, LABELS, groups=NAMES).weights_[3]).all()
 
 
+def test_an_earlier_run_that_goes_on_leaves_the_weights_of_later_ones(tmp_path):
+    model, later = classifier(), classifier(max_iter=1, random_state=9)
+    checkpoint = interrupted(model, tmp_path)
+    fitted(later, stateful_sites(tmp_path), collect=False)
+    for _ in range(2):
+        fitted(model, stateful_sites(tmp_path), collect=False, checkpoint=checkpoint)
+        checkpoint.with_name("run.npz.over").rename(checkpoint)  # it ends once more
+    for one, name in ((model, "weights.npz"), (later, "weights-1.npz")):
+        kept = classifier().load_weights(tmp_path / "York" / name)
+        assert (kept.weights_ == clone(one).fit(PLAIN, LABELS, groups=NAMES).weights_[3]).all()
+    assert len([*(tmp_path / "York").glob("*.npz")]) == 2
+
+
 def test_what_cannot_be_done_is_refused_before_training(tmp_path):
     with (
         LocalTransport(sites_of(PLAIN, LABELS, NAMES)) as transport,

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import pickle
 import re
 import threading
 import warnings
@@ -354,7 +355,11 @@ def test_files_that_are_no_checkpoints_are_refused_and_stay(tmp_path):
 
 @pytest.mark.parametrize(
     ("params", "n_messages", "begun"),
-    [({}, 14, 2), ({"fusion_unit": "step", "fusion_frequency": 10}, 24, 2)],  # between two epochs, and within one
+    [
+        ({}, 14, 2),  # between two epochs
+        ({"drift_correction": "tracking", "fusion_momentum": 0.5}, 14, 2),
+        ({"fusion_unit": "step", "fusion_frequency": 10}, 24, 2),  # within one
+    ],
     ids=str,
 )
 def test_a_run_does_not_go_on_to_fewer_epochs_than_it_has_begun(params, n_messages, begun, tmp_path):
@@ -371,6 +376,8 @@ def test_a_run_does_not_go_on_to_fewer_epochs_than_it_has_begun(params, n_messag
     whole = clone(model).set_params(max_iter=begun).fit(PLAIN, LABELS, groups=NAMES_OF_ROWS)
     assert (apart.weights_ == whole.weights_).all()
     assert (apart.n_iter_, apart.loss_, apart.loss_curve_) == (whole.n_iter_, whole.loss_, whole.loss_curve_)
+    later = [one.partial_fit(PLAIN, LABELS, groups=NAMES_OF_ROWS) for one in (apart, whole)]
+    assert_same(*later)
 
 
 @pytest.mark.parametrize("error", [OSError(errno.ESTALE, "Stale file handle"), MemoryError("no room")], ids=repr)
@@ -841,6 +848,21 @@ def test_answers_that_came_while_the_coordinator_slept_count(absent):
 def test_someone_must_answer():
     with changing(altered_after(3, lambda site, data: None)) as transport, pytest.raises(TimeoutError, match="in vain"):
         fit_sites(classifier(), transport, patience=100, absent="skip")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        _exchange.SiteRefusedError("it has closed", "Bath"),
+        _exchange.AbsentError({"York": "", "Bath": ""}, 3.0),
+        MessageError("it is no message", "Bath"),
+        MessageError("it is no message"),
+    ],
+    ids=str,
+)
+def test_errors_reach_the_parent_of_a_worker_process(error):
+    arrived = pickle.loads(pickle.dumps(error))
+    assert (type(arrived), str(arrived), arrived.site) == (type(error), str(error), error.site)
 
 
 def test_where_all_refuse_the_error_tells_why():
