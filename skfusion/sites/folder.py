@@ -357,10 +357,10 @@ def check_max_bytes(max_bytes):
 
 def check_folder(path: str | os.PathLike[str]) -> Path:
     """Return a folder as a Path; raises NotADirectoryError if there is none."""
-    path = Path(check_path("path", path))
-    if not path.is_dir():
-        raise NotADirectoryError(f"the folder must exist, got {str(path)!r}")
-    return path
+    path = check_path("path", path)
+    if not os.path.isdir(path):  # of a Path, "" would be this folder
+        raise NotADirectoryError(f"the folder must exist, got {path!r}")
+    return Path(path)
 
 
 def _folder_of(path, site):

@@ -345,6 +345,7 @@ def test_a_command_that_is_terminated_ends_cleanly(here):
         ("echo:loud", ".", 2, "--site must name a function of .*echo.py, got 'loud'"),
         ("echo:nothing", ".", 2, "--site must name a function that returns a Site, got None from echo:nothing"),
         ("echo:nothing", "shred", 2, "argument --folder: the folder must exist, got 'shred'"),
+        ("echo:nothing", "", 2, "argument --folder: the folder must exist, got ''"),
     ],
 )
 def test_wrong_commands_are_named(site, folder, status, match, here, capsys):
