@@ -96,6 +96,10 @@ class FolderTransport(BaseTransport):
         self._closed |= closed
         return [folder for folder in folders if folder not in closed]
 
+    def _check_open(self):
+        if self._claim.released:
+            raise RuntimeError("the transport is closed; make another FolderTransport of the same folder")
+
     def sites(self) -> list[str]:
         """Return the names of the sites whose processes are there, or were when they were killed.
 
@@ -103,7 +107,13 @@ class FolderTransport(BaseTransport):
         -------
         list of str
             Sorted.
+
+        Raises
+        ------
+        RuntimeError
+            If the transport is closed.
         """
+        self._check_open()
         return sorted(_site_of(folder) for folder in self._open_folders() if (folder / "serving").exists())
 
     def send(self, site: str, message: bytes) -> None:
@@ -123,8 +133,7 @@ class FolderTransport(BaseTransport):
         RuntimeError
             If another coordinator has come to the folder, or the transport is closed.
         """
-        if self._claim.released:
-            raise RuntimeError("the transport is closed; make another FolderTransport of the same folder")
+        self._check_open()
         check_folder(self.path)  # or a new one would be made in place of a drive that is away
         self._claim.renew()
         folder = _folder_of(self.path, site)

@@ -675,8 +675,9 @@ def test_a_site_is_not_named_as_the_coordinators_file_is(tmp_path, name):
 def test_a_closed_transport_is_named(tmp_path):
     with FolderTransport(tmp_path) as transport:
         pass
-    with pytest.raises(RuntimeError, match="the transport is closed; make another FolderTransport of the same folder"):
-        transport.send("Bath", b"request")
+    for use in (transport.sites, lambda: transport.send("Bath", b"request")):
+        with pytest.raises(RuntimeError, match="is closed; make another FolderTransport of the same folder"):
+            use()
     assert not (tmp_path / "Bath").exists()
 
 
