@@ -70,7 +70,8 @@ class FolderTransport(BaseTransport):
     def __init__(self, path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES):
         self.path = check_folder(path)
         self._max_bytes = check_max_bytes(max_bytes)
-        self._claim = Claim(self.path / _COORDINATOR, "a coordinator", "use another folder")
+        otherwise = "close its FolderTransport, or use another folder"  # it may be this process, as a notebook's
+        self._claim = Claim(self.path / _COORDINATOR, "a coordinator", otherwise)
         self._answers: dict[str, _MessageFile] = {}
         self._sent: dict[str, bytes] = {}  # by site the digest of its last message
         self._answered: dict[str, bytes] = {}  # and of the last that it has answered

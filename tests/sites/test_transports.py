@@ -487,7 +487,7 @@ def test_a_site_says_once_that_it_hears_nothing(tmp_path, monkeypatch, caplog, t
 
 
 def test_a_second_coordinator_is_refused(tmp_path):
-    taken = rf"has a coordinator already, process {os.getpid()} on .*since 20"
+    taken = rf"has a coordinator already, process {os.getpid()} on .*since 20.*; end that one, or close its F"
     with FolderTransport(tmp_path), pytest.raises(RuntimeError, match=taken):
         FolderTransport(tmp_path)
     FolderTransport(tmp_path).close()
