@@ -176,7 +176,7 @@ class SiteRows:
         if n_rows > _FEW and len(labels) > n_rows / 2:  # of which scikit-learn's classifiers warn
             raise RefusalError(
                 f"y must have a few labels that rows share, since the site reports them, but has {len(labels)} in "
-                f"{n_rows} rows; if they are classes indeed, give fit_sites all of them, as classes"
+                f"{n_rows} rows; if they are classes, give fit_sites all of them; if numbers, a FusedMLPRegressor"
             )
         return labels
 
