@@ -15,7 +15,7 @@ from skfusion._typing import FloatArray
 
 MAX_NUMBERED = np.iinfo(np.int32).max  # rows, and columns, that the compiled core can tell apart
 _LARGEST_EXACT = 2**53  # up to which float64 holds every integer
-_FOR_TEXT = "; turn text into numbers, such as categories into columns of 0 and 1"
+_FOR_TEXT = "; turn text into numbers, such as categories into columns of 0 and 1, and leave out what only names rows"
 _FOR_GAPS = "; turn it into a number, or impute it if it stands for a gap"
 
 

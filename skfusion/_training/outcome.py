@@ -270,7 +270,8 @@ class LossesAlone:
         if max(losses) > self._limit and losses[-1] >= enough:
             raise divergence(f"the loss diverged: it reached {max(losses):.3g}", ensemble)
         rate = f"set learning_rate_init lower than {ensemble.settings.learning_rate_init:g}"
-        advice = f"{_how_to_correct(ensemble)}{_how_to_penalise(ensemble)}{_how_to_scale(ensemble)}, or {rate}"
+        scale = f"{_how_to_scale(ensemble)}, alike at all sites"
+        advice = f"{_how_to_correct(ensemble)}{_how_to_penalise(ensemble)}{scale}, or {rate}"
         if self.constant and losses[-1] - self._penalty(ensemble) >= enough:
             trivial = "the mean of y" if ensemble.network.output == "identity" else "equal chances for all classes"
             wrong = f"is hardly better, if at all, than {trivial} ({self.constant:.4g})"

@@ -169,7 +169,7 @@ class Exchange:
         if about != (self.run, number) or site not in asked:
             # Late, or from before the coordinator was killed.
             if site not in self.absent:
-                _log.info("site %r has answered another question; its answer is not used", site)
+                _log.info("an answer of site %r to an earlier question is not used", site)
             return None
         if (message.kind, message.site) != (f"{kind} answered", site):
             raise MessageError(f"it must answer {kind!r}, got {shown(message.kind)} from {shown(message.site)}", site)

@@ -31,6 +31,7 @@ from skfusion.sites._labels import LABEL_KINDS, NUMBER_DTYPES, unpack_labels
 from skfusion.sites.message import RefusalError, check_name
 
 _LARGEST = np.finfo(np.float64).max
+_FEW = 20  # rows, each of which may well have a class of its own
 
 
 class Site(BaseEstimator):
@@ -164,10 +165,20 @@ class SiteRows:
         if not question.labelled:
             return None
         if question.classes is None:
-            return np.unique(self.labels())
+            return self._labels_to_report()
         classes = unpack_labels(question.classes)
         self.encoded(classes)
         return classes
+
+    def _labels_to_report(self):
+        """Return the labels that y has, or raise RefusalError where they tell rows apart, as numbers of patients do."""
+        labels, n_rows = np.unique(self.labels()), len(self.y)
+        if n_rows > _FEW and len(labels) > n_rows / 2:  # of which scikit-learn's classifiers warn
+            raise RefusalError(
+                f"y must have a few labels that rows share, since the site reports them, but has {len(labels)} in "
+                f"{n_rows} rows; if they are classes, give fit_sites all of them; if numbers, a FusedMLPRegressor"
+            )
+        return labels
 
     def _moments(self):
         with np.errstate(over="ignore", invalid="ignore"):

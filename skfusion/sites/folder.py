@@ -70,7 +70,8 @@ class FolderTransport(BaseTransport):
     def __init__(self, path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES):
         self.path = check_folder(path)
         self._max_bytes = check_max_bytes(max_bytes)
-        self._claim = Claim(self.path / _COORDINATOR, "a coordinator", "use another folder")
+        otherwise = "close its FolderTransport, or use another folder"  # it may be this process, as a notebook's
+        self._claim = Claim(self.path / _COORDINATOR, "a coordinator", otherwise)
         self._answers: dict[str, _MessageFile] = {}
         self._sent: dict[str, bytes] = {}  # by site the digest of its last message
         self._answered: dict[str, bytes] = {}  # and of the last that it has answered
@@ -96,6 +97,10 @@ class FolderTransport(BaseTransport):
         self._closed |= closed
         return [folder for folder in folders if folder not in closed]
 
+    def _check_open(self):
+        if self._claim.released:
+            raise RuntimeError("the transport is closed; make another FolderTransport of the same folder")
+
     def sites(self) -> list[str]:
         """Return the names of the sites whose processes are there, or were when they were killed.
 
@@ -103,7 +108,13 @@ class FolderTransport(BaseTransport):
         -------
         list of str
             Sorted.
+
+        Raises
+        ------
+        RuntimeError
+            If the transport is closed.
         """
+        self._check_open()
         return sorted(_site_of(folder) for folder in self._open_folders() if (folder / "serving").exists())
 
     def send(self, site: str, message: bytes) -> None:
@@ -123,8 +134,7 @@ class FolderTransport(BaseTransport):
         RuntimeError
             If another coordinator has come to the folder, or the transport is closed.
         """
-        if self._claim.released:
-            raise RuntimeError("the transport is closed; make another FolderTransport of the same folder")
+        self._check_open()
         check_folder(self.path)  # or a new one would be made in place of a drive that is away
         self._claim.renew()
         folder = _folder_of(self.path, site)
@@ -357,10 +367,10 @@ def check_max_bytes(max_bytes):
 
 def check_folder(path: str | os.PathLike[str]) -> Path:
     """Return a folder as a Path; raises NotADirectoryError if there is none."""
-    path = Path(check_path("path", path))
-    if not path.is_dir():
-        raise NotADirectoryError(f"the folder must exist, got {str(path)!r}")
-    return path
+    path = check_path("path", path)
+    if not os.path.isdir(path):  # of a Path, "" would be this folder
+        raise NotADirectoryError(f"the folder must exist, got {path!r}")
+    return Path(path)
 
 
 def _folder_of(path, site):

@@ -928,7 +928,7 @@ def test_a_round_sends_each_network_there_and_back(dtype, params, n_arrays):
 
 WINE, CANCER = load_wine(return_X_y=True), load_breast_cancer().data
 AREA = np.delete(CANCER, 3, axis=1), CANCER[:, 3]
-CALLED = "hardly better, if at all, than {}.*; scale X{}, as StandardScaler does, or set learning_rate_init lower"
+CALLED = "hardly better, if at all, than {}.*; scale X{}, as StandardScaler does, alike at all sites, or set learning_r"
 
 
 def at_three_sites(model, X, y):

@@ -279,6 +279,19 @@ def test_a_label_that_is_no_class_is_told_to_the_sites_own_log_alone(caplog):
     assert "y must have only labels in ['benign', 'malignant'], got 'Malignant'" in caplog.text
 
 
+@pytest.mark.parametrize(("n_rows", "n_labels"), [(21, 11), (21, 10), (20, 20)])
+def test_labels_that_say_who_the_rows_are_stay_at_the_site(n_rows, n_labels):
+    numbers_of_patients = np.arange(n_rows) % n_labels
+    site = Site(np.ones((n_rows, 1)), numbers_of_patients, name="York")
+    content = {"labelled": True, "classes": None, "by_class": False, "moments": False, "collect": True}
+    got = answer(Message("describe", "", 0, "York", content), site)
+    if n_labels == 11:
+        assert got.content["reason"].startswith("y must have a few labels that rows share,")
+        content["classes"] = {"dtype": "int64", "values": list(range(n_labels))}
+        got = answer(Message("describe", "", 0, "York", content), site)
+    assert got.kind == "describe answered"
+
+
 def test_wrong_arguments_are_named():
     with pytest.raises(TypeError, match="name"):
         Site(PLAIN, LABELS)

@@ -345,6 +345,7 @@ def test_a_command_that_is_terminated_ends_cleanly(here):
         ("echo:loud", ".", 2, "--site must name a function of .*echo.py, got 'loud'"),
         ("echo:nothing", ".", 2, "--site must name a function that returns a Site, got None from echo:nothing"),
         ("echo:nothing", "shred", 2, "argument --folder: the folder must exist, got 'shred'"),
+        ("echo:nothing", "", 2, "argument --folder: the folder must exist, got ''"),
     ],
 )
 def test_wrong_commands_are_named(site, folder, status, match, here, capsys):
@@ -486,7 +487,7 @@ def test_a_site_says_once_that_it_hears_nothing(tmp_path, monkeypatch, caplog, t
 
 
 def test_a_second_coordinator_is_refused(tmp_path):
-    taken = rf"has a coordinator already, process {os.getpid()} on .*since 20"
+    taken = rf"has a coordinator already, process {os.getpid()} on .*since 20.*; end that one, or close its F"
     with FolderTransport(tmp_path), pytest.raises(RuntimeError, match=taken):
         FolderTransport(tmp_path)
     FolderTransport(tmp_path).close()
@@ -674,8 +675,9 @@ def test_a_site_is_not_named_as_the_coordinators_file_is(tmp_path, name):
 def test_a_closed_transport_is_named(tmp_path):
     with FolderTransport(tmp_path) as transport:
         pass
-    with pytest.raises(RuntimeError, match="the transport is closed; make another FolderTransport of the same folder"):
-        transport.send("Bath", b"request")
+    for use in (transport.sites, lambda: transport.send("Bath", b"request")):
+        with pytest.raises(RuntimeError, match="is closed; make another FolderTransport of the same folder"):
+            use()
     assert not (tmp_path / "Bath").exists()
 
 
