@@ -1,4 +1,4 @@
-"""A file that says who has taken a folder, so that there is no second one."""
+"""A file that says who has taken a folder or a checkpoint, so that there is no second one."""
 
 import fcntl
 import logging
@@ -14,11 +14,11 @@ _log = logging.getLogger("skfusion.sites")
 
 
 class ClaimedError(RuntimeError):
-    """Another process has the folder."""
+    """Another has what is to be taken."""
 
 
 class Claim:
-    """A folder's file that one process at a time holds, until it releases it or dies.
+    """A file that one process at a time holds, until it releases it or dies, or a ``with`` statement is over.
 
     On one file system a lock decides: whoever holds it is still there.  Where files are copied from machine to machine
     there is no common lock; there two holders see that their copies differ once one has replaced the other.
@@ -27,6 +27,8 @@ class Claim:
     ----------
     path : str or path-like
         The file.
+    what : str
+        What it is taken for, such as a folder.
     role : str
         What the holder is, as in "a coordinator".
     otherwise : str
@@ -40,8 +42,8 @@ class Claim:
         If the file cannot be written.
     """
 
-    def __init__(self, path: str | os.PathLike[str], role: str, otherwise: str):
-        self.path, self.role, self.otherwise = Path(path), role, otherwise
+    def __init__(self, path: str | os.PathLike[str], what: str, role: str, otherwise: str):
+        self.path, self.what, self.role, self.otherwise = Path(path), what, role, otherwise
         self._text = f"process {os.getpid()} on {platform.node()}, since {datetime.now().astimezone().isoformat()}"
         self._file = self._take()
 
@@ -56,7 +58,7 @@ class Claim:
                     raise self._refusal(_text_of(file)) from None
             except OSError as error:
                 file.close()
-                reason = f"the folder must be on a drive that can lock files, as flock does; {error.strerror}"
+                reason = f"it must be on a drive that can lock files, as flock does; {error.strerror}"
                 raise OSError(error.errno, reason, str(self.path)) from None
             if self._is_at_path(file):
                 self._warn_of(file.read())
@@ -81,9 +83,7 @@ class Claim:
     def _warn_of(self, holder):
         """Warn of a holder on another machine, of which no lock tells whether it is still there."""
         if holder and f" on {platform.node()}, since " not in holder:
-            _log.warning(
-                "%s had %s before, %s; should that one still be there, end it", self.path.parent, self.role, holder
-            )
+            _log.warning("%s had %s before, %s; should that one still be there, end it", self.what, self.role, holder)
 
     def _is_at_path(self, file):
         try:
@@ -93,12 +93,17 @@ class Claim:
 
     def _refusal(self, holder):
         return ClaimedError(
-            f"{self.path.parent} has {self.role} already, {holder or 'another process'}; end that one, or "
-            f"{self.otherwise}"
+            f"{self.what} has {self.role} already, {holder or 'another process'}; end that one, or {self.otherwise}"
         )
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.release()
+
     def renew(self) -> None:
-        """Write the file again if it is gone; raise ClaimedError if another process has taken the folder."""
+        """Write the file again if it is gone; raise ClaimedError if another process has taken it."""
         if self._is_at_path(self._file):
             return
         if self.path.exists():

@@ -17,6 +17,7 @@ from sklearn.base import BaseEstimator
 from skfusion._checks import check_path, is_integer, shown
 from skfusion._training.ensemble import Progress
 from skfusion.sites._checkpoint import AFRESH, Checkpoint, pack_progress, unpack_progress
+from skfusion.sites._claim import Claim
 from skfusion.sites._journal import Done
 from skfusion.sites._labels import pack_labels
 from skfusion.sites._state import pack, unpack
@@ -46,17 +47,21 @@ class Run:
     saved: Checkpoint | None
 
     @classmethod
+    @contextmanager
     def begin(cls, path):
-        """Begin a run, or take it up where it was saved."""
+        """Begin a run, or take it up where it was saved; no other has its file while a ``with`` statement lasts."""
         if path is None:
-            return cls(uuid4().hex, None, None)
+            yield cls(uuid4().hex, None, None)
+            return
         path = Path(check_path("checkpoint", path))
         if not path.parent.is_dir():
             raise FileNotFoundError(errno.ENOENT, "checkpoint must be in a folder that exists", str(path))
-        if not os.access(os.path.dirname(os.path.realpath(path)), os.W_OK):
+        real = os.path.realpath(path)
+        if not os.access(os.path.dirname(real), os.W_OK):
             raise PermissionError(errno.EACCES, "checkpoint must be in a folder that may be written to", str(path))
-        saved = Checkpoint.read(path)
-        return cls(uuid4().hex if saved is None else saved.run, path, saved)
+        with Claim(f"{real}.lock", f"checkpoint {path}", "a coordinator", "use another checkpoint"):
+            saved = Checkpoint.read(path)
+            yield cls(uuid4().hex if saved is None else saved.run, path, saved)
 
     @property
     def sites(self):

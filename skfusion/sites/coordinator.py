@@ -75,7 +75,8 @@ def fit_sites(
     classes : array-like of shape (n_classes,) or None, default=None
         All class labels, so that sites need not report theirs; None for those that sites report.
     checkpoint : str, path-like or None, default=None
-        A file in which the run is saved before each round, and from which it goes on if the file is there.  Once the
+        A file in which the run is saved before each round, and from which it goes on if the file is there.  Until the
+        call ends, a file beside it, with ``.lock`` appended to its name, keeps other processes from using it.  Once the
         run is over, ``.over`` is appended to its name.  Should the model be lost before it is saved, give the file its
         name back, and the run ends once more.
     patience : float, default=inf
@@ -105,7 +106,7 @@ def fit_sites(
     TypeError, ValueError
         If an argument or a parameter is not as described, the sites' rows do not fit together, or an answer is refused.
     RuntimeError
-        If a site refuses to take part.
+        If a site refuses to take part, or another process uses the checkpoint.
     TimeoutError
         If a site does not answer, or with ``absent="skip"`` none does.
     OSError
@@ -134,14 +135,16 @@ def fit_sites(
     if not check_flag("collect", collect) and fuse_at == "coordinator":
         raise ValueError("collect must be True with fuse_at='coordinator', which has all weights anyway; got False")
     wanted, known = _check_sites(sites), _check_classes_given(classes, model)
-    parameters, run = model._check_parameters(), Run.begin(checkpoint)
-    run.check_max_iter(parameters.settings.max_iter)
-    if wanted is not None:
-        run.check_sites(wanted)
-    names = gather(transport, run.sites or wanted, patience)
-    call = _Call(Exchange(transport, run.name, patience), names, scaler, known, run, absent == "skip", fuse_at, collect)
-    run.log_beginning(names)
-    fitted = _fit_steps(estimator, model, parameters, call)
+    parameters = model._check_parameters()
+    with Run.begin(checkpoint) as run:
+        run.check_max_iter(parameters.settings.max_iter)
+        if wanted is not None:
+            run.check_sites(wanted)
+        names = gather(transport, run.sites or wanted, patience)
+        exchange = Exchange(transport, run.name, patience)
+        call = _Call(exchange, names, scaler, known, run, absent == "skip", fuse_at, collect)
+        run.log_beginning(names)
+        fitted = _fit_steps(estimator, model, parameters, call)
     if scaler is not None:
         estimator.steps = [(estimator.steps[0][0], fitted), *estimator.steps[1:]]  # the old list is the caller's
     return estimator

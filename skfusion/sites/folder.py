@@ -71,7 +71,7 @@ class FolderTransport(BaseTransport):
         self.path = check_folder(path)
         self._max_bytes = check_max_bytes(max_bytes)
         otherwise = "close its FolderTransport, or use another folder"  # it may be this process, as a notebook's
-        self._claim = Claim(self.path / _COORDINATOR, "a coordinator", otherwise)
+        self._claim = Claim(self.path / _COORDINATOR, str(self.path), "a coordinator", otherwise)
         self._answers: dict[str, _MessageFile] = {}
         self._sent: dict[str, bytes] = {}  # by site the digest of its last message
         self._answered: dict[str, bytes] = {}  # and of the last that it has answered
@@ -219,15 +219,13 @@ def serve(site: Answering, path: str | os.PathLike[str], *, stay: bool = False, 
     """
     max_bytes = check_max_bytes(max_bytes)
     folder = _folder_of(check_folder(path), site.name)
-    claim = Claim(folder / "serving", f"a process that serves as {site.name!r}", "give this site another name")
-    try:
+    role = f"a process that serves as {site.name!r}"
+    with Claim(folder / "serving", str(folder), role, "give this site another name") as claim:
         _log.info("%s: waiting for the coordinator in %s", site.name, folder.absolute())
         worker = _Worker(site, folder, claim, max_bytes)
         while not worker.work() or stay:
             pass
         _log.info("%s: the run is over", site.name)
-    finally:
-        claim.release()
 
 
 class _Worker:

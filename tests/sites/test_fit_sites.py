@@ -466,6 +466,25 @@ def test_a_checkpoint_that_cannot_be_written_is_named_before_sites_are_waited_fo
     assert not any(spy.requests for spy in spies)
 
 
+def test_a_checkpoint_has_one_coordinator_at_a_time(tmp_path):
+    sites, file, link = sites_of(PLAIN, LABELS, NAMES_OF_ROWS), tmp_path / "run.npz", tmp_path / "link"
+    link.symlink_to(file)
+
+    class Meanwhile(LocalTransport):
+        def sites(self):
+            taken = f"checkpoint .*link has a coordinator already, process {os.getpid()} .*use another checkpoint"
+            with pytest.raises(RuntimeError, match=taken):
+                at_sites(classifier(), sites, checkpoint=link)
+            return super().sites()
+
+    with Meanwhile(sites) as transport:
+        fit_sites(classifier(), transport, checkpoint=file)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "run.npz.over"]
+    saved_run(file)
+    assert not (tmp_path / "run.npz.lock").exists()
+    assert_same(at_sites(classifier(), sites, checkpoint=link), classifier().fit(PLAIN, LABELS, groups=NAMES_OF_ROWS))
+
+
 @pytest.mark.parametrize("error", [ConnectionError("gone"), RuntimeError("a transport's own"), KeyboardInterrupt()])
 def test_what_training_has_come_to_outlasts_the_farewell(error, caplog, tmp_path):
     class Gone(LocalTransport):

@@ -525,12 +525,12 @@ def test_a_claim_that_may_be_anothers_still_is_told(tmp_path, caplog):
 
 
 def test_a_claim_whose_file_is_gone_is_renewed(tmp_path):
-    claim = Claim(tmp_path / "folder" / "serving", "a site", "do not")
+    claim = Claim(tmp_path / "folder" / "serving", "folder", "a site", "do not")
     claim.path.unlink()
     claim.path.parent.rmdir()
     claim.renew()
-    with pytest.raises(RuntimeError, match="has a site already"):
-        Claim(claim.path, "a site", "do not")
+    with pytest.raises(RuntimeError, match="folder has a site already"):
+        Claim(claim.path, "folder", "a site", "do not")
     claim.release()
     assert not claim.path.exists()
 
