@@ -344,6 +344,7 @@ def test_rows_that_no_peer_was_shown_are_not_counted():
         ([[0], [2]], ["a", "b"], "^partition must .* indices of the 2 rows of y; that of peer 1 is array"),
         ([[0], [-1]], ["a", "b"], "^partition must .* that of peer 1 is array"),
         ([[0.0], [1]], ["a", "b"], "^partition must .* that of peer 0 is array"),
+        ([([0], [1, 2])], ["a", "b", "a"], "^partition must .* that of peer 0 is array"),
         ([0, 1], ["a", "b"], "^partition must .* that of peer 0 is array"),
         ([], ["a", "b"], "^partition must have at least one peer, got none$"),
         (None, ["a", "b"], "^partition must be a list with row indices for each peer, got None$"),
@@ -397,6 +398,17 @@ def test_one_axes_given_is_drawn_on(fitted):
     assert drawn.ax_ is ax
     assert drawn.figure_ is figure
     assert plt.get_fignums() == [figure.number]
+
+
+@pytest.mark.parametrize("display", [FusionCurveDisplay, PartitionDisplay], ids=lambda display: display.__name__)
+def test_a_scale_and_ticks_that_the_caller_has_chosen_stay(fitted, display):
+    _, (logarithmic, ticked) = plt.subplots(1, 2)
+    logarithmic.set_xscale("log")
+    ticked.set_xticks([1, 3])
+    for ax in [[logarithmic, ticked]] if display in OF_TWO_AXES else [logarithmic, ticked]:
+        FROM_ESTIMATOR[display](fitted, ax=ax)
+    assert logarithmic.get_xscale() == "log"
+    assert ticked.get_xticks().tolist() == [1, 3]
 
 
 def test_what_is_no_axes_is_refused(fitted):
