@@ -2,6 +2,7 @@
 
 import warnings
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from scipy.sparse import csr_array
 
 from skfusion import FusedMLPClassifier
 from skfusion._checks import shown
+from skfusion.partition import PredefinedPartitioner
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -144,6 +146,59 @@ def test_targets_that_are_no_array_are_named_and_cut(y):
         lambda: fitted.peer_scores(X, y),
     ):
         with pytest.raises(ValueError, match=r"^y must be an array with an entry for each row, got ") as refused:
+            use()
+        assert len(str(refused.value)) < 300
+
+
+def test_rows_of_unequal_length_are_refused_by_name():
+    uneven = [*X.tolist()[:-1], [1.0]]
+    fitted = model().fit(X, Y)
+    for name, use in (
+        ("X", lambda: model().fit(uneven, Y)),
+        ("X", lambda: regressor().partial_fit(uneven, Y)),
+        ("X", lambda: fitted.predict(uneven)),
+        ("X", lambda: model().fit((X, Y), Y)),
+        ("y", lambda: model().fit(X, uneven)),
+        ("y", lambda: regressor().fit(X, uneven)),
+        ("y", lambda: fitted.peer_scores(X, uneven)),
+        ("sample_weight", lambda: model().fit(X, Y, sample_weight=uneven)),
+        ("groups", lambda: model().fit(X, Y, groups=uneven)),
+        ("peer_of_row", lambda: model(partitioner=PredefinedPartitioner(uneven)).fit(X, Y)),
+        ("weights_", lambda: setattr(fitted, "weights_", uneven)),
+    ):
+        with pytest.raises(ValueError, match=f"^{name} must be an array, with rows of equal length, got ") as refused:
+            use()
+        assert len(str(refused.value)) < 300
+
+
+@pytest.mark.parametrize(
+    "container",
+    [pd.Series, pl.Series, lambda rows: pd.Series(list(np.array(rows)))],
+    ids=["pandas", "polars", "arrays"],
+)
+def test_a_column_of_lists_is_refused_with_a_word_on_what_to_do(container):
+    lists = container(X.tolist())
+    fitted = model().fit(np.stack(lists), Y)
+    for use in (lambda: model().fit(lists, Y), lambda: fitted.predict(lists)):
+        with pytest.raises(
+            ValueError, match=r"^X must hold numbers, got .*; make one array of all rows, as by np.stack$"
+        ):
+            use()
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [pl.DataFrame(X).lazy(), iter(X), Path("rows.csv"), dict(enumerate(X))],
+    ids=lambda rows: type(rows).__name__,
+)
+def test_rows_that_are_no_array_are_named_and_cut(rows):
+    fitted = model().fit(X, Y)
+    for name, use in (
+        ("X", lambda: model().fit(rows, Y)),
+        ("X", lambda: fitted.predict(rows)),
+        ("sample_weight", lambda: model().fit(X, Y, sample_weight=rows)),
+    ):
+        with pytest.raises(ValueError, match=f"^{name} must be an array, got ") as refused:
             use()
         assert len(str(refused.value)) < 300
 
