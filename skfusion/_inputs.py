@@ -351,7 +351,7 @@ def check_sample_weight(sample_weight, n_samples):
     check_column("sample_weight", sample_weight)
     check_plain_numbers("sample_weight", sample_weight)
     check_no_text("sample_weight", sample_weight)
-    if as_array(sample_weight).ndim == 0:
+    if np.ndim(sample_weight) == 0:
         sample_weight = np.full(n_samples, sample_weight)
     weight = check_array(sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight")
     if weight.shape != (n_samples,):

@@ -457,6 +457,7 @@ def test_a_wrong_parameter_is_named_with_its_value(name, values, error):
         {"hidden_layer_sizes": ()},
         {"hidden_layer_sizes": [5, 4]},
         {"hidden_layer_sizes": np.array([5, 4])},
+        {"hidden_layer_sizes": pd.Series([5, 4])},
         {"fusion_rate": 1},
         {"fusion_rate": np.float32(0.5)},
         {"n_networks": np.int64(3)},

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import sklearn
 from models import GROUPS, NO_STEP, X, Y, assert_same_training, model, parts_of
+from scipy.sparse import coo_array, csr_array
 from sklearn.metrics import log_loss
 from sklearn.neural_network import MLPClassifier
 from sklearn.utils.class_weight import compute_sample_weight
@@ -173,6 +174,12 @@ def test_sample_weights_that_are_none_are_refused(method, weight, match):
     estimator = model().fit(X, Y) if method == "peer_scores" else model()
     with pytest.raises(ValueError, match=match):
         getattr(estimator, method)(X, Y, sample_weight=weight, **kwargs)
+
+
+@pytest.mark.parametrize("weight", [csr_array(np.ones((1, 150))), coo_array(np.ones(150))])
+def test_sparse_weights_are_refused(weight):
+    with pytest.raises(TypeError, match="sample_weight, but dense data is required"):
+        model().fit(X, Y, sample_weight=weight)
 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf])
