@@ -317,12 +317,21 @@ def check_labels(name, labels):
     try:
         unique = np.unique(array)
         missing = unique[np.not_equal(unique, unique)]  # NaN and NaT
+        if array.dtype == object and not len(missing):
+            _check_order(unique)
     except (TypeError, ValueError):  # the latter where NumPy's strings have a null
         types = sorted({type(label).__name__ for label in array.flat})
         raise ValueError(f"{right} labels of type {', '.join(types)}") from None
     if len(missing):
         raise ValueError(f"{right} {missing[0]}")
     return array
+
+
+def _check_order(objects):
+    """Raise TypeError unless Python objects can be hashed and each is less than the next: sets are ordered in part."""
+    set(objects.tolist())
+    if not (objects[:-1] < objects[1:]).all():
+        raise TypeError
 
 
 def comparable(labels, others):

@@ -289,6 +289,8 @@ def test_labels_that_are_missing_or_continuous_are_refused():
         (["a", np.float32("nan"), "b"], "float32, str"),
         (np.array(["a", 1, "b"], object), "int, str"),
         (pd.Series(["a", pd.NA, "b"], dtype="string"), "NAType, str"),
+        (pd.Series([frozenset("a"), frozenset("b"), frozenset("ab")]), "frozenset"),
+        (pd.Series([["a"], ["b"], ["a", "b"]]), "list"),
     ],
     ids=str,
 )
@@ -299,6 +301,8 @@ def test_labels_that_are_missing_or_cannot_be_sorted_are_refused_by_name(labels,
         model().fit(X, column)
     with pytest.raises(ValueError, match=f"^y {match}"):
         model().partial_fit(X, column, classes=["a", "b"])
+    with pytest.raises(ValueError, match=f"^groups {match}"):
+        model().fit(X, Y, groups=column)
     with pytest.raises(ValueError, match=f"^classes {match}"):
         model().partial_fit(X, Y, classes=labels)
     with pytest.raises(ValueError, match=r"^classes must be a list of all class labels, got 'target'"):
