@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from models import X, Y, diverging, model, parts_of, without_deadlock
+from models import X, Y, diverging, model, parts_of, regressor, without_deadlock
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -15,6 +15,14 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 def test_training_that_diverges_names_peer_epoch_and_learning_rate(params, dtype):
     with pytest.raises(ValueError, match=r"peer \d .*epoch \d+.*learning_rate_init=1e\+08"):
         without_deadlock(lambda: diverging(**params).fit((1e3 * X).astype(dtype), Y))
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize("activation", ["identity", "relu"])
+def test_scores_on_held_out_rows_overflow_without_a_warning_of_numpys(activation):
+    network = regressor(early_stopping=True, max_iter=30, batch_size=8, learning_rate_init=3, activation=activation)
+    with pytest.raises(ValueError, match="learning_rate_init=3"):
+        network.fit(X, X[:, 0])
 
 
 def test_the_peer_that_diverges_is_the_one_named():
