@@ -82,8 +82,7 @@ class R2Sums:
     @classmethod
     def of(cls, target, answers, sample_weight):
         """Return the sums of outputs against targets, both of shape (n_samples, n_outputs)."""
-        with np.errstate(over="ignore"):  # while training diverges
-            errors = (target.astype(np.float64) - answers) ** 2
+        errors = (target.astype(np.float64) - answers) ** 2
         if sample_weight is not None:
             errors *= sample_weight.astype(np.float64)[:, None]
         finite = bool(np.isfinite(answers).all())

@@ -19,10 +19,16 @@ def test_training_that_diverges_names_peer_epoch_and_learning_rate(params, dtype
 
 @pytest.mark.filterwarnings("error::RuntimeWarning")
 @pytest.mark.parametrize("activation", ["identity", "relu"])
-def test_scores_on_held_out_rows_overflow_without_a_warning_of_numpys(activation):
-    network = regressor(early_stopping=True, max_iter=30, batch_size=8, learning_rate_init=3, activation=activation)
-    with pytest.raises(ValueError, match="learning_rate_init=3"):
-        network.fit(X, X[:, 0])
+@pytest.mark.parametrize("prediction", ["consensus", "vote"])
+@pytest.mark.parametrize("scale", [1, 100])
+def test_scores_and_losses_overflow_without_a_warning_of_numpys(activation, prediction, scale):
+    params = {"early_stopping": True, "max_iter": 30, "batch_size": 8, "alpha": 0.1, "l1_ratio": 0.5}
+    weight = np.geomspace(1e-200, 1e200, len(X))
+    for learning_rate in (3, 30, 300):
+        network = regressor(activation=activation, prediction=prediction, learning_rate_init=learning_rate, **params)
+        for sample_weight in (None, weight):
+            with pytest.raises(ValueError, match=f"learning_rate_init={learning_rate}"):
+                network.fit(scale * X, X[:, 0], sample_weight)
 
 
 def test_the_peer_that_diverges_is_the_one_named():
