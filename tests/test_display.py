@@ -7,7 +7,7 @@ import sys
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from matplotlib.colors import LogNorm
+from matplotlib.colors import LogNorm, to_rgb
 from sklearn.base import clone
 from sklearn.datasets import load_iris
 from sklearn.exceptions import NotFittedError
@@ -120,6 +120,24 @@ def test_one_network_that_never_disagrees_is_drawn():
     display = FusionCurveDisplay.from_estimator(single)
     assert display.axes_[1].get_yscale() == "linear"
     display.figure_.canvas.draw()
+
+
+def test_perfect_agreement_after_fusion_has_a_place_in_the_figure():
+    display = FusionCurveDisplay.from_estimator(FusedMLPClassifier((4,), **PARAMS | {"n_networks": 4}).fit(X, Y))
+    after = display.fusion_lines_[1]
+    assert after.get_ydata().tolist() == [0, 0, 0]
+    display.figure_.canvas.draw()
+    assert (after.get_transform().transform(after.get_xydata())[:, 1] > display.axes_[1].bbox.y0).all()
+
+
+def test_lines_and_peers_show_on_a_dark_background(fitted):
+    with plt.style.context("dark_background"):
+        curves = FusionCurveDisplay.from_estimator(fitted)
+        graph = TopologyDisplay.from_estimator(fitted).axes_[0]
+    lines = [line.get_color() for line in (curves.summary_line_, *curves.fusion_lines_)]
+    (peers,) = [dots for dots in graph.collections if len(dots.get_offsets()) == 3 and dots.get_zorder() == 3]
+    for color in [*lines, *peers.get_facecolor()]:
+        assert max(to_rgb(color)) > 0.3
 
 
 def test_one_epoch_is_a_point():

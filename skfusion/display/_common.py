@@ -27,6 +27,13 @@ def pyplot(caller):
     return plt
 
 
+def ink():
+    """Return the colour of text, which shows on the background of any style."""
+    from matplotlib import rcParams
+
+    return rcParams["text.color"]
+
+
 def check_estimator(estimator, *attributes):
     """Raise NotFittedError or TypeError unless the estimator has what is to be drawn."""
     for attribute in attributes:
