@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Number
 
 import numpy as np
 from scipy.sparse import csr_array, issparse
@@ -269,7 +270,7 @@ def check_targets(y):
     """Raise TypeError or ValueError for targets that are no array, masked, or in NumPy's StringDType."""
     check_column("y", y)
     check_string_width("y", y)
-    if y is not None and (y.shape if hasattr(y, "shape") else as_array(y).shape) == ():
+    if (y.shape if hasattr(y, "shape") else as_array(y).shape) == ():
         raise ValueError(f"y must be an array with an entry for each row, got {shown(y)}")
 
 
@@ -360,7 +361,7 @@ def check_sample_weight(sample_weight, n_samples):
     check_column("sample_weight", sample_weight)
     check_plain_numbers("sample_weight", sample_weight)
     check_no_text("sample_weight", sample_weight)
-    if np.ndim(sample_weight) == 0:
+    if isinstance(sample_weight, Number) or getattr(sample_weight, "shape", None) == ():
         sample_weight = np.full(n_samples, sample_weight)
     weight = check_array(sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight")
     if weight.shape != (n_samples,):

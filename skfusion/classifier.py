@@ -435,7 +435,8 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
         return classes
 
     def _validate(self, X, y, old):
-        check_targets(y)
+        if y is not None:  # which scikit-learn refuses in words of its own
+            check_targets(y)
         check_object_labels(y)
         check_one_label(y)
         X, y = self._validate_rows(X, y, old)

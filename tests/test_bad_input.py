@@ -150,6 +150,15 @@ def test_targets_that_are_no_array_are_named_and_cut(y):
         assert len(str(refused.value)) < 300
 
 
+@pytest.mark.parametrize("kind", [model, regressor])
+def test_targets_that_are_none_are_refused_by_name(kind):
+    for use in (kind().fit, kind().fit(X, Y).partial_fit):
+        with pytest.raises(ValueError, match=r"requires y to be passed, but the target y is None"):
+            use(X, None)
+    with pytest.raises(ValueError, match=r"^y must be an array with an entry for each row, got None$"):
+        kind().fit(X, Y).peer_scores(X, None)
+
+
 def test_rows_of_unequal_length_are_refused_by_name():
     uneven = [*X.tolist()[:-1], [1.0]]
     fitted = model().fit(X, Y)

@@ -366,6 +366,7 @@ def test_rows_that_no_peer_was_shown_are_not_counted():
         ([0, 1], ["a", "b"], "^partition must .* that of peer 0 is array"),
         ([], ["a", "b"], "^partition must have at least one peer, got none$"),
         (None, ["a", "b"], "^partition must be a list with row indices for each peer, got None$"),
+        ([[0], [1]], None, "^y must be an array with an entry for each row, got None$"),
         ([[0], [1]], "class", "^y must be an array with an entry for each row, got 'class'"),
         ([[0], [1]], np.array(["a", "b"], np.dtypes.StringDType()), "^y must hold strings of fixed width"),
         ([[0], [1]], np.array(["a", None], object), "^y must be labels .* got labels of type NoneType, str$"),
