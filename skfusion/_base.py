@@ -329,7 +329,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         NotFittedError
             If there are no weights yet.
         TypeError, ValueError
-            If ``X`` or ``y`` is not as in ``fit``, or ``X`` differs from ``y`` or ``sample_weight`` in length.
+            If ``X``, ``y`` or ``sample_weight`` is not as in ``fit``, or they differ in length.
         """
         ensemble = self._fitted()
         X = self._validate_features(X)
