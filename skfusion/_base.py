@@ -329,12 +329,13 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         NotFittedError
             If there are no weights yet.
         TypeError, ValueError
-            If ``X`` or ``y`` is not as in ``fit``, or ``X`` differs from ``y`` or ``sample_weight`` in length.
+            If ``X``, ``y`` or ``sample_weight`` is not as in ``fit``, or they differ in length.
         """
         ensemble = self._fitted()
         X = self._validate_features(X)
         check_targets(y)
-        check_consistent_length(X, y, sample_weight)
+        check_consistent_length(X, y)
+        sample_weight = check_sample_weight(sample_weight, X.shape[0])
         predicted = (self._decode(ensemble.answers(X, peer)) for peer in range(len(ensemble.weights)))
         return np.array([self._metric(y, of_peer, sample_weight) for of_peer in predicted])
 
@@ -525,7 +526,6 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
 
     def _validate_rows(self, X, y, old, **y_options):
         check_features(X)
-        check_targets(y)
         dtype = (np.float64, np.float32) if old is None else old.weights.dtype
         options = dict(accept_sparse="csr", dtype=dtype, order="C", reset=old is None)
         X, y = validate_data(self, X, y, **options, **y_options)

@@ -50,8 +50,16 @@ def cut(text):
     return f"{text[:half]}...{text[-half:]}"
 
 
-def check_unmasked(name, value):
-    """Raise ValueError if a masked array hides some of its values: scikit-learn would take them as if it did not."""
+def check_whole(name, value):
+    """Raise ValueError if rows differ in length, or if a masked array hides values.
+
+    NumPy's error would not say which argument is wrong, and scikit-learn would take hidden values as if they were not.
+    """
+    if not hasattr(value, "shape"):
+        try:
+            np.asarray(value)
+        except ValueError as error:
+            raise ValueError(f"{name} must be an array, with rows of equal length, got {shown(value)}") from error
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         raise ValueError(
             f"{name} must hold no masked values, got {np.ma.count_masked(value)} of {value.size}; impute them, or "
@@ -60,8 +68,8 @@ def check_unmasked(name, value):
 
 
 def check_column(name, value):
-    """Raise ValueError if ``value`` is the name of a column, rather than its values, or if a mask hides some."""
-    check_unmasked(name, value)
+    """Raise ValueError if ``value`` is the name of a column, rather than all of its values."""
+    check_whole(name, value)
     if isinstance(value, str):
         raise ValueError(
             f"{name} must be an array with an entry for each row, got {shown(value)}; pass the values of a column, "
@@ -74,7 +82,7 @@ def as_array(value):
     try:
         return np.asarray(value)
     except ValueError:
-        return np.array(value, dtype=object)
+        return np.fromiter(value, dtype=object)  # where np.array may still fail
 
 
 def described(value):

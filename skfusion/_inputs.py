@@ -9,7 +9,7 @@ from scipy.sparse import csr_array, issparse
 from sklearn.utils import check_array
 from sklearn.utils.multiclass import type_of_target, unique_labels
 
-from skfusion._checks import as_array, check_column, check_real, check_unmasked, cut, shown, written_beside
+from skfusion._checks import as_array, check_column, check_real, check_whole, cut, shown, written_beside
 from skfusion._kernels import check_csr
 from skfusion._typing import FloatArray
 
@@ -17,6 +17,7 @@ MAX_NUMBERED = np.iinfo(np.int32).max  # rows, and columns, that the compiled co
 _LARGEST_EXACT = 2**53  # up to which float64 holds every integer
 _FOR_TEXT = "; turn text into numbers, such as categories into columns of 0 and 1, and leave out what only names rows"
 _FOR_GAPS = "; turn it into a number, or impute it if it stands for a gap"
+_FOR_LISTS = "; make one array of all rows, as by np.stack"
 
 
 @dataclass(frozen=True)
@@ -87,12 +88,12 @@ def check_indices(X):
 
 
 def check_plain_numbers(name, numbers):
-    """Raise TypeError for dates or durations, and ValueError for masked numbers, which would lose their mask.
+    """Raise TypeError for dates or durations, and ValueError for numbers that are masked or in rows of unequal length.
 
     scikit-learn would turn dates into numbers, missing ones too; those of a Polars frame or a PyArrow table become
     numbers beside numbers, in whatever unit they happen to be, and so do NumPy's among Python objects.
     """
-    check_unmasked(name, numbers)
+    check_whole(name, numbers)
     names, dtypes = columns_of(numbers)
     for place, declared in enumerate(dtypes):
         dtype = getattr(getattr(declared, "categories", None), "dtype", declared)  # which pandas gives scikit-learn
@@ -121,14 +122,19 @@ def check_features(X):
 
 
 def check_no_text(name, numbers, remedy=""):
-    """Raise ValueError if an array-like has text for numbers, or integers that no float can hold.
+    """Raise ValueError if an array-like has text or lists for numbers, or integers that no float can hold, or is none.
 
     NumPy's errors would neither name it nor cut the value.
     """
     if getattr(getattr(numbers, "dtype", None), "kind", "O") not in "biufc":
-        wrong = _first_no_number(as_array(numbers))
+        array = as_array(numbers)
+        wrong = _first_no_number(array)
         if isinstance(wrong, str | bytes | int):
             raise _no_number(name, wrong, "", remedy)
+        if isinstance(wrong, list | tuple | np.ndarray):
+            raise _no_number(name, wrong, "", _FOR_LISTS)
+        if array.ndim == 0 and wrong is not None:
+            raise ValueError(f"{name} must be an array, got {shown(wrong)}")
 
 
 def _no_number(name, wrong, place, remedy):
@@ -166,7 +172,8 @@ def _dtype_within(values):
 
 def columns_of(numbers):
     """Return the names and the dtypes of a table's columns; None and the one dtype of what is not a table."""
-    is_table = hasattr(numbers, "columns") and getattr(numbers, "ndim", 2) == 2  # a series of Dask has columns, too
+    # A series of Dask has columns, too, and so has a lazy frame of Polars, which is no table yet.
+    is_table = len(getattr(numbers, "shape", ())) == 2 and hasattr(numbers, "columns")
     if is_table and hasattr(numbers, "dtypes"):
         return numbers.columns, numbers.dtypes
     if is_table and hasattr(numbers, "column_names"):  # as PyArrow's tables have
@@ -263,7 +270,7 @@ def check_targets(y):
     """Raise TypeError or ValueError for targets that are no array, masked, or in NumPy's StringDType."""
     check_column("y", y)
     check_string_width("y", y)
-    if y is not None and (y.shape if hasattr(y, "shape") else as_array(y).shape) == ():
+    if (y.shape if hasattr(y, "shape") else as_array(y).shape) == ():
         raise ValueError(f"y must be an array with an entry for each row, got {shown(y)}")
 
 
@@ -311,12 +318,21 @@ def check_labels(name, labels):
     try:
         unique = np.unique(array)
         missing = unique[np.not_equal(unique, unique)]  # NaN and NaT
+        if array.dtype == object and not len(missing):
+            _check_order(unique)
     except (TypeError, ValueError):  # the latter where NumPy's strings have a null
         types = sorted({type(label).__name__ for label in array.flat})
         raise ValueError(f"{right} labels of type {', '.join(types)}") from None
     if len(missing):
         raise ValueError(f"{right} {missing[0]}")
     return array
+
+
+def _check_order(objects):
+    """Raise TypeError unless Python objects can be hashed and each is less than the next: sets are ordered in part."""
+    set(objects.tolist())
+    if not (objects[:-1] < objects[1:]).all():
+        raise TypeError
 
 
 def comparable(labels, others):
@@ -345,7 +361,7 @@ def check_sample_weight(sample_weight, n_samples):
     check_column("sample_weight", sample_weight)
     check_plain_numbers("sample_weight", sample_weight)
     check_no_text("sample_weight", sample_weight)
-    if isinstance(sample_weight, Number):
+    if isinstance(sample_weight, Number) or getattr(sample_weight, "shape", None) == ():
         sample_weight = np.full(n_samples, sample_weight)
     weight = check_array(sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight")
     if weight.shape != (n_samples,):

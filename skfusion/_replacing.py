@@ -48,6 +48,8 @@ def naming(path):
 
 @contextmanager
 def _replacing(path, follow_links, durable):
+    if not os.path.basename(path):  # which resolving it would make the name of a file
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
     path = Path(os.path.realpath(path) if follow_links else path)
     try:
         old = None if path.is_symlink() and not follow_links else regular_status(path)

@@ -22,6 +22,7 @@ from skfusion._inputs import (
     check_object_labels,
     check_one_label,
     check_same_classes,
+    check_targets,
     encode,
 )
 from skfusion._row_weights import relative_weight
@@ -434,6 +435,8 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
         return classes
 
     def _validate(self, X, y, old):
+        if y is not None:  # which scikit-learn refuses in words of its own
+            check_targets(y)
         check_object_labels(y)
         check_one_label(y)
         X, y = self._validate_rows(X, y, old)

@@ -480,7 +480,8 @@ class SplitterPartitioner(BasePartitioner):
 
     def _seeded(self, random_state):
         """Return the splitter, or a copy that draws from ``random_state`` if it shuffles without its own."""
-        if not getattr(self.splitter, "shuffle", False) or getattr(self.splitter, "random_state", 0) is not None:
+        # RepeatedKFold always shuffles, and has no parameter that says so.
+        if not getattr(self.splitter, "shuffle", True) or getattr(self.splitter, "random_state", 0) is not None:
             return self.splitter
         seeded = copy.copy(self.splitter)
         seeded.random_state = check_rng(random_state)

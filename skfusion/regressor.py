@@ -10,7 +10,7 @@ from sklearn.neural_network import MLPRegressor
 from sklearn.utils import column_or_1d
 
 from skfusion._base import BaseFusedMLP
-from skfusion._inputs import Targets, check_dense, check_numbers, check_plain_numbers, holds_objects
+from skfusion._inputs import Targets, check_dense, check_numbers, check_plain_numbers, check_targets, holds_objects
 from skfusion._row_weights import relative_weight
 from skfusion._typing import MatrixLike
 
@@ -251,6 +251,8 @@ class FusedMLPRegressor(MultiOutputMixin, RegressorMixin, BaseFusedMLP):
 
     def _validate(self, X, y, old):
         check_dense(y)
+        if y is not None:  # which scikit-learn refuses in words of its own
+            check_targets(y)
         check_plain_numbers("y", y)
         if holds_objects(y):
             check_numbers(np.asarray(y), np.float64)

@@ -2,6 +2,7 @@
 
 import warnings
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from scipy.sparse import csr_array
 
 from skfusion import FusedMLPClassifier
 from skfusion._checks import shown
+from skfusion.partition import PredefinedPartitioner
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -148,6 +150,68 @@ def test_targets_that_are_no_array_are_named_and_cut(y):
         assert len(str(refused.value)) < 300
 
 
+@pytest.mark.parametrize("kind", [model, regressor])
+def test_targets_that_are_none_are_refused_by_name(kind):
+    for use in (kind().fit, kind().fit(X, Y).partial_fit):
+        with pytest.raises(ValueError, match=r"requires y to be passed, but the target y is None"):
+            use(X, None)
+    with pytest.raises(ValueError, match=r"^y must be an array with an entry for each row, got None$"):
+        kind().fit(X, Y).peer_scores(X, None)
+
+
+def test_rows_of_unequal_length_are_refused_by_name():
+    uneven = [*X.tolist()[:-1], [1.0]]
+    fitted = model().fit(X, Y)
+    for name, use in (
+        ("X", lambda: model().fit(uneven, Y)),
+        ("X", lambda: regressor().partial_fit(uneven, Y)),
+        ("X", lambda: fitted.predict(uneven)),
+        ("X", lambda: model().fit((X, Y), Y)),
+        ("y", lambda: model().fit(X, uneven)),
+        ("y", lambda: regressor().fit(X, uneven)),
+        ("y", lambda: fitted.peer_scores(X, uneven)),
+        ("sample_weight", lambda: model().fit(X, Y, sample_weight=uneven)),
+        ("groups", lambda: model().fit(X, Y, groups=uneven)),
+        ("peer_of_row", lambda: model(partitioner=PredefinedPartitioner(uneven)).fit(X, Y)),
+        ("weights_", lambda: setattr(fitted, "weights_", uneven)),
+    ):
+        with pytest.raises(ValueError, match=f"^{name} must be an array, with rows of equal length, got ") as refused:
+            use()
+        assert len(str(refused.value)) < 300
+
+
+@pytest.mark.parametrize(
+    "container",
+    [pd.Series, pl.Series, lambda rows: pd.Series(list(np.array(rows)))],
+    ids=["pandas", "polars", "arrays"],
+)
+def test_a_column_of_lists_is_refused_with_a_word_on_what_to_do(container):
+    lists = container(X.tolist())
+    fitted = model().fit(np.stack(lists), Y)
+    for use in (lambda: model().fit(lists, Y), lambda: fitted.predict(lists)):
+        with pytest.raises(
+            ValueError, match=r"^X must hold numbers, got .*; make one array of all rows, as by np.stack$"
+        ):
+            use()
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [pl.DataFrame(X).lazy(), iter(X), Path("rows.csv"), dict(enumerate(X))],
+    ids=lambda rows: type(rows).__name__,
+)
+def test_rows_that_are_no_array_are_named_and_cut(rows):
+    fitted = model().fit(X, Y)
+    for name, use in (
+        ("X", lambda: model().fit(rows, Y)),
+        ("X", lambda: fitted.predict(rows)),
+        ("sample_weight", lambda: model().fit(X, Y, sample_weight=rows)),
+    ):
+        with pytest.raises(ValueError, match=f"^{name} must be an array, got ") as refused:
+            use()
+        assert len(str(refused.value)) < 300
+
+
 @pytest.mark.parametrize("container", [np.asarray, np.ndarray.tolist, pd.DataFrame], ids=["array", "list", "pandas"])
 def test_integers_that_no_float_can_hold_are_refused(container):
     huge = X.astype(object)
@@ -234,6 +298,8 @@ def test_labels_that_are_missing_or_continuous_are_refused():
         (["a", np.float32("nan"), "b"], "float32, str"),
         (np.array(["a", 1, "b"], object), "int, str"),
         (pd.Series(["a", pd.NA, "b"], dtype="string"), "NAType, str"),
+        (pd.Series([frozenset("a"), frozenset("b"), frozenset("ab")]), "frozenset"),
+        (pd.Series([["a"], ["b"], ["a", "b"]]), "list"),
     ],
     ids=str,
 )
@@ -244,6 +310,8 @@ def test_labels_that_are_missing_or_cannot_be_sorted_are_refused_by_name(labels,
         model().fit(X, column)
     with pytest.raises(ValueError, match=f"^y {match}"):
         model().partial_fit(X, column, classes=["a", "b"])
+    with pytest.raises(ValueError, match=f"^groups {match}"):
+        model().fit(X, Y, groups=column)
     with pytest.raises(ValueError, match=f"^classes {match}"):
         model().partial_fit(X, Y, classes=labels)
     with pytest.raises(ValueError, match=r"^classes must be a list of all class labels, got 'target'"):
@@ -402,6 +470,7 @@ def test_a_wrong_parameter_is_named_with_its_value(name, values, error):
         {"hidden_layer_sizes": ()},
         {"hidden_layer_sizes": [5, 4]},
         {"hidden_layer_sizes": np.array([5, 4])},
+        {"hidden_layer_sizes": pd.Series([5, 4])},
         {"fusion_rate": 1},
         {"fusion_rate": np.float32(0.5)},
         {"n_networks": np.int64(3)},

@@ -7,7 +7,7 @@ import sys
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from matplotlib.colors import LogNorm
+from matplotlib.colors import LogNorm, to_rgb
 from sklearn.base import clone
 from sklearn.datasets import load_iris
 from sklearn.exceptions import NotFittedError
@@ -120,6 +120,24 @@ def test_one_network_that_never_disagrees_is_drawn():
     display = FusionCurveDisplay.from_estimator(single)
     assert display.axes_[1].get_yscale() == "linear"
     display.figure_.canvas.draw()
+
+
+def test_perfect_agreement_after_fusion_has_a_place_in_the_figure():
+    display = FusionCurveDisplay.from_estimator(FusedMLPClassifier((4,), **PARAMS | {"n_networks": 4}).fit(X, Y))
+    after = display.fusion_lines_[1]
+    assert after.get_ydata().tolist() == [0, 0, 0]
+    display.figure_.canvas.draw()
+    assert (after.get_transform().transform(after.get_xydata())[:, 1] > display.axes_[1].bbox.y0).all()
+
+
+def test_lines_and_peers_show_on_a_dark_background(fitted):
+    with plt.style.context("dark_background"):
+        curves = FusionCurveDisplay.from_estimator(fitted)
+        graph = TopologyDisplay.from_estimator(fitted).axes_[0]
+    lines = [line.get_color() for line in (curves.summary_line_, *curves.fusion_lines_)]
+    (peers,) = [dots for dots in graph.collections if len(dots.get_offsets()) == 3 and dots.get_zorder() == 3]
+    for color in [*lines, *peers.get_facecolor()]:
+        assert max(to_rgb(color)) > 0.3
 
 
 def test_one_epoch_is_a_point():
@@ -344,9 +362,11 @@ def test_rows_that_no_peer_was_shown_are_not_counted():
         ([[0], [2]], ["a", "b"], "^partition must .* indices of the 2 rows of y; that of peer 1 is array"),
         ([[0], [-1]], ["a", "b"], "^partition must .* that of peer 1 is array"),
         ([[0.0], [1]], ["a", "b"], "^partition must .* that of peer 0 is array"),
+        ([([0], [1, 2])], ["a", "b", "a"], "^partition must .* that of peer 0 is array"),
         ([0, 1], ["a", "b"], "^partition must .* that of peer 0 is array"),
         ([], ["a", "b"], "^partition must have at least one peer, got none$"),
         (None, ["a", "b"], "^partition must be a list with row indices for each peer, got None$"),
+        ([[0], [1]], None, "^y must be an array with an entry for each row, got None$"),
         ([[0], [1]], "class", "^y must be an array with an entry for each row, got 'class'"),
         ([[0], [1]], np.array(["a", "b"], np.dtypes.StringDType()), "^y must hold strings of fixed width"),
         ([[0], [1]], np.array(["a", None], object), "^y must be labels .* got labels of type NoneType, str$"),
@@ -397,6 +417,17 @@ def test_one_axes_given_is_drawn_on(fitted):
     assert drawn.ax_ is ax
     assert drawn.figure_ is figure
     assert plt.get_fignums() == [figure.number]
+
+
+@pytest.mark.parametrize("display", [FusionCurveDisplay, PartitionDisplay], ids=lambda display: display.__name__)
+def test_a_scale_and_ticks_that_the_caller_has_chosen_stay(fitted, display):
+    _, (logarithmic, ticked) = plt.subplots(1, 2)
+    logarithmic.set_xscale("log")
+    ticked.set_xticks([1, 3])
+    for ax in [[logarithmic, ticked]] if display in OF_TWO_AXES else [logarithmic, ticked]:
+        FROM_ESTIMATOR[display](fitted, ax=ax)
+    assert logarithmic.get_xscale() == "log"
+    assert ticked.get_xticks().tolist() == [1, 3]
 
 
 def test_what_is_no_axes_is_refused(fitted):

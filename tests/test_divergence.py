@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from models import X, Y, diverging, model, parts_of, without_deadlock
+from models import X, Y, diverging, model, parts_of, regressor, without_deadlock
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -15,6 +15,20 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 def test_training_that_diverges_names_peer_epoch_and_learning_rate(params, dtype):
     with pytest.raises(ValueError, match=r"peer \d .*epoch \d+.*learning_rate_init=1e\+08"):
         without_deadlock(lambda: diverging(**params).fit((1e3 * X).astype(dtype), Y))
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize("activation", ["identity", "relu"])
+@pytest.mark.parametrize("prediction", ["consensus", "vote"])
+@pytest.mark.parametrize("scale", [1, 100])
+def test_scores_and_losses_overflow_without_a_warning_of_numpys(activation, prediction, scale):
+    params = {"early_stopping": True, "max_iter": 30, "batch_size": 8, "alpha": 0.1, "l1_ratio": 0.5}
+    weight = np.geomspace(1e-200, 1e200, len(X))
+    for learning_rate in (3, 30, 300):
+        network = regressor(activation=activation, prediction=prediction, learning_rate_init=learning_rate, **params)
+        for sample_weight in (None, weight):
+            with pytest.raises(ValueError, match=f"learning_rate_init={learning_rate}"):
+                network.fit(scale * X, X[:, 0], sample_weight)
 
 
 def test_the_peer_that_diverges_is_the_one_named():

@@ -526,7 +526,13 @@ def test_the_test_folds_of_a_splitter_are_the_partition(splitter, groups):
 
 
 @pytest.mark.parametrize(
-    ("splitter", "groups"), [(KFold(3, shuffle=True), None), (GroupKFold(3, shuffle=True), np.arange(150))], ids=str
+    ("splitter", "groups"),
+    [
+        (KFold(3, shuffle=True), None),
+        (GroupKFold(3, shuffle=True), np.arange(150)),
+        (RepeatedKFold(n_splits=3, n_repeats=1), None),
+    ],
+    ids=str,
 )
 def test_a_splitter_that_shuffles_follows_the_random_state_unless_it_has_its_own(splitter, groups):
     def partition(splitter, seed):

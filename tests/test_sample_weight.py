@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import sklearn
 from models import GROUPS, NO_STEP, X, Y, assert_same_training, model, parts_of
+from scipy.sparse import coo_array, csr_array
 from sklearn.metrics import log_loss
 from sklearn.neural_network import MLPClassifier
 from sklearn.utils.class_weight import compute_sample_weight
@@ -163,20 +164,35 @@ def test_a_number_is_no_key_for_a_label_that_is_a_string():
         (np.r_[-1.0, np.ones(149)], "sample_weight must not be negative|[Nn]egative"),
         (np.r_[np.nan, np.ones(149)], "sample_weight contains NaN"),
         (np.r_[np.inf, np.ones(149)], "sample_weight contains inf"),
+        (np.ma.array(np.ones(150), mask=Y == 0), "sample_weight must hold no masked values"),
     ],
-    ids=["short", "two columns", "zeros", "negative", "NaN", "inf"],
+    ids=["short", "two columns", "zeros", "negative", "NaN", "inf", "masked"],
 )
-@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+@pytest.mark.parametrize("method", ["fit", "partial_fit", "peer_scores"])
 def test_sample_weights_that_are_none_are_refused(method, weight, match):
     kwargs = {"classes": [0, 1, 2]} if method == "partial_fit" else {}
+    estimator = model().fit(X, Y) if method == "peer_scores" else model()
     with pytest.raises(ValueError, match=match):
-        getattr(model(), method)(X, Y, sample_weight=weight, **kwargs)
+        getattr(estimator, method)(X, Y, sample_weight=weight, **kwargs)
+
+
+@pytest.mark.parametrize("weight", [csr_array(np.ones((1, 150))), coo_array(np.ones(150))])
+def test_sparse_weights_are_refused(weight):
+    with pytest.raises(TypeError, match="sample_weight, but dense data is required"):
+        model().fit(X, Y, sample_weight=weight)
 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf])
 def test_weights_that_are_not_finite_are_refused_where_finite_input_is_assumed(wrong):
     with sklearn.config_context(assume_finite=True), pytest.raises(ValueError, match="sample_weight must hold finite"):
         model().fit(X, Y, sample_weight=np.r_[wrong, np.ones(149)])
+
+
+@pytest.mark.parametrize("weight", [2, np.float32(2), np.array(2.0)])
+def test_one_weight_for_all_rows_is_no_weight(weight):
+    fitted = model().fit(X, Y, sample_weight=weight)
+    assert_same_training(fitted, model().fit(X, Y))
+    np.testing.assert_array_equal(fitted.peer_scores(X, Y, weight), fitted.peer_scores(X, Y))
 
 
 def test_peer_scores_take_weights():

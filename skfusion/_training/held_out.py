@@ -63,7 +63,7 @@ class HeldOutRows:
 
     def sums(self, networks):
         """Return for each peer what the score of the networks' mean answers to its rows is made of."""
-        with one_blas_thread:
+        with one_blas_thread, np.errstate(over="ignore", invalid="ignore"):  # as they are while training diverges
             return [
                 sums_for(self._network).of(share.target, self._network.answers(networks, share.X), share.sample_weight)
                 for share in self._shares

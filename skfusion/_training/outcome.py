@@ -327,7 +327,8 @@ def _sample(data):
 def _answers(ensemble, X, rows, prediction):
     """Return an ensemble's answers to some of the rows of X."""
     portions = [rows[start : start + _ROWS_AT_ONCE] for start in range(0, len(rows), _ROWS_AT_ONCE)]
-    return np.concatenate([ensemble.answers(X[portion], prediction) for portion in portions])
+    with np.errstate(over="ignore", invalid="ignore"):  # of a vote, where training has diverged
+        return np.concatenate([ensemble.answers(X[portion], prediction) for portion in portions])
 
 
 def _best_constant(network, target, weight):

@@ -209,7 +209,8 @@ class Bundle:
         """Turn summed losses into means with the penalties, and set the learning rates of the next epoch."""
         peers, state = self.peers, self.state
         n_rows = np.maximum(self._n_rows, 1)  # a peer without rows has no loss either
-        state.losses[peers] = (state.losses[peers] + penalties * self._n_steps) / n_rows
+        with np.errstate(over="ignore"):  # while training diverges
+            state.losses[peers] = (state.losses[peers] + penalties * self._n_steps) / n_rows
         state.samples_seen[peers] += self._n_rows
         if self.settings.schedule == "invscaling":
             state.learning_rates[peers] = inversely_scaled(self.settings, state.samples_seen[peers])

@@ -99,6 +99,7 @@ class Training:
                 return "converged"
         return "max_iter"
 
+    @np.errstate(over="ignore", invalid="ignore")  # or NumPy would warn before the error that training diverges
     def _epoch(self):
         """Train and fuse for one epoch, and record it."""
         began = time.perf_counter()

@@ -27,6 +27,13 @@ def pyplot(caller):
     return plt
 
 
+def ink():
+    """Return the colour of text, which shows on the background of any style."""
+    from matplotlib import rcParams
+
+    return rcParams["text.color"]
+
+
 def check_estimator(estimator, *attributes):
     """Raise NotFittedError or TypeError unless the estimator has what is to be drawn."""
     for attribute in attributes:
@@ -78,6 +85,9 @@ def two_axes(plt, ax, figsize, *, sharex=False, **grid):
 
 
 def count_in_integers(*axes):
-    """Put ticks of each x or y axis at integers alone."""
+    """Put ticks of each x or y axis at integers alone, unless the caller has chosen them, as by a scale."""
+    from matplotlib.ticker import MaxNLocator
+
     for axis in axes:
-        axis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+        if isinstance(axis.get_major_locator(), MaxNLocator):
+            axis.get_major_locator().set_params(integer=True, min_n_ticks=1)

@@ -10,7 +10,7 @@ import numpy as np
 from skfusion._base import BaseFusedMLP
 from skfusion._checks import shown
 from skfusion._typing import FloatArray, IntArray, Records
-from skfusion.display._common import check_estimator, check_keywords, count_in_integers, pyplot, styled, two_axes
+from skfusion.display._common import check_estimator, check_keywords, count_in_integers, ink, pyplot, styled, two_axes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -257,7 +257,7 @@ class FusionCurveDisplay:
         self.peer_lines_[0].set_label(peer_kw.get("label", f"{n_networks} peers" if n_networks > 1 else "1 peer"))
         for line in self.peer_lines_[1:]:
             line.set_label("_")  # one entry of the legend stands for all
-        strong = {"color": "black", "linewidth": 2, "label": self.summary_name}
+        strong = {"color": ink(), "linewidth": 2, "label": self.summary_name}
         (self.summary_line_,) = ax.plot(self.epochs, self.summary_scores, **styled(strong | marker, line_kw, artist))
         falling = self.summary_scores[-1] < self.summary_scores[0]
         legend = ax.legend(loc="upper right" if falling else "lower right")
@@ -274,7 +274,7 @@ class FusionCurveDisplay:
         marker = "." if len(epochs) <= _MAX_MARKED_ROUNDS else None
         self.fusion_lines_ = [
             *ax.plot(epochs, before, "-", color="0.35", marker=marker, label="before fusion"),
-            *ax.plot(epochs, after, "--", color="black", marker=marker, label="after fusion"),
+            *ax.plot(epochs, after, "--", color=ink(), marker=marker, label="after fusion"),
         ]
         (self.fusion_marks_,) = ax.plot(
             epochs,
@@ -284,7 +284,8 @@ class FusionCurveDisplay:
             label=f"fusion rounds: {self.fusion_rounds.sum()}",
             transform=ax.get_xaxis_transform(),
         )
-        ax.set(xlabel="epoch", ylabel="disagreement", yscale="log" if (course > 0).any() else "linear")
+        # A logarithmic scale has no place for 0, which is what a round of the default topology leaves.
+        ax.set(xlabel="epoch", ylabel="disagreement", yscale="log" if (course > 0).all() else "linear")
         ax.margins(y=0.15)
         legend = dict(ncols=3, columnspacing=1, handletextpad=0.5, fontsize="small", frameon=False)
         ax.legend(loc="lower center", bbox_to_anchor=(0.5, 0.98), **legend)

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import type_of_target
 
-from skfusion._checks import shown
+from skfusion._checks import as_array, shown
 from skfusion._inputs import check_object_labels, check_targets
 from skfusion._typing import IntArray
 from skfusion.classifier import FusedMLPClassifier
@@ -233,7 +233,7 @@ class PartitionDisplay:
 
 def _check_part(part, peer, n_samples):
     """Return a peer's row indices as an array, or raise ValueError."""
-    part = np.asarray(part)
+    part = as_array(part)
     if part.ndim == 1 and not part.size:  # the type of [] is float
         return part.astype(np.intp)
     if part.ndim != 1 or part.dtype.kind not in "iu" or not 0 <= part.min() <= part.max() < n_samples:

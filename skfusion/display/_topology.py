@@ -10,7 +10,7 @@ import numpy as np
 from skfusion._base import BaseFusedMLP
 from skfusion._checks import check_choice, check_integer, check_real, check_rng
 from skfusion._typing import FloatArray, FusionRule, IntArray, RandomState, TopologyName
-from skfusion.display._common import check_estimator, check_keywords, count_in_integers, pyplot, styled, two_axes
+from skfusion.display._common import check_estimator, check_keywords, count_in_integers, ink, pyplot, styled, two_axes
 from skfusion.fusion import RULES, MatrixRound
 from skfusion.topology import BaseTopology, check_topology, round_of
 
@@ -227,7 +227,7 @@ class TopologyDisplay:
         tails, shafts = _shafts(places, self.pairs)
         many = self.at_once or len(self.pairs) > _MAX_NUMBERED_PAIRS
         self.arrows_ = self._plot_arrows(ax, plt, tails, shafts, {"width": 0.01 if many else 0.015} | arrow_kw)
-        ax.scatter(*places.T, s=np.clip(500 / n_networks, 1, 60), color="0.2", linewidth=0, zorder=3)
+        ax.scatter(*places.T, s=np.clip(500 / n_networks, 1, 60), color=ink(), linewidth=0, zorder=3)
         for peer in range(0, n_networks, -(-n_networks // _MAX_NUMBERED_PEERS)):
             ax.text(*places[peer] * 1.16, peer, ha="center", va="center", weight="bold")
         self.order_texts_ = [] if many else _number(ax, self.pairs, places, tails, shafts)

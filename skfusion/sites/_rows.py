@@ -67,8 +67,6 @@ class SiteRows:
         check_features(X)
         check_dense(y)
         check_targets(y)
-        if y is None:
-            raise ValueError("y must be an array with an entry for each row, got None")
         names_of_y, dtypes_of_y = columns_of(y)
         if len(dtypes_of_y) > 1:  # numbers, whereas dates in one column may be labels
             check_plain_numbers("y", y)
