@@ -298,7 +298,7 @@ def test_labels_that_are_missing_or_continuous_are_refused():
         (["a", np.float32("nan"), "b"], "float32, str"),
         (np.array(["a", 1, "b"], object), "int, str"),
         (pd.Series(["a", pd.NA, "b"], dtype="string"), "NAType, str"),
-        (pd.Series([frozenset("a"), frozenset("b"), frozenset("ab")]), "frozenset"),
+        (pd.Series([frozenset({1}), frozenset({2}), frozenset({1, 2})]), "frozenset"),
         (pd.Series([["a"], ["b"], ["a", "b"]]), "list"),
     ],
     ids=str,
