@@ -485,6 +485,21 @@ def test_a_checkpoint_has_one_coordinator_at_a_time(tmp_path):
     assert_same(at_sites(classifier(), sites, checkpoint=link), classifier().fit(PLAIN, LABELS, groups=NAMES_OF_ROWS))
 
 
+def test_a_checkpoint_stays_where_it_is_if_the_working_directory_changes(tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+
+    class Moving(LocalTransport):
+        def sites(self):
+            os.chdir("elsewhere")
+            return super().sites()
+
+    with Moving(sites_of(PLAIN, LABELS, NAMES_OF_ROWS)) as transport:
+        fit_sites(classifier(), transport, checkpoint="run.npz")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["elsewhere", "run.npz.over"]
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
 def test_what_training_has_come_to_outlasts_the_drive_of_its_checkpoint(caplog, tmp_path):
     folder = tmp_path / "drive"
     folder.mkdir()
