@@ -18,6 +18,7 @@ _LARGEST_EXACT = 2**53  # up to which float64 holds every integer
 _FOR_TEXT = "; turn text into numbers, such as categories into columns of 0 and 1, and leave out what only names rows"
 _FOR_GAPS = "; turn it into a number, or impute it if it stands for a gap"
 _FOR_LISTS = "; make one array of all rows, as by np.stack"
+_FOR_FIELDS = "; turn fields into columns, as by numpy.lib.recfunctions.structured_to_unstructured"
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ def check_no_text(name, numbers, remedy=""):
         if isinstance(wrong, str | bytes | int):
             raise _no_number(name, wrong, "", remedy)
         if isinstance(wrong, list | tuple | np.ndarray):
-            raise _no_number(name, wrong, "", _FOR_LISTS)
+            raise _no_number(name, wrong, "", _FOR_FIELDS if array.dtype.names else _FOR_LISTS)
         if array.ndim == 0 and wrong is not None:
             raise ValueError(f"{name} must be an array, got {shown(wrong)}")
 
@@ -173,7 +174,8 @@ def _dtype_within(values):
 def columns_of(numbers):
     """Return the names and the dtypes of a table's columns; None and the one dtype of what is not a table."""
     # A series of Dask has columns, too, and so has a lazy frame of Polars, which is no table yet.
-    is_table = len(getattr(numbers, "shape", ())) == 2 and hasattr(numbers, "columns")
+    shape = getattr(numbers, "shape", None)
+    is_table = isinstance(shape, tuple) and len(shape) == 2 and hasattr(numbers, "columns")
     if is_table and hasattr(numbers, "dtypes"):
         return numbers.columns, numbers.dtypes
     if is_table and hasattr(numbers, "column_names"):  # as PyArrow's tables have

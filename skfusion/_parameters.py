@@ -142,8 +142,8 @@ def _batch_size(batch_size):
 def _hidden_layer_sizes(hidden_layer_sizes):
     """Return the sizes as a tuple of int, or raise TypeError or ValueError."""
     one = isinstance(hidden_layer_sizes, Number)
-    is_sequence = isinstance(hidden_layer_sizes, Sequence) and not isinstance(hidden_layer_sizes, str | bytes)
-    several = is_sequence or hasattr(hidden_layer_sizes, "__array__")
+    listed = isinstance(hidden_layer_sizes, Sequence) or hasattr(hidden_layer_sizes, "__array__")
+    several = listed and not isinstance(hidden_layer_sizes, str | bytes)
     if not (one or several):
         raise TypeError(
             f"hidden_layer_sizes must be an integer or a sequence of integers, got {shown(hidden_layer_sizes)}"

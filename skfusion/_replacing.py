@@ -48,7 +48,7 @@ def naming(path):
 
 @contextmanager
 def _replacing(path, follow_links, durable):
-    if not os.path.basename(path):  # which resolving it would make the name of a file
+    if os.path.basename(path) in ("", "."):  # which resolving it would make the name of a file
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
     path = Path(os.path.realpath(path) if follow_links else path)
     try:

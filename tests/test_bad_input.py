@@ -10,6 +10,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 from models import X, Y, model, regressor
+from numpy.lib.recfunctions import structured_to_unstructured
 from scipy.sparse import csr_array
 
 from skfusion import FusedMLPClassifier
@@ -191,6 +192,16 @@ def test_a_column_of_lists_is_refused_with_a_word_on_what_to_do(container):
     for use in (lambda: model().fit(lists, Y), lambda: fitted.predict(lists)):
         with pytest.raises(
             ValueError, match=r"^X must hold numbers, got .*; make one array of all rows, as by np.stack$"
+        ):
+            use()
+
+
+def test_rows_with_named_fields_are_refused_with_a_word_on_what_to_do():
+    fields = pd.DataFrame(X).to_records(index=False)
+    fitted = model().fit(structured_to_unstructured(fields), Y)
+    for use in (lambda: model().fit(fields, Y), lambda: fitted.predict(fields)):
+        with pytest.raises(
+            ValueError, match=r"^X must hold numbers, got \(.*\); turn fields .*structured_to_unstructured$"
         ):
             use()
 
@@ -412,7 +423,7 @@ def test_fewer_rows_than_peers_are_refused():
     ("name", "values", "error"),
     [
         ("hidden_layer_sizes", [0, -3, (5, 0), (5, -1)], ValueError),
-        ("hidden_layer_sizes", [2.5, (5, 2.5), None, True, {5, 4}, {5: 4}, "5", b"5"], TypeError),
+        ("hidden_layer_sizes", [2.5, (5, 2.5), None, True, {5, 4}, {5: 4}, "5", b"5", np.bytes_(b"5")], TypeError),
         ("n_networks", [0, -1], ValueError),
         ("n_networks", [2.0, "8", True], TypeError),
         ("fusion_rate", [-0.1, 1.1, np.nan], ValueError),

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from models import X, Y, diverging, model, parts_of, regressor, without_deadlock
 
+from skfusion.topology import BaseTopology
+
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 
@@ -37,3 +39,16 @@ def test_the_peer_that_diverges_is_the_one_named():
     params = {"partitioner": parts_of(60, 60, 30), "n_networks": 3, "activation": "relu"}
     with pytest.raises(ValueError, match=r"peer 2 .*epoch 1\b.*learning_rate_init=0\.01"):
         model(**params).fit(rows, Y)
+
+
+def test_numpy_warns_in_a_topology_as_ever():
+    calls = []
+
+    class Overflowing(BaseTopology):
+        def pairs(self, n_networks, fusion_round=0, random_state=None):
+            calls.append(np.float64(1e308) * 10)
+            return []
+
+    with pytest.warns(RuntimeWarning, match="overflow") as caught:
+        model(topology=Overflowing()).fit(X, Y)
+    assert sum("overflow" in str(warning.message) for warning in caught) == len(calls) > 3

@@ -55,6 +55,23 @@ def test_the_memory_order_of_input_does_not_matter(order):
     np.testing.assert_array_equal(fitted.predict_proba(rows), fitted.predict_proba(X))
 
 
+def test_what_can_be_made_an_array_need_not_have_a_shape():
+    class Lazy:
+        shape = None  # not known yet, as scikit-learn allows
+
+        def __init__(self, array):
+            self.array = array
+
+        def __len__(self):
+            return len(self.array)
+
+        def __array__(self, dtype=None, copy=None):
+            return np.asarray(self.array, dtype)
+
+    fitted = model().fit(Lazy(X), Lazy(Y), sample_weight=Lazy(np.ones(len(Y))))
+    assert_same_training(fitted, model().fit(X, Y))
+
+
 def polars_frame(rows, names=NAMES):
     return pl.DataFrame(rows, schema=names)
 

@@ -357,12 +357,13 @@ def test_where_nothing_can_be_saved_is_named_as_it_was_given(name, error, fitted
     assert sorted(os.listdir(tmp_path)) == ["file", "folder"]
 
 
+@pytest.mark.parametrize("end", ["/", "/."])
 @pytest.mark.parametrize("name", ["folder", "file", "missing"])
-def test_what_is_named_as_a_folder_is_refused(name, fitted, tmp_path):
+def test_what_is_named_as_a_folder_is_refused(name, end, fitted, tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").touch()
-    with pytest.raises(IsADirectoryError, match=f"/{name}/'$"):
-        fitted.save_weights(f"{tmp_path}/{name}/")
+    with pytest.raises(IsADirectoryError, match=f"/{name}{end}'$"):
+        fitted.save_weights(f"{tmp_path}/{name}{end}")
     assert sorted(os.listdir(tmp_path)) == ["file", "folder"]
     assert (tmp_path / "file").stat().st_size == 0
 

@@ -99,7 +99,6 @@ class Training:
                 return "converged"
         return "max_iter"
 
-    @np.errstate(over="ignore", invalid="ignore")  # or NumPy would warn before the error that training diverges
     def _epoch(self):
         """Train and fuse for one epoch, and record it."""
         began = time.perf_counter()
@@ -108,17 +107,18 @@ class Training:
         n_sent, (before, after) = self._train_and_fuse(segments)
         progress.epoch += 1
         progress.step += self.problem.n_epoch_steps
-        record = {
-            "epoch": progress.epoch,
-            "losses": np.where(self.problem.lengths > 0, state.losses, np.nan).tolist(),
-            "loss": float(np.average(state.losses, weights=self.problem.lengths)),
-            "fusion_rounds": sum(fuses for _, _, fuses in segments),
-            "disagreement_before_fusion": before,
-            "disagreement_after_fusion": after,
-            "numbers_sent": (n_sent * self.problem.network.n_parameters).tolist(),
-            "seconds": time.perf_counter() - began,
-        }
-        self.stopping.examine(self.ensemble, record)
+        with _overflowing():
+            record = {
+                "epoch": progress.epoch,
+                "losses": np.where(self.problem.lengths > 0, state.losses, np.nan).tolist(),
+                "loss": float(np.average(state.losses, weights=self.problem.lengths)),
+                "fusion_rounds": sum(fuses for _, _, fuses in segments),
+                "disagreement_before_fusion": before,
+                "disagreement_after_fusion": after,
+                "numbers_sent": (n_sent * self.problem.network.n_parameters).tolist(),
+                "seconds": time.perf_counter() - began,
+            }
+            self.stopping.examine(self.ensemble, record)
         self.ensemble.record(record)
         if self.problem.settings.verbose:
             score = f", validation score = {record['validation_score']:.6f}" if "validation_score" in record else ""
@@ -143,7 +143,8 @@ class Training:
                 n_sent += self._fuse(spread if k == last_round else None)
         if last_round is None:
             return n_sent, [_kernels.disagreement(state.weights)] * 2
-        return n_sent, np.sqrt(spread.sum(axis=0) / n_networks).tolist()
+        with _overflowing():
+            return n_sent, np.sqrt(spread.sum(axis=0) / n_networks).tolist()
 
     def _train(self, start, stop, last):
         state, drift = self.ensemble.state, self.ensemble.drift
@@ -195,3 +196,8 @@ class Training:
         if not finite.all():
             peer = called(int(finite.argmin()), self.problem.names)
             raise lost_weights(peer, self.ensemble.progress.epoch + 1, self.ensemble)
+
+
+def _overflowing():
+    """Return a context for what overflows before the error that training diverges; users' topologies may still warn."""
+    return np.errstate(over="ignore", invalid="ignore")

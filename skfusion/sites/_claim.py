@@ -120,12 +120,15 @@ class Claim:
         return self._file.closed
 
     def release(self) -> None:
-        """Remove the file, unless it is another's by now; a second call does nothing."""
+        """Remove the file, unless it is another's by now or out of reach; a second call does nothing."""
         if self.released:
             return
-        with self._file:
-            if self._is_at_path(self._file):
-                self.path.unlink()
+        try:
+            with self._file:
+                if self._is_at_path(self._file):
+                    self.path.unlink()
+        except OSError as error:  # whatever it was held for has been done by now
+            _log.warning("a file that is of no more use stays: %s", error)
 
 
 def _text_of(file):

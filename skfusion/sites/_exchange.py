@@ -30,7 +30,7 @@ class SiteRefusedError(RuntimeError):
         self.reason, self.site = reason, site
 
     def __reduce__(self):  # the text alone would not do to make it anew, as in the parent of a worker of joblib
-        return type(self), (self.reason, self.site)
+        return type(self), (self.reason, self.site), vars(self)
 
 
 class AbsentError(TimeoutError):
@@ -48,7 +48,7 @@ class AbsentError(TimeoutError):
         super().__init__(f"waited {patience:g} s in vain for {_names(sites)}")
 
     def __reduce__(self):  # likewise
-        return type(self), (self.sites, self.patience)
+        return type(self), (self.sites, self.patience), vars(self)
 
 
 class Exchange:

@@ -53,7 +53,7 @@ class Run:
         if path is None:
             yield cls(uuid4().hex, None, None)
             return
-        path = Path(check_path("checkpoint", path))
+        path = Path(check_path("checkpoint", path)).absolute()  # the working directory may change
         if not path.parent.is_dir():
             raise FileNotFoundError(errno.ENOENT, "checkpoint must be in a folder that exists", str(path))
         real = os.path.realpath(path)

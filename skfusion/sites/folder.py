@@ -182,12 +182,11 @@ class FolderTransport(BaseTransport):
     def close(self) -> None:
         """Remove the requests that have been answered, and leave the folder to another coordinator."""
         try:
-            try:
-                self._remove_answered()
-            finally:
-                self._claim.release()
+            self._remove_answered()
         except OSError as error:  # whatever was to be done there has been done by now
             _log.warning("the folder cannot be reached, so its files stay: %s", error)
+        finally:
+            self._claim.release()
 
     def _remove_answered(self):
         for site, digest in self._sent.items():

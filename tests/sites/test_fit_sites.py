@@ -485,6 +485,40 @@ def test_a_checkpoint_has_one_coordinator_at_a_time(tmp_path):
     assert_same(at_sites(classifier(), sites, checkpoint=link), classifier().fit(PLAIN, LABELS, groups=NAMES_OF_ROWS))
 
 
+def test_a_checkpoint_stays_where_it_is_if_the_working_directory_changes(tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+
+    class Moving(LocalTransport):
+        def sites(self):
+            os.chdir("elsewhere")
+            return super().sites()
+
+    with Moving(sites_of(PLAIN, LABELS, NAMES_OF_ROWS)) as transport:
+        fit_sites(classifier(), transport, checkpoint="run.npz")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["elsewhere", "run.npz.over"]
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_what_training_has_come_to_outlasts_the_drive_of_its_checkpoint(caplog, tmp_path):
+    folder = tmp_path / "drive"
+    folder.mkdir()
+
+    class Unmounting(LocalTransport):
+        def send(self, site, message):
+            if Message.decode(message).kind == "end" and folder.is_dir():
+                folder.rename(tmp_path / "away")
+                folder.touch()  # so that what was in there cannot even be looked for
+            super().send(site, message)
+
+    model = make_pipeline(StandardScaler(), classifier())
+    with Unmounting(sites_of(PLAIN, LABELS, NAMES_OF_ROWS)) as transport:
+        fit_sites(model, transport, checkpoint=folder / "run.npz")
+    assert "its checkpoint cannot be renamed" in caplog.text
+    assert "a file that is of no more use stays: " in caplog.text
+    model.predict(PLAIN)
+
+
 @pytest.mark.parametrize("error", [ConnectionError("gone"), RuntimeError("a transport's own"), KeyboardInterrupt()])
 def test_what_training_has_come_to_outlasts_the_farewell(error, caplog, tmp_path):
     class Gone(LocalTransport):
@@ -880,8 +914,9 @@ def test_someone_must_answer():
     ids=str,
 )
 def test_errors_reach_the_parent_of_a_worker_process(error):
+    error.add_note("in the study of 2026")
     arrived = pickle.loads(pickle.dumps(error))
-    assert (type(arrived), str(arrived), arrived.site) == (type(error), str(error), error.site)
+    assert (type(arrived), str(arrived), vars(arrived)) == (type(error), str(error), vars(error))
 
 
 def test_where_all_refuse_the_error_tells_why():
