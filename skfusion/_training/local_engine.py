@@ -2,6 +2,7 @@
 
 import time
 import weakref
+from collections import deque
 from itertools import pairwise
 from queue import SimpleQueue
 
@@ -50,8 +51,7 @@ class ThreadTeam:
         """Let the threads end, each after its current task."""
         self._dismiss()
         try:
-            for _ in self._workers:
-                pass
+            deque(self._workers, maxlen=0)  # in CPython 3.13, an interrupt of a loop may skip what follows
         finally:  # joblib does not wait for its threads once it is interrupted, but they write the weights
             while self._all_gone.empty():
                 time.sleep(0.001)

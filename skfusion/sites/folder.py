@@ -221,9 +221,7 @@ def serve(site: Answering, path: str | os.PathLike[str], *, stay: bool = False, 
     role = f"a process that serves as {site.name!r}"
     with Claim(folder / "serving", str(folder), role, "give this site another name") as claim:
         _log.info("%s: waiting for the coordinator in %s", site.name, folder.absolute())
-        worker = _Worker(site, folder, claim, max_bytes)
-        while not worker.work() or stay:
-            pass
+        _Worker(site, folder, claim, max_bytes).work(stay)
         _log.info("%s: the run is over", site.name)
 
 
@@ -236,7 +234,14 @@ class _Worker:
         self._answer.remove()  # an earlier process's
         self._reachable, self._idle_since, self._told = True, time.monotonic(), False
 
-    def work(self):
+    def work(self, stay):
+        """Answer messages until a run is over, or for ever."""
+        # Not where the claim is taken: in CPython 3.13, an interrupt that comes as a loop jumps back skips the end of a
+        # ``with`` statement around the loop.
+        while not self._answer_one() or stay:
+            pass
+
+    def _answer_one(self):
         """Answer a message if there is one; returns whether that ended a run that the site took part in."""
         request = self._try(self._look)
         if request is None:
