@@ -56,7 +56,7 @@ def _above(everything, run, who):
     pairs = {
         "equal epochs": (last, last),
         "equal steps": (same, (run["steps"] - everything["steps"].get(same, 0)).abs().idxmin()),
-        "best epochs": (_best_epoch(everything, "peers"), _best_epoch(run, who)),
+        "best epochs": (_best(everything, "peers")[0], _best(run, who)[0]),
     }
     row = {}
     for way, (of_all, of_run) in pairs.items():
@@ -72,9 +72,9 @@ def standing(runs):
     for (setting, rule, seed), run in runs.items():
         row = {"setting": _title(setting, rule), "seed": seed, "epochs": run.index.max()}
         for who in WHO:
-            best = _best_epoch(run, who)
+            best, error = _best(run, who)
             row[f"{who}, last"] = _percent(run[f"{who} test_error"].iloc[-1])
-            row[f"{who}, best epoch"] = f"{_percent(run.loc[best, f'{who} test_error'])} ({best})"
+            row[f"{who}, best epoch"] = f"{error} ({best})"
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -103,19 +103,20 @@ def gone_on(runs, epochs):
         last = run.index.max()
         row = {"setting": _title(setting, rule), "seed": seed}
         for stage in STAGES:
-            best = _best_epoch(run.loc[:stage], "peers")
-            row[f"peers, best of {stage}"] = _percent(run.loc[best, "peers test_error"]) if stage <= last else ""
+            row[f"peers, best of {stage}"] = _best(run.loc[:stage], "peers")[1] if stage <= last else ""
         for who in WHO:
-            best = _best_epoch(run, who)
-            row[f"{who}, best epoch"] = f"{_percent(run.loc[best, f'{who} test_error'])} ({best} of {last})"
+            best, error = _best(run, who)
+            row[f"{who}, best epoch"] = f"{error} ({best} of {last})"
             above = points.get((setting, rule, seed, who))
             row[f"{who} above all rows"] = "" if above is None else f"{above:+.2f}"
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def _best_epoch(run, who):
-    return run[f"{who} held_out_error"].idxmin()
+def _best(run, who):
+    """Return the epoch with the least held-out error, and the test error after it in per cent."""
+    epoch = run[f"{who} held_out_error"].idxmin()
+    return epoch, _percent(run.loc[epoch, f"{who} test_error"])
 
 
 def _title(setting, rule):
