@@ -51,28 +51,34 @@ def _check_n_networks(peers, n_samples):
     return n_networks
 
 
-def _check_partition(parts, n_samples, n_networks, *, complete):
-    """Return ``parts`` as int arrays if they are disjoint and cover all rows, or raise.
-
-    With ``complete`` no peer may be left without rows.
-    """
+def check_parts(parts, n_samples):
+    """Return each peer's row indices as an int array, or raise TypeError or ValueError; a peer may have none."""
     if not isinstance(parts, Iterable):
         raise TypeError(f"a partition must be a list with an array of row indices for each peer, got {shown(parts)}")
     parts = [as_array(part) for part in parts]
     for peer, part in enumerate(parts):
-        if part.size == 0 and not complete:
+        if not part.size:  # the type of [] is float
             continue
-        if part.size == 0:
-            raise ValueError(
-                f"peer {peer} of {len(parts)} would be empty, with none of the {n_samples} rows; set "
-                "n_networks lower, give more rows, or choose a partitioner that spreads them more evenly"
-            )
         if part.ndim != 1 or part.dtype.kind not in "iu" or part.min() < 0 or part.max() >= n_samples:
             raise ValueError(
                 f"a partition must consist of 1-D arrays of row indices from 0 to {n_samples - 1}; "
                 f"that of peer {peer} is {shown(part)}"
             )
-    parts = [part.ravel().astype(np.intp) for part in parts]
+    return [part.ravel().astype(np.intp) for part in parts]
+
+
+def _check_partition(parts, n_samples, n_networks, *, complete):
+    """Return ``parts`` as int arrays if they are disjoint and cover all rows, or raise.
+
+    With ``complete`` no peer may be left without rows.
+    """
+    parts = check_parts(parts, n_samples)
+    empty = [peer for peer, part in enumerate(parts) if not len(part)]
+    if empty and complete:
+        raise ValueError(
+            f"peer {empty[0]} of {len(parts)} would be empty, with none of the {n_samples} rows; set "
+            "n_networks lower, give more rows, or choose a partitioner that spreads them more evenly"
+        )
     counts = np.bincount(np.concatenate(parts), minlength=n_samples) if parts else np.zeros(n_samples, int)
     for wrong, what in ((counts > 1, "given more than once"), (counts == 0, "left out")):
         if wrong.any():
