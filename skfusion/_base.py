@@ -17,6 +17,7 @@ from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skfusion import _weights_file
+from skfusion._checks import shown
 from skfusion._fitting import fitted_attributes, forget, publish, train
 from skfusion._inputs import (
     FOR_TEXT,
@@ -243,6 +244,9 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         progress = Progress.start(parameters.random_state)
         peers = self._peers(parameters, rows, old, complete=old is None)
         problem, data, held_out, attributes = self._divide(parameters, rows, peers, progress)
+        if not data.has_weight():
+            got = shown(getattr(self, "class_weight", None))
+            raise ValueError(f"class_weight must not be 0 for all classes that rows to train on have, got {got}")
         to_train_on = data.sparsified()  # before there are weights: many peers take much memory to agree on it
         if old is None:
             ensemble = Ensemble.start(problem, rows.classes, progress, rows.X.dtype)
