@@ -19,6 +19,7 @@ _LARGEST_EXACT = 2**53  # up to which float64 holds every integer
 _DATES = date, time, timedelta, np.datetime64, np.timedelta64  # pandas' are among Python's
 FOR_TEXT = "; turn text into numbers, such as categories into columns of 0 and 1, and leave out what only names rows"
 _FOR_DATES = "; turn dates into numbers, such as days since a date"
+# By its first half scikit-learn's own checks recognise the error.
 _FOR_OTHERS = "; float()'s argument must be a string or a number, so convert it, or impute it if it stands for a gap"
 FOR_LABELS = "; FusedMLPClassifier takes labels"
 _FOR_LISTS = "; make one array of all rows, as by np.stack"
