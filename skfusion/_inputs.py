@@ -231,12 +231,6 @@ def as_labels(labels):
     return np.array(labels, dtype=object) if has_gaps else array
 
 
-def holds_objects(values):
-    """Whether an array-like holds Python objects, of which scikit-learn's checks ask what not all can answer."""
-    array = as_labels(values)
-    return array.ndim > 0 and array.dtype == object
-
-
 def check_string_width(name, labels):
     """Raise TypeError if an array holds NumPy's strings of variable width, which scikit-learn cannot read."""
     if isinstance(getattr(labels, "dtype", None), np.dtypes.StringDType):
@@ -255,9 +249,13 @@ def check_targets(y):
 
 
 def check_object_labels(y):
-    """Raise ValueError unless labels that are Python objects can be sorted and none is missing."""
-    if holds_objects(y):
-        check_labels("y", y)
+    """Raise ValueError unless labels that are Python objects, or dates, can be sorted and none is missing.
+
+    Of others scikit-learn's own checks say so; of these they ask what not all can answer.
+    """
+    labels = as_labels(y)
+    if labels.ndim > 0 and labels.dtype.kind in "OmM":
+        check_labels("y", labels)
 
 
 def check_label_type(name, labels):
