@@ -10,7 +10,7 @@ from scipy.sparse import csr_array, issparse
 from sklearn.utils import check_array
 from sklearn.utils.multiclass import type_of_target, unique_labels
 
-from skfusion._checks import as_array, check_column, check_real, check_whole, cut, shown, written_beside
+from skfusion._checks import as_array, check_real, check_whole, cut, shown, written_beside
 from skfusion._kernels import check_csr
 from skfusion._typing import FloatArray
 
@@ -242,7 +242,7 @@ def check_string_width(name, labels):
 
 def check_targets(y):
     """Raise TypeError or ValueError for targets that are no array, masked, or in NumPy's StringDType."""
-    check_column("y", y)
+    check_whole("y", y)
     check_string_width("y", y)
     if (y.shape if hasattr(y, "shape") else as_array(y).shape) == ():
         raise ValueError(f"y must be an array with an entry for each row, got {shown(y)}")
@@ -281,7 +281,7 @@ def check_groups(groups, n_samples):
     """Return groups as an array with one label per row, or raise ValueError; None stays None."""
     if groups is None:
         return None
-    check_column("groups", groups)
+    check_whole("groups", groups)
     array = as_labels(groups)
     if array.shape != (n_samples,):
         got = len(array) if array.ndim == 1 else f"shape {array.shape}" if array.ndim else shown(groups)
@@ -336,7 +336,6 @@ def check_sample_weight(sample_weight, n_samples):
     """Return weights of the rows as a float64 array, or raise TypeError or ValueError; None stays None."""
     if sample_weight is None:
         return None
-    check_column("sample_weight", sample_weight)
     check_plain_numbers("sample_weight", sample_weight)
     if isinstance(sample_weight, Number) or getattr(sample_weight, "shape", None) == ():
         sample_weight = np.full(n_samples, sample_weight)

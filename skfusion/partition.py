@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils.metadata_routing import get_routing_for_object
 
-from skfusion._checks import as_array, check_choice, check_column, check_integer, check_real, check_rng, shown
+from skfusion._checks import as_array, check_choice, check_integer, check_real, check_rng, check_whole, shown
 from skfusion._inputs import as_labels, check_groups, check_labels, comparable
 from skfusion._ownership import Ownership, Peers, apportion, nothing_owned, peer_of_row, with_entries, with_labels
 from skfusion._typing import IntArray, MatrixLike, RandomState
@@ -183,7 +183,7 @@ class _AssigningPartitioner(BasePartitioner):
         return parts, ownership
 
     def _check_targets(self, y):
-        check_column("y", y)
+        check_whole("y", y)
         targets = check_labels("y", column_or_1d(as_labels(y))) if self._by_class else np.asarray(y)
         if not targets.size:
             raise ValueError(f"y must have at least one row, got {shown(y)}")
@@ -430,7 +430,7 @@ class PredefinedPartitioner(_AssigningPartitioner):
 
     def _assign(self, y, groups, peers, rng):
         n_networks = peers.n_networks
-        check_column("peer_of_row", self.peer_of_row)
+        check_whole("peer_of_row", self.peer_of_row)
         assigned = np.asarray(self.peer_of_row)
         if assigned.shape != (len(y),) or assigned.dtype.kind not in "iu" or assigned.min() < 0:
             raise ValueError(
