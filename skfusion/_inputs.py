@@ -244,7 +244,8 @@ def check_targets(y):
     """Raise TypeError or ValueError for targets that are no array, masked, or in NumPy's StringDType."""
     check_whole("y", y)
     check_string_width("y", y)
-    if (y.shape if hasattr(y, "shape") else as_array(y).shape) == ():
+    shape = y.shape if hasattr(y, "shape") else as_array(y).shape  # np.shape would call what array-likes may lack
+    if shape == ():
         raise ValueError(f"y must be an array with an entry for each row, got {shown(y)}")
 
 
