@@ -17,13 +17,13 @@ from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skfusion import _weights_file
+from skfusion._checks import shown
 from skfusion._fitting import fitted_attributes, forget, publish, train
 from skfusion._inputs import (
+    FOR_TEXT,
     Rows,
-    check_features,
     check_groups,
     check_indices,
-    check_no_text,
     check_plain_numbers,
     check_rows,
     check_sample_weight,
@@ -244,6 +244,9 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         progress = Progress.start(parameters.random_state)
         peers = self._peers(parameters, rows, old, complete=old is None)
         problem, data, held_out, attributes = self._divide(parameters, rows, peers, progress)
+        if not data.has_weight():
+            got = shown(getattr(self, "class_weight", None))
+            raise ValueError(f"class_weight must not be 0 for all classes that rows to train on have, got {got}")
         to_train_on = data.sparsified()  # before there are weights: many peers take much memory to agree on it
         if old is None:
             ensemble = Ensemble.start(problem, rows.classes, progress, rows.X.dtype)
@@ -435,7 +438,6 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
     def weights_(self, weights: ArrayLike) -> None:
         ensemble = self._fitted()
         check_plain_numbers("weights_", weights)
-        check_no_text("weights_", weights)
         self._ensemble = ensemble.with_weights(ensemble.checked(weights))
 
     @property
@@ -480,7 +482,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         return self._ensemble
 
     def _validate_features(self, X):
-        check_features(X)
+        check_plain_numbers("X", X, FOR_TEXT)
         X = validate_data(self, X, accept_sparse="csr", dtype=self._ensemble.weights.dtype, reset=False)
         check_indices(X)
         return X
@@ -525,7 +527,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
     # Input
 
     def _validate_rows(self, X, y, old, **y_options):
-        check_features(X)
+        check_plain_numbers("X", X, FOR_TEXT)
         dtype = (np.float64, np.float32) if old is None else old.weights.dtype
         options = dict(accept_sparse="csr", dtype=dtype, order="C", reset=old is None)
         X, y = validate_data(self, X, y, **options, **y_options)

@@ -51,10 +51,15 @@ def cut(text):
 
 
 def check_whole(name, value):
-    """Raise ValueError if rows differ in length, or if a masked array hides values.
+    """Raise ValueError if ``value`` is the name of a column, if rows differ in length, or if a mask hides values.
 
     NumPy's error would not say which argument is wrong, and scikit-learn would take hidden values as if they were not.
     """
+    if isinstance(value, str):
+        raise ValueError(
+            f"{name} must be an array with an entry for each row, got {shown(value)}; pass the values of a column, "
+            f"such as frame[{shown(value)}]"
+        )
     if not hasattr(value, "shape"):
         try:
             np.asarray(value)
@@ -64,16 +69,6 @@ def check_whole(name, value):
         raise ValueError(
             f"{name} must hold no masked values, got {np.ma.count_masked(value)} of {value.size}; impute them, or "
             "leave their rows out"
-        )
-
-
-def check_column(name, value):
-    """Raise ValueError if ``value`` is the name of a column, rather than all of its values."""
-    check_whole(name, value)
-    if isinstance(value, str):
-        raise ValueError(
-            f"{name} must be an array with an entry for each row, got {shown(value)}; pass the values of a column, "
-            f"such as frame[{shown(value)}]"
         )
 
 

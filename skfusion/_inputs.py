@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date, time, timedelta
 from numbers import Number
 
 import numpy as np
@@ -9,14 +10,18 @@ from scipy.sparse import csr_array, issparse
 from sklearn.utils import check_array
 from sklearn.utils.multiclass import type_of_target, unique_labels
 
-from skfusion._checks import as_array, check_column, check_real, check_whole, cut, shown, written_beside
+from skfusion._checks import as_array, check_real, check_whole, cut, shown, written_beside
 from skfusion._kernels import check_csr
 from skfusion._typing import FloatArray
 
 MAX_NUMBERED = np.iinfo(np.int32).max  # rows, and columns, that the compiled core can tell apart
 _LARGEST_EXACT = 2**53  # up to which float64 holds every integer
-_FOR_TEXT = "; turn text into numbers, such as categories into columns of 0 and 1, and leave out what only names rows"
-_FOR_GAPS = "; turn it into a number, or impute it if it stands for a gap"
+_DATES = date, time, timedelta, np.datetime64, np.timedelta64  # pandas' are among Python's
+FOR_TEXT = "; turn text into numbers, such as categories into columns of 0 and 1, and leave out what only names rows"
+_FOR_DATES = "; turn dates into numbers, such as days since a date"
+# By its first half scikit-learn's own checks recognise the error.
+_FOR_OTHERS = "; float()'s argument must be a string or a number, so convert it, or impute it if it stands for a gap"
+FOR_LABELS = "; FusedMLPClassifier takes labels"
 _FOR_LISTS = "; make one array of all rows, as by np.stack"
 _FOR_FIELDS = "; turn fields into columns, as by numpy.lib.recfunctions.structured_to_unstructured"
 
@@ -88,87 +93,62 @@ def check_indices(X):
         check_csr(X, X.indptr)
 
 
-def check_plain_numbers(name, numbers):
-    """Raise TypeError for dates or durations, and ValueError for numbers that are masked or in rows of unequal length.
+def check_plain_numbers(name, numbers, for_text=""):
+    """Raise TypeError or ValueError unless an array, or each column of a table, holds numbers; some may be missing.
 
-    scikit-learn would turn dates into numbers, missing ones too; those of a Polars frame or a PyArrow table become
-    numbers beside numbers, in whatever unit they happen to be, and so do NumPy's among Python objects.
+    scikit-learn would turn dates into numbers, missing ones too, and hidden values into visible ones.  Its other errors
+    would neither name the argument and the column nor cut the value.
+
+    Parameters
+    ----------
+    name : str
+    numbers : array-like, sparse or table
+    for_text : str, default=""
+        What to do about text.
     """
     check_whole(name, numbers)
     names, dtypes = columns_of(numbers)
-    for place, declared in enumerate(dtypes):
-        dtype = getattr(getattr(declared, "categories", None), "dtype", declared)  # which pandas gives scikit-learn
-        if dtype is None or getattr(dtype, "kind", None) == "O":
-            dtype = _dtype_within(numbers if names is None else numbers[names[place]])
-        # NumPy and pandas have a kind, Polars has this method.
-        if getattr(dtype, "kind", None) in ("m", "M") or getattr(dtype, "is_temporal", bool)():
-            column = "" if names is None else f" in column {shown(names[place])}"
-            raise TypeError(
-                f"{name} must hold numbers, got {dtype}{column}; turn dates into numbers, such as days since a date"
-            )
-
-
-def check_features(X):
-    """Raise TypeError or ValueError unless rows hold plain numbers; scikit-learn would not name a column with text."""
-    check_plain_numbers("X", X)
-    names, dtypes = columns_of(X)
-    if names is None:
-        check_no_text("X", X, _FOR_TEXT)
-        return
     for place, dtype in enumerate(dtypes):
-        wrong = None if getattr(dtype, "kind", "O") in "biufc" else _first_no_number(np.asarray(X[names[place]]))
-        if wrong is not None:
-            remedy = _FOR_TEXT if isinstance(wrong, str) else _FOR_GAPS
-            raise _no_number("X", wrong, f" in column {shown(names[place])}", remedy)
+        if getattr(dtype, "kind", "O") not in "biufc":  # which Polars' have not
+            column = "" if names is None else f" in column {shown(names[place])}"
+            _check_values(name, as_array(numbers if names is None else numbers[names[place]]), for_text, column)
 
 
-def check_no_text(name, numbers, remedy=""):
-    """Raise ValueError if an array-like has text or lists for numbers, or integers that no float can hold, or is none.
-
-    NumPy's errors would neither name it nor cut the value.
-    """
-    if getattr(getattr(numbers, "dtype", None), "kind", "O") not in "biufc":
-        array = as_array(numbers)
-        wrong = _first_no_number(array)
-        if isinstance(wrong, str | bytes | int):
-            raise _no_number(name, wrong, "", remedy)
-        if isinstance(wrong, list | tuple | np.ndarray):
-            raise _no_number(name, wrong, "", _FOR_FIELDS if array.dtype.names else _FOR_LISTS)
-        if array.ndim == 0 and wrong is not None:
-            raise ValueError(f"{name} must be an array, got {shown(wrong)}")
-
-
-def _no_number(name, wrong, place, remedy):
+def _check_values(name, values, for_text, column=""):
+    wrong = _first_no_number(values)
+    if wrong is None:
+        return
+    if values.ndim == 0:
+        raise ValueError(f"{name} must be an array, got {shown(wrong)}")
     if isinstance(wrong, int):
-        return ValueError(f"{name} must hold numbers within the range of float64, got {shown(wrong)}{place}")
-    return ValueError(f"{name} must hold numbers, got {shown(wrong)}{place}{remedy}")
+        raise ValueError(f"{name} must hold numbers within the range of float64, got {shown(wrong)}{column}")
+    if isinstance(wrong, str | bytes):
+        error, remedy = ValueError, for_text
+    elif isinstance(wrong, list | tuple | np.ndarray):
+        error, remedy = ValueError, _FOR_FIELDS if values.dtype.names else _FOR_LISTS
+    else:
+        error, remedy = TypeError, _FOR_DATES if isinstance(wrong, _DATES) else _FOR_OTHERS
+    raise error(f"{name} must hold numbers, got {shown(wrong)}{column}{remedy}")
 
 
 def _first_no_number(values):
     """Return the first value that is no number, nor what a table has where one is missing; None if there is none."""
     if values.dtype.kind in "biufc":
         return None
-    try:
-        values.astype(np.float64, copy=False)
-    except (TypeError, ValueError, OverflowError):  # the last of integers that no float can hold
-        return next((value for value in values.ravel().tolist() if not (value is None or _is_number(value))), None)
-    return None
+    if values.dtype.kind in "mM":
+        return next(values.flat, None)
+    return next((value for value in values.ravel().tolist() if not (value is None or _is_number(value))), None)
 
 
 def _is_number(value):
-    """Whether NumPy makes a number of a Python object."""
+    """Whether NumPy makes a number of a Python object; it would also make one of a date."""
+    if isinstance(value, _DATES):
+        return False
     try:
         float(value)
     except (TypeError, ValueError, OverflowError):
         return False
     return True
-
-
-def _dtype_within(values):
-    """Return the dtype of values, or of the first of NumPy's dates or durations if there are any among objects."""
-    array = as_array(values)
-    of_dates = (value.dtype for value in array.flat if isinstance(value, np.datetime64 | np.timedelta64))
-    return next(of_dates, array.dtype) if array.dtype == object else array.dtype
 
 
 def columns_of(numbers):
@@ -231,14 +211,12 @@ def check_dense(y):
 
 
 def check_numbers(y, dtype):
-    """Return targets of regression as finite numbers of ``dtype``, or raise ValueError."""
-    if _dtype_within(y).kind in "SUmM":
-        raise ValueError(f"y must hold numbers, got {shown(str(y.flat[0]))}; FusedMLPClassifier takes labels")
-    try:
-        with np.errstate(over="ignore"):
-            values = y.astype(dtype)
-    except (TypeError, ValueError, OverflowError) as error:  # the last of integers that no float can hold
-        raise ValueError(f"y must hold numbers, got an array of {y.dtype}: {cut(str(error))}") from error
+    """Return targets of regression as finite numbers of ``dtype``, or raise TypeError or ValueError."""
+    if y.dtype.kind in "SU":  # though all be digits
+        raise ValueError(f"y must hold numbers, got {shown(str(y.flat[0]))}{FOR_LABELS}")
+    _check_values("y", y, FOR_LABELS)
+    with np.errstate(over="ignore"):
+        values = y.astype(dtype)
     if not np.isfinite(values).all():
         wrong = y[~np.isfinite(values)].flat[0]
         raise ValueError(f"y must hold finite numbers within the range of {values.dtype}, X's dtype; got {wrong}")
@@ -253,12 +231,6 @@ def as_labels(labels):
     return np.array(labels, dtype=object) if has_gaps else array
 
 
-def holds_objects(values):
-    """Whether an array-like holds Python objects, of which scikit-learn's checks ask what not all can answer."""
-    array = as_labels(values)
-    return array.ndim > 0 and array.dtype == object
-
-
 def check_string_width(name, labels):
     """Raise TypeError if an array holds NumPy's strings of variable width, which scikit-learn cannot read."""
     if isinstance(getattr(labels, "dtype", None), np.dtypes.StringDType):
@@ -270,16 +242,21 @@ def check_string_width(name, labels):
 
 def check_targets(y):
     """Raise TypeError or ValueError for targets that are no array, masked, or in NumPy's StringDType."""
-    check_column("y", y)
+    check_whole("y", y)
     check_string_width("y", y)
-    if (y.shape if hasattr(y, "shape") else as_array(y).shape) == ():
+    shape = y.shape if hasattr(y, "shape") else as_array(y).shape  # np.shape would call what array-likes may lack
+    if shape == ():
         raise ValueError(f"y must be an array with an entry for each row, got {shown(y)}")
 
 
 def check_object_labels(y):
-    """Raise ValueError unless labels that are Python objects can be sorted and none is missing."""
-    if holds_objects(y):
-        check_labels("y", y)
+    """Raise ValueError unless labels that are Python objects, or dates, can be sorted and none is missing.
+
+    Of others scikit-learn's own checks say so; of these they ask what not all can answer.
+    """
+    labels = as_labels(y)
+    if labels.ndim > 0 and labels.dtype.kind in "OmM":
+        check_labels("y", labels)
 
 
 def check_label_type(name, labels):
@@ -305,7 +282,7 @@ def check_groups(groups, n_samples):
     """Return groups as an array with one label per row, or raise ValueError; None stays None."""
     if groups is None:
         return None
-    check_column("groups", groups)
+    check_whole("groups", groups)
     array = as_labels(groups)
     if array.shape != (n_samples,):
         got = len(array) if array.ndim == 1 else f"shape {array.shape}" if array.ndim else shown(groups)
@@ -360,9 +337,7 @@ def check_sample_weight(sample_weight, n_samples):
     """Return weights of the rows as a float64 array, or raise TypeError or ValueError; None stays None."""
     if sample_weight is None:
         return None
-    check_column("sample_weight", sample_weight)
     check_plain_numbers("sample_weight", sample_weight)
-    check_no_text("sample_weight", sample_weight)
     if isinstance(sample_weight, Number) or getattr(sample_weight, "shape", None) == ():
         sample_weight = np.full(n_samples, sample_weight)
     weight = check_array(sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight")

@@ -8,7 +8,7 @@ from sklearn.base import BaseEstimator
 from sklearn.callback import CallbackContext
 from sklearn.utils import check_consistent_length
 
-from skfusion._checks import check_column
+from skfusion._checks import check_whole
 from skfusion._typing import MatrixLike, Records
 
 __all__ = ["PeerScores"]
@@ -64,7 +64,7 @@ class PeerScores:
         for name, value in (("X", X), ("y", y)):
             if value is None:
                 raise TypeError(f"{name} must be an array with a row for each sample to score on, got None")
-            check_column(name, value)
+            check_whole(name, value)
         check_consistent_length(X, y)
         self.X, self.y = X, y
         self.history = []

@@ -441,8 +441,6 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
         check_one_label(y)
         X, y = self._validate_rows(X, y, old)
         check_label_type("y", y)
-        if y.dtype.kind in "mM" and np.isnat(y).any():
-            raise ValueError("y must have a label for each row, got NaT")
         return X, y
 
     def _classes_of(self, y, sample_weight):

@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils.metadata_routing import get_routing_for_object
 
-from skfusion._checks import as_array, check_choice, check_column, check_integer, check_real, check_rng, shown
+from skfusion._checks import as_array, check_choice, check_integer, check_real, check_rng, check_whole, shown
 from skfusion._inputs import as_labels, check_groups, check_labels, comparable
 from skfusion._ownership import Ownership, Peers, apportion, nothing_owned, peer_of_row, with_entries, with_labels
 from skfusion._typing import IntArray, MatrixLike, RandomState
@@ -51,28 +51,34 @@ def _check_n_networks(peers, n_samples):
     return n_networks
 
 
-def _check_partition(parts, n_samples, n_networks, *, complete):
-    """Return ``parts`` as int arrays if they are disjoint and cover all rows, or raise.
-
-    With ``complete`` no peer may be left without rows.
-    """
+def check_parts(parts, n_samples):
+    """Return each peer's row indices as an int array, or raise TypeError or ValueError; a peer may have none."""
     if not isinstance(parts, Iterable):
         raise TypeError(f"a partition must be a list with an array of row indices for each peer, got {shown(parts)}")
     parts = [as_array(part) for part in parts]
     for peer, part in enumerate(parts):
-        if part.size == 0 and not complete:
+        if not part.size:  # the type of [] is float
             continue
-        if part.size == 0:
-            raise ValueError(
-                f"peer {peer} of {len(parts)} would be empty, with none of the {n_samples} rows; set "
-                "n_networks lower, give more rows, or choose a partitioner that spreads them more evenly"
-            )
         if part.ndim != 1 or part.dtype.kind not in "iu" or part.min() < 0 or part.max() >= n_samples:
             raise ValueError(
                 f"a partition must consist of 1-D arrays of row indices from 0 to {n_samples - 1}; "
                 f"that of peer {peer} is {shown(part)}"
             )
-    parts = [part.ravel().astype(np.intp) for part in parts]
+    return [part.ravel().astype(np.intp) for part in parts]
+
+
+def _check_partition(parts, n_samples, n_networks, *, complete):
+    """Return ``parts`` as int arrays if they are disjoint and cover all rows, or raise.
+
+    With ``complete`` no peer may be left without rows.
+    """
+    parts = check_parts(parts, n_samples)
+    empty = [peer for peer, part in enumerate(parts) if not len(part)]
+    if empty and complete:
+        raise ValueError(
+            f"peer {empty[0]} of {len(parts)} would be empty, with none of the {n_samples} rows; set "
+            "n_networks lower, give more rows, or choose a partitioner that spreads them more evenly"
+        )
     counts = np.bincount(np.concatenate(parts), minlength=n_samples) if parts else np.zeros(n_samples, int)
     for wrong, what in ((counts > 1, "given more than once"), (counts == 0, "left out")):
         if wrong.any():
@@ -177,7 +183,7 @@ class _AssigningPartitioner(BasePartitioner):
         return parts, ownership
 
     def _check_targets(self, y):
-        check_column("y", y)
+        check_whole("y", y)
         targets = check_labels("y", column_or_1d(as_labels(y))) if self._by_class else np.asarray(y)
         if not targets.size:
             raise ValueError(f"y must have at least one row, got {shown(y)}")
@@ -424,7 +430,7 @@ class PredefinedPartitioner(_AssigningPartitioner):
 
     def _assign(self, y, groups, peers, rng):
         n_networks = peers.n_networks
-        check_column("peer_of_row", self.peer_of_row)
+        check_whole("peer_of_row", self.peer_of_row)
         assigned = np.asarray(self.peer_of_row)
         if assigned.shape != (len(y),) or assigned.dtype.kind not in "iu" or assigned.min() < 0:
             raise ValueError(

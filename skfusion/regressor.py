@@ -10,7 +10,7 @@ from sklearn.neural_network import MLPRegressor
 from sklearn.utils import column_or_1d
 
 from skfusion._base import BaseFusedMLP
-from skfusion._inputs import Targets, check_dense, check_numbers, check_plain_numbers, check_targets, holds_objects
+from skfusion._inputs import FOR_LABELS, Targets, check_dense, check_numbers, check_plain_numbers, check_targets
 from skfusion._row_weights import relative_weight
 from skfusion._typing import MatrixLike
 
@@ -253,9 +253,7 @@ class FusedMLPRegressor(MultiOutputMixin, RegressorMixin, BaseFusedMLP):
         check_dense(y)
         if y is not None:  # which scikit-learn refuses in words of its own
             check_targets(y)
-        check_plain_numbers("y", y)
-        if holds_objects(y):
-            check_numbers(np.asarray(y), np.float64)
+        check_plain_numbers("y", y, FOR_LABELS)
         X, y = self._validate_rows(X, y, old, multi_output=True)
         y = check_numbers(y, X.dtype)
         if y.ndim == 2 and y.shape[1] == 1:

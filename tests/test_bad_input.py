@@ -91,9 +91,7 @@ def test_dates_which_would_count_as_numbers_even_where_missing_are_refused(kind,
         fitted.predict_proba,
         lambda rows: fitted.peer_scores(rows, Y),
     ):
-        with pytest.raises(
-            TypeError, match=r"^X must hold numbers, got (timedelta64|datetime64|Duration|Datetime).*; turn dates"
-        ):
+        with pytest.raises(TypeError, match=r"^X must hold numbers, got .*(date|delta|Timestamp).*; turn dates"):
             use(container(dates))
 
 
@@ -248,25 +246,29 @@ def test_a_missing_number_among_objects_is_no_text():
     with pytest.raises(ValueError, match=r"^Input X contains NaN"):
         model().fit(gaps, Y)
     gaps.loc[0, "crp"] = pd.NA  # which scikit-learn does not take for NaN here
-    with pytest.raises(ValueError, match=r"^X must hold numbers, got <NA> in column 'crp'; .* or impute it"):
+    with pytest.raises(TypeError, match=r"^X must hold numbers, got <NA> in column 'crp'; .* or impute it"):
         model().fit(gaps, Y)
 
 
 @pytest.mark.parametrize("frame", [pd.DataFrame, pl.DataFrame])
 def test_dates_are_no_targets_and_no_weights_either(frame):
     columns = frame({"weight": X[:, 0], "date": np.datetime64("2017-12-18") + np.arange(len(Y))})
-    with pytest.raises(TypeError, match=r"^y must hold numbers, got (datetime64|Date)"):
+    with pytest.raises(TypeError, match=r"^y must hold numbers, got .*2017-12-18.* in column 'date'; turn dates"):
         regressor().fit(X, columns)
-    with pytest.raises(TypeError, match=r"^sample_weight must hold numbers, got (datetime64|Date)"):
+    with pytest.raises(TypeError, match=r"^sample_weight must hold numbers, got .*2017-12-18.*; turn dates"):
         model().fit(X, Y, sample_weight=columns["date"])
 
 
-@pytest.mark.parametrize("container", [list, lambda dates: np.array([*dates], dtype=object)], ids=["list", "objects"])
+@pytest.mark.parametrize(
+    "container",
+    [list, lambda dates: np.array([*dates], dtype=object), lambda dates: dates.astype(object)],
+    ids=["list", "objects", "Python's"],
+)
 def test_lists_of_dates_are_no_targets_and_no_weights_either(container):
     dates = container(np.datetime64("2017-12-18") + np.arange(len(Y)))
-    with pytest.raises(TypeError, match=r"^y must hold numbers, got datetime64\[D\]"):
+    with pytest.raises(TypeError, match=r"^y must hold numbers, got .*2017"):
         regressor().fit(X, dates)
-    with pytest.raises(TypeError, match=r"^sample_weight must hold numbers, got datetime64\[D\]"):
+    with pytest.raises(TypeError, match=r"^sample_weight must hold numbers, got .*2017"):
         model().fit(X, Y, sample_weight=dates)
 
 
@@ -290,14 +292,12 @@ def test_labels_that_are_missing_or_continuous_are_refused():
     with pytest.raises(ValueError, match="Input y contains NaN"):
         model().fit(X, np.where(Y == 0, np.nan, Y))
     days = np.datetime64("2017-12-18") + Y.astype("timedelta64[D]")
-    with pytest.raises(ValueError, match="y must have a label for each row, got NaT"):
+    with pytest.raises(ValueError, match=r"^y must be labels .* none may be missing; got NaT"):
         model().fit(X, np.where(Y == 0, np.datetime64("NaT", "D"), days))
     with pytest.raises(ValueError, match="Unknown label type"):
         model().fit(X, Y + 0.5)
     with pytest.raises(ValueError, match=r"^classes must be integers, .* got continuous numbers: \[0, 1\.5, 2\]"):
         model().partial_fit(X, Y, classes=[0, 1.5, 2])
-    with pytest.raises(ValueError):
-        model().fit(X, np.eye(3)[Y])
 
 
 @pytest.mark.parametrize(

@@ -99,20 +99,17 @@ def test_the_ends_of_what_is_long_are_shown():
     assert shown(np.arange(4)) == "array([0, 1, 2, 3])"
 
 
-@pytest.mark.parametrize("name", ["groups", "sample_weight"])
-def test_the_name_of_a_column_is_not_taken_for_its_values(name):
-    with pytest.raises(
-        ValueError, match=rf"{name} must be an array .*got 'site'; .*values of a column, such as frame\['site'\]"
-    ):
-        FusedMLPClassifier().fit(X, Y, **{name: "site"})
-    with pytest.raises(ValueError, match=rf"{name} .*frame\['site'\]"):
-        FusedMLPClassifier().partial_fit(X, Y, classes=[0, 1, 2], **{name: "site"})
+@pytest.mark.parametrize("name", ["X", "y", "groups", "sample_weight"])
+@pytest.mark.parametrize("estimator", [FusedMLPClassifier(), FusedMLPRegressor()], ids=lambda it: type(it).__name__)
+def test_the_name_of_a_column_is_not_taken_for_its_values(estimator, name):
+    match = rf"^{name} must be an array .*got 'site'; .*values of a column, such as frame\['site'\]"
+    classes = {"classes": [0, 1, 2]} if isinstance(estimator, FusedMLPClassifier) else {}
+    for method, options in ((estimator.fit, {}), (estimator.partial_fit, classes)):
+        with pytest.raises(ValueError, match=match):
+            method(**{"X": X, "y": Y, name: "site"}, **options)
 
 
-def test_nor_is_that_of_the_targets_or_of_the_peers():
-    for estimator in (FusedMLPClassifier(), FusedMLPRegressor()):
-        with pytest.raises(ValueError, match=r"y must be an array .*got 'site'; .*frame\['site'\]"):
-            estimator.fit(FRAME[list("abcd")], "site")
+def test_nor_is_that_of_the_peers():
     with pytest.raises(ValueError, match=r"peer_of_row must be an array .*frame\['site'\]"):
         FusedMLPClassifier(partitioner=PredefinedPartitioner("site")).fit(X, Y)
 

@@ -200,3 +200,10 @@ def test_peer_scores_take_weights():
     weight = np.arange(len(Y)) % 4
     expected = [peer.score(X, Y, sample_weight=weight) for peer in fitted.peers_]
     np.testing.assert_allclose(fitted.peer_scores(X, Y, sample_weight=weight), expected)
+
+
+@pytest.mark.parametrize("warm_start", [False, True])
+def test_a_weight_for_a_class_whose_rows_have_none_is_not_enough(warm_start):
+    learner = model(warm_start=warm_start).fit(X, Y).set_params(class_weight={0: 0, 1: 0})
+    with pytest.raises(ValueError, match=r"class_weight must not be 0 .* rows to train on have, got \{0: 0, 1: 0\}"):
+        learner.fit(X, Y, sample_weight=Y < 2)

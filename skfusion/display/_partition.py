@@ -2,7 +2,7 @@
 
 from __future__ import annotations  # the names of matplotlib's classes are there for type checkers alone
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -10,11 +10,11 @@ from numpy.typing import ArrayLike
 from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import type_of_target
 
-from skfusion._checks import as_array, shown
 from skfusion._inputs import check_object_labels, check_targets
 from skfusion._typing import IntArray
 from skfusion.classifier import FusedMLPClassifier
 from skfusion.display._common import check_estimator, check_keywords, count_in_integers, one_axes, pyplot, styled
+from skfusion.partition import check_parts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -153,16 +153,14 @@ class PartitionDisplay:
             holds no indices of its rows.
         """
         check_targets(y)
-        if not isinstance(partition, Iterable):
-            raise TypeError(f"partition must be a list with row indices for each peer, got {shown(partition)}")
         check_object_labels(y)
         kind = type_of_target(y, input_name="y")
         if kind not in ("binary", "multiclass"):
             raise ValueError(f"y must be class labels, for PartitionDisplay to count, got a target of type {kind!r}")
         classes, codes = np.unique(column_or_1d(y), return_inverse=True)
-        parts = [_check_part(part, peer, len(codes)) for peer, part in enumerate(partition)]
+        parts = check_parts(partition, len(codes))
         if not parts:
-            raise ValueError("partition must have at least one peer, got none")
+            raise ValueError("a partition must have at least one peer, got none")
         counts = [np.bincount(codes[part], minlength=len(classes)) for part in parts]
         return cls(counts=np.array(counts), classes=classes).plot(ax, cmap=cmap, bar_kw=bar_kw)
 
@@ -229,19 +227,6 @@ class PartitionDisplay:
         ticks = np.arange(0, n_classes, -(-n_classes // _MAX_CLASSES_IN_LEGEND))
         colorbar = self.figure_.colorbar(scale, ax=self.ax_, label="class")
         colorbar.set_ticks(ticks, labels=[str(self.classes[tick]) for tick in ticks], parse_math=False)
-
-
-def _check_part(part, peer, n_samples):
-    """Return a peer's row indices as an array, or raise ValueError."""
-    part = as_array(part)
-    if part.ndim == 1 and not part.size:  # the type of [] is float
-        return part.astype(np.intp)
-    if part.ndim != 1 or part.dtype.kind not in "iu" or not 0 <= part.min() <= part.max() < n_samples:
-        raise ValueError(
-            f"partition must consist of 1-D arrays of indices of the {n_samples} rows of y; "
-            f"that of peer {peer} is {shown(part)}"
-        )
-    return part
 
 
 def _stacked(counts, width):

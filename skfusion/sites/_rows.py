@@ -12,8 +12,8 @@ from sklearn.utils.validation import validate_data
 
 from skfusion._checks import shown
 from skfusion._inputs import (
+    FOR_TEXT,
     check_dense,
-    check_features,
     check_groups,
     check_numbers,
     check_object_labels,
@@ -64,7 +64,7 @@ class SiteRows:
     @classmethod
     def check(cls, site, X, y, sample_weight, groups):
         """Check rows as an estimator's ``fit`` does, or raise TypeError or ValueError."""
-        check_features(X)
+        check_plain_numbers("X", X, FOR_TEXT)
         check_dense(y)
         check_targets(y)
         names_of_y, dtypes_of_y = columns_of(y)
@@ -155,7 +155,7 @@ class SiteRows:
         """Return y as numbers of shape (n_samples, n_outputs), or raise RefusalError."""
         try:
             return check_numbers(self.y, self.X.dtype).reshape(len(self.y), -1)
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             raise RefusalError(f"y must hold finite numbers within the range of {self.X.dtype}, X's dtype") from error
 
     def _classes(self, question):
