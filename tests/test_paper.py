@@ -248,17 +248,25 @@ def test_runs_are_judged_at_equal_epochs_equal_steps_and_the_best_epochs():
 
 def test_a_run_that_went_on_is_judged_at_its_best_epoch_so_far(monkeypatch):
     monkeypatch.setattr(cifar_judge, "STAGES", (2, 5, 6))
-    (run,) = cifar_judge.gone_on(runs_to_judge(), epochs=3).to_dict("records")
-    assert run == {
+    (errors,) = cifar_judge.gone_on(runs_to_judge(), epochs=3).to_dict("records")
+    assert errors == {
         "setting": "ring, sequential",
         "seed": 0,
         "peers, best of 2": "70.00",
         "peers, best of 5": "50.00",
         "peers, best of 6": "",
         "peers, best epoch": "50.00 (4 of 5)",
-        "peers above all rows": "+5.00",
         "consensus, best epoch": "45.00 (4 of 5)",
-        "consensus above all rows": "+0.00",
+    }
+    (points,) = cifar_judge.gone_on_in_points(runs_to_judge(), epochs=3).to_dict("records")
+    assert points == {
+        "setting": "ring, sequential",
+        "seed": 0,
+        "epochs": 3,
+        "peers, equal epochs": "+20.00",
+        "peers, best epochs": "+5.00",
+        "consensus, equal epochs": "+15.00",
+        "consensus, best epochs": "+0.00",
     }
 
 

@@ -2,7 +2,7 @@
 
 Judged on what cifar_train.py has written so far, each run against the network with all rows of the same seed: after as
 many epochs, after as many steps of each network, and both at the epoch at which they err least on held-out rows.
---epochs 30 judges them after their thirtieth; the last table and the figure show what they have done since, too.
+--epochs 30 judges them after their thirtieth; the last two tables and the figure show what they have done since, too.
 """
 
 import matplotlib.pyplot as plt
@@ -92,14 +92,12 @@ def in_points(judged, who):
 
 
 def gone_on(runs, epochs):
-    """Return what runs of more than so many epochs came to: test errors in per cent, and points above all rows.
+    """Return the test errors in per cent that runs of more than so many epochs came to.
 
     Each error is the one after the epoch with the least held-out error, of all epochs or of those up to a stage.
     """
-    longer = {key: run for key, run in runs.items() if run.index.max() > epochs}
-    points = judge(runs).set_index(["setting", "rule", "seed", "who"])["best epochs"]
     rows = []
-    for (setting, rule, seed), run in longer.items():
+    for (setting, rule, seed), run in _longer(runs, epochs).items():
         last = run.index.max()
         row = {"setting": _title(setting, rule), "seed": seed}
         for stage in STAGES:
@@ -107,10 +105,24 @@ def gone_on(runs, epochs):
         for who in WHO:
             best, error = _best(run, who)
             row[f"{who}, best epoch"] = f"{error} ({best} of {last})"
-            above = points.get((setting, rule, seed, who))
-            row[f"{who} above all rows"] = "" if above is None else f"{above:+.2f}"
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def gone_on_in_points(runs, epochs):
+    """Return how far each run of more than so many epochs is above the network with all rows, as it is printed."""
+    rows = {}
+    for one in judge(runs).to_dict("records"):
+        setting, rule, seed = key = one["setting"], one["rule"], one["seed"]
+        if key in _longer(runs, epochs):
+            row = {"setting": _title(setting, rule), "seed": seed, "epochs": one["equal epochs, run"]}
+            points = {f"{one['who']}, {way}": f"{one[way]:+.2f}" for way in ("equal epochs", "best epochs")}
+            rows.setdefault(key, row).update(points)
+    return pd.DataFrame(rows.values())
+
+
+def _longer(runs, epochs):
+    return {key: run for key, run in runs.items() if run.index.max() > epochs}
 
 
 def _best(run, who):
@@ -164,7 +176,8 @@ def main(argv=None):
     for who in WHO:
         print(f"\n{who}, points above all rows:\n\n{markdown(in_points(tables['judged'], who))}")
     if options.epochs:
-        print(f"\nruns that went on:\n\n{markdown(gone_on(runs_of(rows), options.epochs))}")
+        for table in (gone_on, gone_on_in_points):
+            print(f"\nruns that went on:\n\n{markdown(table(runs_of(rows), options.epochs))}")
     save(draw(runs_of(rows), EXPERIMENTS[rows["data"].iloc[0]].title), output(options, "cifar.png"))
 
 
