@@ -495,7 +495,7 @@ cdef void update_layer(Training *t, const Peer *peer, const Layer *layer, const 
     if t.l1 != 0:
         if layer.offset == 0:
             apply_pending(t, coefs)
-        soft_threshold(size, peer.rate * t.l1 / batch.n_rows, coefs)
+        soft_threshold(size, peer.learning_rate * t.l1 / batch.n_rows, coefs)
     if layer.offset == 0 and (t.l1 != 0 or t.solver != PLAIN_SGD):
         reset_pending(t, coefs)
 

@@ -20,6 +20,8 @@ _N_DRAWS = 1000
 _MAX_CYCLE = 64
 # 2 to this power is never: a disagreement that shrinks so slowly is one of networks that nothing joins.
 _MAX_DOUBLINGS = 40
+# By what share rounding may raise the disagreement: a rate such as 0.55 is itself not exact.
+_ROUNDING = 1e-9
 # A disagreement that has grown so much never shrinks again; more doublings would overflow.
 _GROWN = 1e50
 
@@ -145,7 +147,7 @@ def diagnose(
     contraction, asymptotic, steps = _of_draws(mixing, type(topology) is RandomTopology) if draws else _of_cycle(mixing)
     sent = float(n_parameters) * np.array([fusion_round.networks_sent() for fusion_round in rounds])
     return TopologyDiagnostics(
-        rounds=_rounds_until(share, steps),
+        rounds=_rounds_until(share * (1 + _ROUNDING), steps),
         contraction=float(contraction),
         spectral_gap=max(0.0, float(1 - asymptotic)),  # no modulus is above 1, but for rounding
         sent_mean=float(sent.mean()),

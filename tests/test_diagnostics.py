@@ -150,6 +150,13 @@ def test_contraction_of_random_matchings_of_eight_networks_is_exact(rule, expect
         assert result.rounds == np.ceil(np.log(0.01) / np.log(expected))
 
 
+@pytest.mark.parametrize("n_networks", [2, 3, 8, 10, 64])
+@pytest.mark.parametrize(("rate", "share", "rounds"), [(0.55, 0.01, 2), (0.7, 0.4, 1), (0.4, 0.008, 3)])
+def test_rounding_adds_no_round_where_what_is_left_is_the_share_itself(rate, share, rounds, n_networks):
+    """Each mean of all leaves |1 - 2 F| of the disagreement."""
+    assert diagnose("average", n_networks, rate, share=share).rounds == rounds
+
+
 @pytest.mark.parametrize("n_networks", [3, 5, 9, 33])
 def test_contraction_of_random_matchings_of_an_odd_number_is_known(n_networks):
     # At one half, simultaneously: of M's squared entries each pair of the matching has 1 and the network left over 1;

@@ -299,6 +299,18 @@ def test_without_a_gradient_a_step_is_the_penalty_alone(dtype, n_rows, container
     assert loss == 0
 
 
+@pytest.mark.parametrize("container", CONTAINERS)
+@pytest.mark.parametrize("n_rows", [1, 8])
+def test_under_adam_too_the_threshold_is_that_of_the_learning_rate(n_rows, container):
+    network = make_network((4, 3))
+    (X, y), weights = make_data(3 * n_rows), make_weights(network)
+    kwargs = {"batch_size": n_rows, "rate": 0.5, "l1": 0.2 * n_rows, "solver": "adam"}
+    after, _ = train(network, weights, container(X), y, sample_weight=np.zeros(3 * n_rows), **kwargs)
+    shrunk = soft_threshold(weights, 3 * 0.5 * 0.2)  # in three steps, none of which has a gradient
+    assert 0.1 < (shrunk == 0).mean() < 0.9
+    assert_allclose(after, np.where(is_coef(network), shrunk, weights), rtol=0, atol=8 * eps(float))
+
+
 def train_linear_model(weights, X, y, *, batch_size, rate, l1, l2, epochs):
     """Softmax regression in plain numpy: shrink by l2, follow the gradient, then move towards 0 by l1."""
     W, b = weights[:-3].reshape(-1, 3).copy(), weights[-3:].copy()
