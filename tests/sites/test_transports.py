@@ -374,7 +374,20 @@ def test_a_folder_that_a_command_may_not_use_is_named(here, capsys, monkeypatch)
     with pytest.raises(SystemExit) as error:
         main(["serve", "--folder", ".", "--site", "echo:load"])
     assert error.value.code == 1
-    assert capsys.readouterr().err == "[Errno 13] Permission denied: 'Bath'\n"
+    assert capsys.readouterr().err == f"[Errno 13] Permission denied: '{here / 'Bath'}'\n"
+
+
+def test_a_folder_is_where_it_was_if_the_working_directory_changes(here):
+    (here / "shared").mkdir()
+    code = "import os\nfrom echo import load as echo\n\n\ndef load():\n    os.chdir('/')\n    return echo()\n"
+    (here / "away.py").write_text(code)
+    with FolderTransport("shared") as transport:
+        transport.send("Bath", b"terminate")
+        with pytest.raises(SystemExit) as error:
+            main(["serve", "--folder", "shared", "--site", "away:load"])
+        assert error.value.code == 128 + signal.SIGTERM
+        assert transport.sites() == []
+    assert not (here / "shared" / "coordinator").exists()
 
 
 # Through a folder, in threads
