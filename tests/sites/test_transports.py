@@ -537,6 +537,44 @@ def test_a_claim_that_may_be_anothers_still_is_told(tmp_path, caplog):
     assert caplog.messages == [f"{tmp_path} had a coordinator before, {holder}; should that one still be there, end it"]
 
 
+def test_what_others_have_put_in_place_of_a_claim_is_told_in_a_line(tmp_path, caplog):
+    for text in ("\x1b[2J\nBath: the run is over\n", "x" * 10**6):
+        (tmp_path / "coordinator").write_text(text)
+        FolderTransport(tmp_path).close()
+    assert all(message.isprintable() and len(message) < 1000 for message in caplog.messages)
+
+
+@pytest.mark.parametrize("make", [lambda path: path.symlink_to("precious"), os.mkfifo, Path.mkdir])
+def test_a_claim_is_no_link_and_no_pipe(make, tmp_path):
+    (tmp_path / "precious").write_text("rows")
+    arguments = tmp_path / "serving", "folder", "a site", "do not"
+    with Claim(*arguments) as claim:
+        claim.path.unlink()
+        make(claim.path)
+        for take in (lambda: Claim(*arguments), claim.renew):
+            with pytest.raises(OSError, match="serving"):
+                take()
+    assert (tmp_path / "precious").read_text() == "rows"
+
+
+def test_a_claim_of_before_that_a_sync_tool_has_brought_back_is_replaced(tmp_path):
+    arguments = tmp_path / "serving", "folder", "a site", "do not"
+    first = Claim(*arguments)
+    text = first.path.read_text()
+    first.release()
+    with Claim(*arguments) as claim:
+        copy = tmp_path / "copy"
+        copy.write_text(text)
+        copy.rename(claim.path)
+        claim.renew()
+        assert claim.path.read_text() != text
+        with pytest.raises(RuntimeError, match="folder has a site already"):
+            Claim(*arguments)
+        claim.path.unlink()
+        with Claim(*arguments), pytest.raises(RuntimeError, match="folder has a site already"):
+            claim.renew()  # another has come
+
+
 def test_a_claim_whose_file_is_gone_is_renewed(tmp_path):
     claim = Claim(tmp_path / "folder" / "serving", "folder", "a site", "do not")
     claim.path.unlink()
