@@ -1,14 +1,18 @@
 """A file that says who has taken a folder or a checkpoint, so that there is no second one."""
 
+import errno
 import fcntl
 import logging
 import os
 import platform
+import stat
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
 from skfusion._replacing import naming
+
+_MAX_TEXT = 500  # characters of what a file says
 
 _log = logging.getLogger("skfusion.sites")
 
@@ -21,7 +25,8 @@ class Claim:
     """A file that one process at a time holds, until it releases it or dies, or a ``with`` statement is over.
 
     On one file system a lock decides: whoever holds it is still there.  Where files are copied from machine to machine
-    there is no common lock; there two holders see that their copies differ once one has replaced the other.
+    there is no common lock; there two holders see that their copies differ once one has replaced the other.  A copy
+    may also bring back what a holder before this one had written.
 
     Parameters
     ----------
@@ -44,13 +49,14 @@ class Claim:
 
     def __init__(self, path: str | os.PathLike[str], what: str, role: str, otherwise: str):
         self.path, self.what, self.role, self.otherwise = Path(path), what, role, otherwise
-        self._text = f"process {os.getpid()} on {platform.node()}, since {datetime.now().astimezone().isoformat()}"
+        self._here = f" on {platform.node()}, since "
+        self._text = f"process {os.getpid()}{self._here}{datetime.now().astimezone().isoformat()}"
         self._file = self._take()
 
     def _take(self):
         self.path.parent.mkdir(exist_ok=True)
         while True:
-            file = open(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666), "r+", encoding="utf-8", errors="replace")  # noqa: SIM115
+            file = _opened(self.path, "r+", os.O_RDWR | os.O_CREAT)
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except (BlockingIOError, PermissionError):  # the latter on SMB
@@ -61,7 +67,7 @@ class Claim:
                 reason = f"it must be on a drive that can lock files, as flock does; {error.strerror}"
                 raise OSError(error.errno, reason, str(self.path)) from None
             if self._is_at_path(file):
-                self._warn_of(file.read())
+                self._warn_of(_text_of(file))
                 self._write(file)
                 return file
             file.close()  # its last holder has removed it meanwhile
@@ -82,7 +88,7 @@ class Claim:
 
     def _warn_of(self, holder):
         """Warn of a holder on another machine, of which no lock tells whether it is still there."""
-        if holder and f" on {platform.node()}, since " not in holder:
+        if holder and self._here not in holder:
             _log.warning("%s had %s before, %s; should that one still be there, end it", self.what, self.role, holder)
 
     def _is_at_path(self, file):
@@ -103,16 +109,20 @@ class Claim:
         self.release()
 
     def renew(self) -> None:
-        """Write the file again if it is gone; raise ClaimedError if another process has taken it."""
+        """Write the file again if it is gone or an older one is back; raise ClaimedError if another has taken it."""
         if self._is_at_path(self._file):
             return
-        if self.path.exists():
-            with open(self.path, encoding="utf-8", errors="replace") as file:
-                holder = _text_of(file)
-            if holder != self._text:
+        with suppress(FileNotFoundError), _opened(self.path, "r", os.O_RDONLY) as file:
+            holder = _text_of(file)
+            if holder != self._text and not self._is_from_before(holder):
                 raise self._refusal(holder)
         old, self._file = self._file, self._take()
         old.close()
+
+    def _is_from_before(self, holder):
+        """Whether a process of this machine wrote that earlier; should it still be there, its lock tells."""
+        _, here, since = holder.partition(self._here)
+        return bool(here) and since < self._text.partition(self._here)[2]
 
     @property
     def released(self) -> bool:
@@ -131,9 +141,19 @@ class Claim:
             _log.warning("a file that is of no more use stays: %s", error)
 
 
+def _opened(path, mode, flags):
+    """Open a file where others may have put a link, which would lead to one of this user's, or a pipe, which blocks."""
+    file = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        os.close(file)
+        raise OSError(errno.EINVAL, "Not a regular file", str(path))
+    return open(file, mode, encoding="utf-8", errors="replace")
+
+
 def _text_of(file):
     """Return what an open file says; nothing if that is for its holder alone, as locks have it on SMB."""
     try:
-        return file.read()
+        text = file.read(_MAX_TEXT)
     except PermissionError:
         return ""
+    return text if text.isprintable() else repr(text)

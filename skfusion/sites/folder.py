@@ -220,7 +220,7 @@ def serve(site: Answering, path: str | os.PathLike[str], *, stay: bool = False, 
     folder = _folder_of(check_folder(path), site.name)
     role = f"a process that serves as {site.name!r}"
     with Claim(folder / "serving", str(folder), role, "give this site another name") as claim:
-        _log.info("%s: waiting for the coordinator in %s", site.name, folder.absolute())
+        _log.info("%s: waiting for the coordinator in %s", site.name, folder)
         _Worker(site, folder, claim, max_bytes).work(stay)
         _log.info("%s: the run is over", site.name)
 
@@ -268,7 +268,7 @@ class _Worker:
         waited = time.monotonic() - self._idle_since
         if waited > _QUIET and not self._told:
             message = "%s: no message for %d s; still waiting for the coordinator in %s"
-            _log.info(message, self._site.name, _QUIET, self._folder.absolute())
+            _log.info(message, self._site.name, _QUIET, self._folder)
             self._told = True
         time.sleep(_pause_after(waited) if self._reachable else _PAUSE)
 
@@ -368,11 +368,11 @@ def check_max_bytes(max_bytes):
 
 
 def check_folder(path: str | os.PathLike[str]) -> Path:
-    """Return a folder as a Path; raises NotADirectoryError if there is none."""
+    """Return the absolute path of a folder; raises NotADirectoryError if there is none."""
     path = check_path("path", path)
     if not os.path.isdir(path):  # of a Path, "" would be this folder
         raise NotADirectoryError(f"the folder must exist, got {path!r}")
-    return Path(path)
+    return Path(path).absolute()
 
 
 def _folder_of(path, site):

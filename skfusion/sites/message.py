@@ -117,7 +117,7 @@ class Message:
     Parameters
     ----------
     kind : str
-        What it is.
+        What it is; like ``run`` and ``site`` of at most 64 printable characters.
     run : str
         Which run of training it belongs to.
     round : int
@@ -128,6 +128,11 @@ class Message:
         What JSON can hold.
     arrays : dict of str to ndarray, default={}
         Of unsigned bytes, 64-bit integers, or floats of 32 or 64 bits, with at most two dimensions.
+
+    Raises
+    ------
+    MessageError
+        If the kind, the run or the site is too long or not printable.
 
     Examples
     --------
@@ -147,6 +152,14 @@ class Message:
     site: str
     content: Mapping[str, Any] = field(default_factory=dict)
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def __post_init__(self):
+        for name in ("kind", "run", "site"):  # which are logged, and come back in answers
+            text = getattr(self, name)
+            if len(text) > _MAX_NAME or not text.isprintable():
+                raise MessageError(
+                    f"a message's {name} must have at most {_MAX_NAME} printable characters, got {shown(text)}"
+                )
 
     def encode(self) -> bytes:
         """Return the message as bytes.

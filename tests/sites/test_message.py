@@ -23,12 +23,13 @@ contents = st.recursive(
 any_array = st.sampled_from(DTYPES).flatmap(
     lambda dtype: arrays(np.dtype(dtype), array_shapes(min_dims=0, max_dims=2, min_side=0, max_side=4))
 )
+names = st.text(st.characters(codec="utf-8").filter(str.isprintable), max_size=8)
 messages = st.builds(
     Message,
-    kind=texts,
-    run=texts,
+    kind=names,
+    run=names,
     round=st.integers(0, 2**40),
-    site=texts,
+    site=names,
     content=st.dictionaries(texts, contents, max_size=3),
     arrays=st.dictionaries(texts, any_array, max_size=3),
 )
@@ -152,6 +153,9 @@ def assert_refused_or_read(data):
         (with_header(b"{"), "must be JSON"),
         (with_header(header_of([], content={"loss": float("nan")})), "must be JSON: NaN is not a number in JSON"),
         (with_header(header_of([], run="\ud800")), "must be JSON: 'utf-8' codec can't encode"),
+        (with_header(header_of([], run="x" * 65)), "run must have at most 64 printable characters, got 'xxx"),
+        (with_header(header_of([], kind="state\nBath: ")), r"kind must have .* characters, got 'state\\nBath: '"),
+        (with_header(header_of([], site="\x1b[2J")), r"site must have .* characters, got '\\x1b\[2J'"),
     ],
 )
 def test_refusals_say_what_is_wrong(data, match):

@@ -374,7 +374,20 @@ def test_a_folder_that_a_command_may_not_use_is_named(here, capsys, monkeypatch)
     with pytest.raises(SystemExit) as error:
         main(["serve", "--folder", ".", "--site", "echo:load"])
     assert error.value.code == 1
-    assert capsys.readouterr().err == "[Errno 13] Permission denied: 'Bath'\n"
+    assert capsys.readouterr().err == f"[Errno 13] Permission denied: '{here / 'Bath'}'\n"
+
+
+def test_a_folder_is_where_it_was_if_the_working_directory_changes(here):
+    (here / "shared").mkdir()
+    code = "import os\nfrom echo import load as echo\n\n\ndef load():\n    os.chdir('/')\n    return echo()\n"
+    (here / "away.py").write_text(code)
+    with FolderTransport("shared") as transport:
+        transport.send("Bath", b"terminate")
+        with pytest.raises(SystemExit) as error:
+            main(["serve", "--folder", "shared", "--site", "away:load"])
+        assert error.value.code == 128 + signal.SIGTERM
+        assert transport.sites() == []
+    assert not (here / "shared" / "coordinator").exists()
 
 
 # Through a folder, in threads
@@ -522,6 +535,44 @@ def test_a_claim_that_may_be_anothers_still_is_told(tmp_path, caplog):
     (tmp_path / "coordinator").write_text(holder)
     FolderTransport(tmp_path).close()
     assert caplog.messages == [f"{tmp_path} had a coordinator before, {holder}; should that one still be there, end it"]
+
+
+def test_what_others_have_put_in_place_of_a_claim_is_told_in_a_line(tmp_path, caplog):
+    for text in ("\x1b[2J\nBath: the run is over\n", "x" * 10**6):
+        (tmp_path / "coordinator").write_text(text)
+        FolderTransport(tmp_path).close()
+    assert all(message.isprintable() and len(message) < 1000 for message in caplog.messages)
+
+
+@pytest.mark.parametrize("make", [lambda path: path.symlink_to("precious"), os.mkfifo, Path.mkdir])
+def test_a_claim_is_no_link_and_no_pipe(make, tmp_path):
+    (tmp_path / "precious").write_text("rows")
+    arguments = tmp_path / "serving", "folder", "a site", "do not"
+    with Claim(*arguments) as claim:
+        claim.path.unlink()
+        make(claim.path)
+        for take in (lambda: Claim(*arguments), claim.renew):
+            with pytest.raises(OSError, match="serving"):
+                take()
+    assert (tmp_path / "precious").read_text() == "rows"
+
+
+def test_a_claim_of_before_that_a_sync_tool_has_brought_back_is_replaced(tmp_path):
+    arguments = tmp_path / "serving", "folder", "a site", "do not"
+    first = Claim(*arguments)
+    text = first.path.read_text()
+    first.release()
+    with Claim(*arguments) as claim:
+        copy = tmp_path / "copy"
+        copy.write_text(text)
+        copy.rename(claim.path)
+        claim.renew()
+        assert claim.path.read_text() != text
+        with pytest.raises(RuntimeError, match="folder has a site already"):
+            Claim(*arguments)
+        claim.path.unlink()
+        with Claim(*arguments), pytest.raises(RuntimeError, match="folder has a site already"):
+            claim.renew()  # another has come
 
 
 def test_a_claim_whose_file_is_gone_is_renewed(tmp_path):
