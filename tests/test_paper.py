@@ -248,6 +248,7 @@ def test_runs_are_judged_at_equal_epochs_equal_steps_and_the_best_epochs():
 
 def test_a_run_that_went_on_is_judged_at_its_best_epoch_so_far(monkeypatch):
     monkeypatch.setattr(cifar_judge, "STAGES", (2, 5, 6))
+    monkeypatch.setattr(cifar_judge, "RECENT", 2)
     (errors,) = cifar_judge.gone_on(runs_to_judge(), epochs=3).to_dict("records")
     assert errors == {
         "setting": "ring, sequential",
@@ -262,10 +263,10 @@ def test_a_run_that_went_on_is_judged_at_its_best_epoch_so_far(monkeypatch):
     assert points == {
         "setting": "ring, sequential",
         "seed": 0,
-        "epochs": 3,
-        "peers, equal epochs": "+20.00",
+        "epochs": "2 to 3",
+        "peers, equal epochs": "+22.50",
         "peers, best epochs": "+5.00",
-        "consensus, equal epochs": "+15.00",
+        "consensus, equal epochs": "+17.50",
         "consensus, best epochs": "+0.00",
     }
 

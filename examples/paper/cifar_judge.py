@@ -15,6 +15,7 @@ from style import LINES, NAMES, WIDTH, markdown, of_rule, save
 WHO = ("peers", "consensus")
 WAYS = ("equal epochs", "equal steps", "best epochs")
 STAGES = (60, 120, 180)  # epochs
+RECENT = 10  # measurements, since a network's error goes up and down by some points from one to the next
 
 
 def chosen(rows, seeds=None, epochs=None):
@@ -110,15 +111,24 @@ def gone_on(runs, epochs):
 
 
 def gone_on_in_points(runs, epochs):
-    """Return how far each run of more than so many epochs is above the network with all rows, as it is printed."""
-    rows = {}
-    for one in judge(runs).to_dict("records"):
-        setting, rule, seed = key = one["setting"], one["rule"], one["seed"]
-        if key in _longer(runs, epochs):
-            row = {"setting": _title(setting, rule), "seed": seed, "epochs": one["equal epochs, run"]}
-            points = {f"{one['who']}, {way}": f"{one[way]:+.2f}" for way in ("equal epochs", "best epochs")}
-            rows.setdefault(key, row).update(points)
-    return pd.DataFrame(rows.values())
+    """Return how far runs of more than so many epochs are above the network with all rows, as it is printed.
+
+    At equal epochs that is the mean over those that were measured last in both, and at the best epochs as in `judge`.
+    """
+    at_best = judge(runs).set_index(["setting", "rule", "seed", "who"])["best epochs"].to_dict()
+    rows = []
+    for (setting, rule, seed), run in _longer(runs, epochs).items():
+        if (setting, rule, seed, "peers") not in at_best:
+            continue
+        everything = runs["all", "-", seed]["peers test_error"]
+        last = run.index.intersection(everything.index)[-RECENT:]
+        row = {"setting": _title(setting, rule), "seed": seed, "epochs": f"{last[0]} to {last[-1]}"}
+        for who in WHO:
+            above = 100 * (run[f"{who} test_error"] - everything).loc[last].mean()
+            row[f"{who}, equal epochs"] = f"{above:+.2f}"
+            row[f"{who}, best epochs"] = f"{at_best[setting, rule, seed, who]:+.2f}"
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def _longer(runs, epochs):
