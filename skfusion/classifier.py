@@ -187,7 +187,7 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
         The partitioner and the topology in use.
     history_ : list of dict
         For each epoch: "epoch", counted from 1; "losses", each peer's mean training loss with penalty, NaN if the peer
-        sat the epoch out; "loss", their mean, weighted by the peers' numbers of rows; "fusion_rounds", the number of
+        sat the call out; "loss", their mean, weighted by the peers' numbers of rows; "fusion_rounds", the number of
         rounds in the epoch; "disagreement_before_fusion" and "disagreement_after_fusion", the root mean square distance
         of the peers' weights from the consensus before and after the epoch's last round; "numbers_sent", by each peer;
         "seconds".  With ``early_stopping`` also "validation_scores", each peer's accuracy on its held-out rows, NaN if

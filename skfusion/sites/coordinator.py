@@ -84,8 +84,9 @@ def fit_sites(
         then every minute.
     absent : {"raise", "skip"}, default="raise"
         What to do about a site that does not answer: end the run with an error, or go on without it.  Its peers then
-        keep their weights and fuse with none, and ``history_`` names it under "absent" for that epoch.  Once it is
-        heard from again, it trains from the next epoch on.
+        keep their weights and fuse with none, and ``history_`` names it under "absent" for that epoch, in which its
+        loss is its last one, or the mean of the others' if it has none.  Once it is heard from again, it trains from
+        the next epoch on.
     fuse_at : {"coordinator", "sites"}, default="coordinator"
         Who fuses.  With "sites", the weights stay at the sites while these train: the two of a pair swap theirs, and
         the coordinator learns the losses.  This needs a transport by which sites reach one another, such as NVFlare's,
