@@ -178,7 +178,7 @@ def draw(runs, title):
 def main(argv=None):
     options = parse_options(__doc__, argv)
     rows = chosen(pd.read_csv(output(options, "cifar.csv")), options.seed)
-    runs = runs_of(chosen(rows, epochs=options.epochs))
+    runs, so_far = runs_of(chosen(rows, epochs=options.epochs)), runs_of(rows)
     tables = {"standing": standing(runs), "judged": judge(runs)}
     for name, frame in tables.items():
         frame.round(3).to_csv(output(options, f"cifar_{name}.csv"), index=False)
@@ -187,8 +187,8 @@ def main(argv=None):
         print(f"\n{who}, points above all rows:\n\n{markdown(in_points(tables['judged'], who))}")
     if options.epochs:
         for table in (gone_on, gone_on_in_points):
-            print(f"\nruns that went on:\n\n{markdown(table(runs_of(rows), options.epochs))}")
-    save(draw(runs_of(rows), EXPERIMENTS[rows["data"].iloc[0]].title), output(options, "cifar.png"))
+            print(f"\nruns that went on:\n\n{markdown(table(so_far, options.epochs))}")
+    save(draw(so_far, EXPERIMENTS[rows["data"].iloc[0]].title), output(options, "cifar.png"))
 
 
 if __name__ == "__main__":
