@@ -51,7 +51,7 @@ def _parser():
         "--site", required=True, metavar="MODULE:FUNCTION", help="a function that returns a Site, as in hospital:load"
     )
     command.add_argument("--stay", action="store_true", help="wait for the next run when one is over")
-    command.add_argument("--max-bytes", type=_n_bytes, default=MAX_BYTES, help="longer messages are not read")
+    command.add_argument("--max-bytes", type=_n_bytes, default=MAX_BYTES, help="longer requests are refused")
     return parser
 
 

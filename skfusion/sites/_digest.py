@@ -1,4 +1,4 @@
-"""The digest at the head of a file, by which it shows that it is damaged or not complete."""
+"""The digest of a message or a file, which shows whether it is another, damaged or not complete."""
 
 from hashlib import blake2b
 

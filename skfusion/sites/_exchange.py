@@ -5,6 +5,7 @@ import time
 from datetime import datetime
 
 from skfusion._checks import shown
+from skfusion.sites._digest import digest_of
 from skfusion.sites.message import Message, MessageError
 
 _LISTEN, _LOOK_AGAIN = 1.0, 0.1  # seconds at a time
@@ -160,8 +161,8 @@ class Exchange:
         except MessageError as error:
             raise MessageError(str(error), site) from None
         about = message.run, message.round
-        if message.kind == "refused" and about in ((self.run, number), ("", 0)):
-            raise SiteRefusedError(_printable(message.content.get("reason")), site)
+        if message.kind == "refused" and site in asked:
+            self._check_refused(message, site, number, asked[site])
         if site in self.absent and message.kind != "refused":
             _log.warning("site %r is back", site)
             del self.absent[site]
@@ -174,6 +175,15 @@ class Exchange:
         if (message.kind, message.site) != (f"{kind} answered", site):
             raise MessageError(f"it must answer {kind!r}, got {shown(message.kind)} from {shown(message.site)}", site)
         return message
+
+    def _check_refused(self, message, site, number, request):
+        """Raise SiteRefusedError if a site refuses a request, rather than one of an earlier run."""
+        reason = _printable(message.content.get("reason"))
+        unread = message.content.get("request")  # the digest of what it cannot read
+        if (message.run, message.round) == (self.run, number) or unread == digest_of(request).hex():
+            raise SiteRefusedError(reason, site)
+        if unread is not None:
+            _log.warning("site %r cannot read a message of an earlier run, or a damaged one: %s", site, reason)
 
     def _read(self, answer, read):
         try:

@@ -24,6 +24,7 @@ from skfusion._replacing import replacing
 from skfusion.sites._claim import Claim
 from skfusion.sites._digest import DIGEST_SIZE, digest_of
 from skfusion.sites.message import MAX_BYTES, MessageError, check_name
+from skfusion.sites.site import refused_unread
 from skfusion.sites.transport import Answering, BaseTransport
 
 _COORDINATOR = "coordinator"
@@ -47,7 +48,7 @@ class FolderTransport(BaseTransport):
     path : str or path-like
         The folder, which must exist.
     max_bytes : int, default=2**30
-        Longer answers are not read.
+        Longer answers are refused.
 
     Raises
     ------
@@ -207,7 +208,7 @@ def serve(site: Answering, path: str | os.PathLike[str], *, stay: bool = False, 
     stay : bool, default=False
         Whether to wait for the next run when one is over.
     max_bytes : int, default=2**30
-        Longer requests are not read.
+        Longer requests are refused.
 
     Raises
     ------
@@ -243,12 +244,15 @@ class _Worker:
 
     def _answer_one(self):
         """Answer a message if there is one; returns whether that ended a run that the site took part in."""
-        request = self._try(self._look)
-        if request is None:
+        run = self._site.run
+        try:
+            request = self._try(self._look)
+            answer = None if request is None else self._site.answer(request)
+        except _TooLongError as error:
+            answer = refused_unread(self._site.name, error.digest, error)
+        if answer is None:
             self._wait()
             return False
-        run = self._site.run
-        answer = self._site.answer(request)
         while not self._try(self._answer.write, answer):
             time.sleep(_PAUSE)
         self._idle_since, self._told = time.monotonic(), False
@@ -258,11 +262,7 @@ class _Worker:
         self._claim.renew()
         if not self._answer.is_as_written():  # a folder that was away may have come back without it
             self._request.forget()
-        try:
-            return self._request.read_new(self._max_bytes)
-        except MessageError as error:
-            _log.warning("%s: refused: %s", self._site.name, error)
-            return None
+        return self._request.read_new(self._max_bytes)
 
     def _wait(self):
         waited = time.monotonic() - self._idle_since
@@ -285,6 +285,14 @@ class _Worker:
             _log.info("%s: the folder is back", self._site.name)
         self._reachable = True
         return result
+
+
+class _TooLongError(MessageError):
+    """A message that is not read; ``digest`` tells which."""
+
+    def __init__(self, name, digest, max_bytes, n_bytes):
+        super().__init__(f"the {name} must have at most {max_bytes} bytes (max_bytes), got {n_bytes}")
+        self.digest = digest
 
 
 class _MessageFile:
@@ -333,9 +341,7 @@ class _MessageFile:
                 return None
             if status.st_size > DIGEST_SIZE + max_bytes:
                 self._seen = digest
-                raise MessageError(
-                    f"{self._path} must have at most {DIGEST_SIZE + max_bytes} bytes, got {status.st_size}"
-                )
+                raise _TooLongError(self._path.name, digest, max_bytes, status.st_size - DIGEST_SIZE)
             message = file.read(max_bytes + 1)
         if digest_of(message) != digest:
             return None

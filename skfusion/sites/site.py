@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from skfusion._checks import check_flag, shown
 from skfusion._typing import MatrixLike
 from skfusion.sites._description import Question
+from skfusion.sites._digest import digest_of
 from skfusion.sites._plan import Plan
 from skfusion.sites._rows import SiteRows
 from skfusion.sites._state import pack, unpack, without_drift
@@ -111,7 +112,7 @@ class Site:
             try:
                 message = Message.decode(request)
             except MessageError as error:
-                return _refusal(self.name, Message("", "", 0, ""), error)
+                return refused_unread(self.name, digest_of(request), error)
             return answered(self.name, message, self._answer_to)
 
     def train_here(self, message: Message) -> dict[str, np.ndarray]:
@@ -273,7 +274,27 @@ def answered(site: str, message: Message, answer: Callable[[Message], bytes]) ->
         return _refusal(site, message, "it failed; the site's own log says why")
 
 
-def _refusal(site, message, reason):
+def refused_unread(site: str, digest: bytes, reason: object) -> bytes:
+    """Return the answer to a message that a site cannot read.
+
+    Parameters
+    ----------
+    site : str
+        Its name.
+    digest : bytes
+        Of the message, by which the coordinator tells which one that is.
+    reason : object
+        Whose text is sent.
+
+    Returns
+    -------
+    bytes
+    """
+    return _refusal(site, Message("", "", 0, ""), reason, request=digest.hex())
+
+
+def _refusal(site, message, reason, **more):
     cause = getattr(reason, "__cause__", None)
-    _log.warning("%s: refused %r: %s%s", site, message.kind, reason, "" if cause is None else f"; here alone: {cause}")
-    return Message("refused", message.run, message.round, site, {"reason": str(reason)}).encode()
+    what = repr(message.kind) if message.kind else "what it cannot read"
+    _log.warning("%s: refused %s: %s%s", site, what, reason, "" if cause is None else f"; here alone: {cause}")
+    return Message("refused", message.run, message.round, site, {"reason": str(reason), **more}).encode()

@@ -41,8 +41,10 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler, scale
 
 from skfusion import FusedMLPClassifier, FusedMLPRegressor
 from skfusion.sites import FolderTransport, LocalTransport, Site, _exchange, fit_sites
+from skfusion.sites._digest import digest_of
 from skfusion.sites.folder import serve
 from skfusion.sites.message import Message, MessageError, RefusalError
+from skfusion.sites.site import refused_unread
 from skfusion.topology import GraphTopology, LineTopology
 
 pytestmark = [
@@ -175,6 +177,26 @@ def test_what_a_site_answered_a_coordinator_with_other_arguments_is_not_taken_fo
         fit_sites(classifier(), transport, classes=[0, 1], **options)
     with FolderTransport(tmp_path) as transport:
         apart = fit_sites(classifier(), transport, **options)
+    assert_same(apart, classifier().fit(PLAIN, LABELS, groups=NAMES_OF_ROWS))
+    for thread in threads:
+        thread.join(60)
+        assert not thread.is_alive()
+
+
+def test_a_network_too_large_for_a_site_ends_the_run_and_no_later_one(tmp_path):
+    sites = sites_of(PLAIN, LABELS, NAMES_OF_ROWS)
+    limits = [{"max_bytes": 3000 if site.name == "York" else 2**20} for site in sites]
+    threads = [
+        threading.Thread(target=serve, args=(site, tmp_path), kwargs=limit, daemon=True)
+        for site, limit in zip(sites, limits, strict=True)
+    ]
+    for thread in threads:
+        thread.start()
+    too_long = r"site 'York' refuses to take part: the request must have at most 3000 bytes \(max_bytes\), got \d+$"
+    with FolderTransport(tmp_path) as transport, pytest.raises(RuntimeError, match=too_long):
+        fit_sites(classifier(hidden_layer_sizes=(200,)), transport, sites=3)
+    with FolderTransport(tmp_path) as transport:
+        apart = fit_sites(classifier(), transport, sites=3)
     assert_same(apart, classifier().fit(PLAIN, LABELS, groups=NAMES_OF_ROWS))
     for thread in threads:
         thread.join(60)
@@ -653,15 +675,39 @@ def test_bytes_that_are_no_message_are_refused_by_name(data):
 
 
 def test_a_site_that_cannot_read_a_message_is_named():
+    class OfAnotherVersion(Site):
+        def answer(self, request):
+            return refused_unread(self.name, digest_of(request), "the version of the format must be 2, got 1")
+
+    sites = [OfAnotherVersion(PLAIN, LABELS, name="York"), Site(PLAIN, LABELS, name="Bath")]
+    with pytest.raises(RuntimeError, match="site 'York' refuses to take part: the version of the format must be 2"):
+        at_sites(classifier(), sites)
+
+
+def test_what_a_site_could_not_read_in_an_earlier_run_does_not_end_this_one(caplog):
+    late = [("York", refused_unread("York", bytes(16), "the version of the format must be 2, got 1"))]
+
+    class Delayed(LocalTransport):
+        def receive(self, timeout):
+            return late.pop() if late else super().receive(timeout)
+
+    with Delayed(sites_of(PLAIN, LABELS, NAMES_OF_ROWS)) as transport:
+        apart = fit_sites(classifier(), transport)
+    assert_same(apart, classifier().fit(PLAIN, LABELS, groups=NAMES_OF_ROWS))
+    assert "site 'York' cannot read a message of an earlier run" in caplog.text
+
+
+def test_a_transport_that_damages_messages_is_told_of(caplog):
     class Garbling(LocalTransport):
         def send(self, site, message):
             super().send(site, message[: -1 if site == "York" else None])
 
     with (
         Garbling(sites_of(PLAIN, LABELS, NAMES_OF_ROWS)) as transport,
-        pytest.raises(RuntimeError, match="site 'York' refuses to take part: the header must be"),
+        pytest.raises(TimeoutError, match="in vain for site 'York'"),
     ):
-        fit_sites(classifier(), transport, patience=60)
+        fit_sites(classifier(), transport, patience=0.5)
+    assert "site 'York' cannot read a message of an earlier run, or a damaged one: the header must be" in caplog.text
 
 
 def test_what_fails_at_a_site_stays_there(caplog):

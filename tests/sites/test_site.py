@@ -5,6 +5,7 @@ import logging
 import pickle
 import re
 import warnings
+from hashlib import blake2b
 
 import numpy as np
 import pandas as pd
@@ -214,8 +215,9 @@ def test_a_plan_with_other_arrays_is_another_plan():
 def test_bytes_that_are_no_message_are_refused(caplog):
     got = Message.decode(SITE.answer(b"hello"))
     assert (got.kind, got.run) == ("refused", "")
+    assert got.content["request"] == blake2b(b"hello", digest_size=16).hexdigest()
     assert "must begin with b'SKFUSION'" in got.content["reason"]
-    assert "York: refused" in caplog.text
+    assert "York: refused what it cannot read: the message must begin" in caplog.text
     with pytest.raises(TypeError, match="a message must be bytes, got 'hello'"):
         SITE.answer("hello")
 

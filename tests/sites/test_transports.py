@@ -22,9 +22,10 @@ from skfusion.sites.__main__ import main
 from skfusion.sites._claim import Claim
 from skfusion.sites.folder import FolderTransport, serve
 from skfusion.sites.local import LocalTransport
-from skfusion.sites.message import MessageError
+from skfusion.sites.message import Message, MessageError
 
 SECONDS = 120  # after which a test has failed
+TOO_LONG = "the request must have at most 10 bytes (max_bytes), got 11"
 ECHO = '''
 """Sites that send messages back reversed."""
 import os
@@ -68,6 +69,10 @@ def answers(transport, messages):
     for site, message in messages.items():
         transport.send(site, message)
     return dict(received(transport) for _ in messages)
+
+
+def reason_of(refusal):
+    return Message.decode(refusal).content["reason"]
 
 
 def received(transport):
@@ -264,8 +269,8 @@ def test_a_command_may_stay_for_the_next_run_and_limit_what_it_reads(process, tm
     with FolderTransport(tmp_path) as transport:
         for message in (b"one", b"end", b"two", b"end", b"three"):
             assert answers(transport, {"Bath": message}) == {"Bath": message[::-1]}
-        transport.send("Bath", b"x" * 11)
-        wait_for(lambda: "must have at most 26 bytes, got 27" in (tmp_path / "Bath.log").read_text())
+        assert reason_of(answers(transport, {"Bath": b"x" * 11})["Bath"]) == TOO_LONG
+    assert TOO_LONG in (tmp_path / "Bath.log").read_text()
     assert site.is_alive()
 
 
@@ -475,12 +480,10 @@ def test_a_site_waits_for_a_folder_that_is_gone(tmp_path, monkeypatch, caplog, t
         assert answers(transport, {"Bath": b"abc"}) == {"Bath": b"cba"}
 
 
-def test_a_request_that_is_too_long_is_not_read(tmp_path, thread, caplog):
+def test_a_request_that_is_too_long_is_refused(tmp_path, thread):
     thread("Bath", max_bytes=10)
     with FolderTransport(tmp_path) as transport:
-        transport.send("Bath", b"x" * 11)
-        wait_for(lambda: "Bath: refused: " in caplog.text)
-        assert "Bath/request must have at most 26 bytes, got 27" in caplog.text
+        assert reason_of(answers(transport, {"Bath": b"x" * 11})["Bath"]) == TOO_LONG
         assert answers(transport, {"Bath": b"x" * 10}) == {"Bath": b"x" * 10}
 
 
@@ -766,12 +769,12 @@ def test_what_is_not_whole_yet_is_waited_for(bath):
     assert transport.receive(0) is None
 
 
-def test_what_is_too_long_is_not_read(bath):
+def test_an_answer_that_is_too_long_is_refused(bath):
     transport, answer, _ = bath
     with open(answer, "wb") as file:
         file.write(b"x" * 16)
         file.truncate(2**40)
-    with pytest.raises(MessageError, match=r"Bath/answer must have at most 116 bytes, got 1099511627776"):
+    with pytest.raises(MessageError, match=r"'Bath' is refused: the answer must have at most 100 bytes .*, got 10995"):
         transport.receive(0)
 
 
