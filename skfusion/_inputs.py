@@ -109,9 +109,16 @@ def check_plain_numbers(name, numbers, for_text=""):
     check_whole(name, numbers)
     names, dtypes = columns_of(numbers)
     for place, dtype in enumerate(dtypes):
-        if getattr(dtype, "kind", "O") not in "biufc":  # which Polars' have not
+        if not _is_numeric(dtype):
             column = "" if names is None else f" in column {shown(names[place])}"
             _check_values(name, as_array(numbers if names is None else numbers[names[place]]), for_text, column)
+
+
+def _is_numeric(dtype):
+    """Whether a dtype of NumPy, pandas or Polars is of numbers, so that none of its values need be looked at."""
+    if hasattr(dtype, "is_numeric"):  # Polars'
+        return dtype.is_numeric()
+    return getattr(dtype, "kind", "O") in "biufc"
 
 
 def _check_values(name, values, for_text, column=""):

@@ -90,6 +90,18 @@ def test_frames_are_equal_to_arrays_and_their_names_are_kept(frame, series):
     assert of_frame.peers_[0].feature_names_in_.tolist() == NAMES
 
 
+def test_columns_of_numbers_in_polars_are_not_converted_one_by_one(monkeypatch):
+    """Of thousands of columns that would take many times as long as to convert the frame."""
+    rows = polars_frame(X).with_columns(pl.col(NAMES[0]).cast(pl.Float32))
+    expected = model().fit(rows, Y).predict(rows)
+
+    def refuse(*_, **__):
+        raise AssertionError("a column is converted")
+
+    monkeypatch.setattr(pl.Series, "__array__", refuse)
+    np.testing.assert_array_equal(model().fit(rows, Y).predict(rows), expected)
+
+
 def test_a_series_of_dask_which_has_columns_is_no_table():
     dask = pytest.importorskip("dask.dataframe")
     weight = np.linspace(1, 2, len(Y))
