@@ -63,8 +63,7 @@ def test_peers_with_an_eighth_of_the_rows_each_do_as_well_as_one_network_with_al
 
 
 @not_converged
-@pytest.mark.parametrize("topology", NAMES)
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("topology", "seed"), [*zip(NAMES, SEEDS, strict=True)])
 def test_peers_that_see_one_digit_each_learn_all_ten(topology, seed):
     X, X_test, y, y_test = split(seed)
     model = network(

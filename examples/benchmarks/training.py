@@ -37,7 +37,7 @@ def all_cases():
 
 def quick_cases():
     """Return a few on digits."""
-    return [Case("digits", 1), Case("digits", 200), Case("digits", 32, "Adam"), Case("digits", 32, sparse=True)]
+    return [Case("digits", 200), Case("digits", 32, "Adam"), Case("digits", 32, sparse=True)]
 
 
 def describe(case):
