@@ -165,42 +165,39 @@ def test_a_run_whose_model_was_lost_before_it_was_saved_ends_once_more(params, t
     assert [*tmp_path.iterdir()] == [over]
 
 
+@contextmanager
+def served(sites, folder, **options):
+    """Let sites serve in threads, which end with the run."""
+    threads = [threading.Thread(target=serve, args=(site, folder), kwargs=options, daemon=True) for site in sites]
+    for thread in threads:
+        thread.start()
+    yield
+    for thread in threads:
+        thread.join(60)
+        assert not thread.is_alive()
+
+
 def test_what_a_site_answered_a_coordinator_with_other_arguments_is_not_taken_for_its_answer_now(tmp_path):
     sites, file = sites_of(PLAIN, LABELS, NAMES_OF_ROWS), tmp_path / "run.npz"
     with pytest.raises(Killed), Deadly(sites, 10) as transport:
         fit_sites(classifier(), transport, checkpoint=file)
-    threads = [threading.Thread(target=serve, args=(site, tmp_path), daemon=True) for site in sites]
-    for thread in threads:
-        thread.start()
     options = dict(sites=3, checkpoint=file, patience=60)
-    with FolderTransport(tmp_path) as transport, pytest.raises(RuntimeError, match="must have only labels among"):
-        fit_sites(classifier(), transport, classes=[0, 1], **options)
-    with FolderTransport(tmp_path) as transport:
-        apart = fit_sites(classifier(), transport, **options)
+    with served(sites, tmp_path):
+        with FolderTransport(tmp_path) as transport, pytest.raises(RuntimeError, match="must have only labels among"):
+            fit_sites(classifier(), transport, classes=[0, 1], **options)
+        with FolderTransport(tmp_path) as transport:
+            apart = fit_sites(classifier(), transport, **options)
     assert_same(apart, classifier().fit(PLAIN, LABELS, groups=NAMES_OF_ROWS))
-    for thread in threads:
-        thread.join(60)
-        assert not thread.is_alive()
 
 
 def test_a_network_too_large_for_a_site_ends_the_run_and_no_later_one(tmp_path):
-    sites = sites_of(PLAIN, LABELS, NAMES_OF_ROWS)
-    limits = [{"max_bytes": 3000 if site.name == "York" else 2**20} for site in sites]
-    threads = [
-        threading.Thread(target=serve, args=(site, tmp_path), kwargs=limit, daemon=True)
-        for site, limit in zip(sites, limits, strict=True)
-    ]
-    for thread in threads:
-        thread.start()
-    too_long = r"site 'York' refuses to take part: the request must have at most 3000 bytes \(max_bytes\), got \d+$"
-    with FolderTransport(tmp_path) as transport, pytest.raises(RuntimeError, match=too_long):
-        fit_sites(classifier(hidden_layer_sizes=(200,)), transport, sites=3)
-    with FolderTransport(tmp_path) as transport:
-        apart = fit_sites(classifier(), transport, sites=3)
+    too_long = r"site '\w+' refuses to take part: the request must have at most 3000 bytes \(max_bytes\), got \d+$"
+    with served(sites_of(PLAIN, LABELS, NAMES_OF_ROWS), tmp_path, max_bytes=3000):
+        with FolderTransport(tmp_path) as transport, pytest.raises(RuntimeError, match=too_long):
+            fit_sites(classifier(hidden_layer_sizes=(200,)), transport, sites=3, patience=60)
+        with FolderTransport(tmp_path) as transport:
+            apart = fit_sites(classifier(), transport, sites=3, patience=60)
     assert_same(apart, classifier().fit(PLAIN, LABELS, groups=NAMES_OF_ROWS))
-    for thread in threads:
-        thread.join(60)
-        assert not thread.is_alive()
 
 
 def test_a_checkpoint_that_cannot_be_renamed_costs_no_model(caplog, tmp_path):
