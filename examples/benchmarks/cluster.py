@@ -4,7 +4,7 @@
 
 Eight peers train on synthetic rows, with one thread, and with two single-threaded workers of a dask cluster on the
 loopback interface.  From both the time that a visit costs beside its work is measured, and a round projected to more
-machines: it takes the work of the largest share, and as much overhead for each share as was measured here.
+machines: it takes the work of the largest bundle of peers, and as much overhead for each bundle as was measured here.
 """
 
 import time
