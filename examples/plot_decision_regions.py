@@ -48,8 +48,8 @@ models = {
 # What each of them believes
 # --------------------------
 # Every peer is a fitted ``MLPClassifier``, so scikit-learn's own tools take it, such as
-# :class:`~sklearn.inspection.DecisionBoundaryDisplay`.  Rows that a peer has seen are drawn full; rows that only the
-# others have seen are drawn hollow.
+# :class:`~sklearn.inspection.DecisionBoundaryDisplay`.  Rows that a peer has seen are filled; rows that only the others
+# have seen are hollow.
 
 colors = np.array(["tab:blue", "tab:orange", "tab:green"])
 figure, axes = plt.subplots(2, 3, figsize=(8.5, 5.8), layout="constrained", sharex=True, sharey=True)

@@ -9,9 +9,9 @@ range from random to a single class each; the interval between fusion rounds ran
 # %%
 # Five ways to share the same rows
 # --------------------------------
-# A Dirichlet law with a small ``alpha`` gives most of a class to a few peers.  ``ClassPartitioner`` goes all the way:
-# a peer sees one or two classes and nothing else.  It still knows that the others exist, since all peers know all
-# labels of ``y``.
+# A Dirichlet distribution with a small ``alpha`` gives most of a class to a few peers.  ``ClassPartitioner`` goes all
+# the way: a peer sees one or two classes and nothing else.  It still knows that the others exist, since all peers know
+# all labels of ``y``.
 
 # sphinx_gallery_thumbnail_number = 2
 import warnings

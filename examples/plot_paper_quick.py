@@ -64,7 +64,7 @@ plt.show()
 # Fig. 2: one digit each
 # ----------------------
 # Ten networks are shown one digit each.  Alone, a network calls everything by the only name that it ever hears.  With
-# cross-entropy and a hypercube that fuses every second step, each learns all ten.  Fused networks stand a higher
+# cross-entropy and a hypercube that fuses every second step, each learns all ten.  Fused networks can take a higher
 # learning rate than a single one.
 
 skewed = dict(n_networks=None, partitioner="class", loss="log_loss", learning_rate_init=0.05, max_iter=15)

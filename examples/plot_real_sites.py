@@ -111,7 +111,7 @@ print("bit for bit the weights of fit(X, y, groups=site)")
 # %%
 # What it is worth to each office
 # -------------------------------
-# The error on test rows of its own, of a network that it trains alone and of the fused one.
+# The error, on the office's own test rows, of a network that it trains alone and of the fused one.
 
 errors = pd.DataFrame(index=OFFICES, columns=["alone", "fused"], dtype=float)
 for office, rows in zip(OFFICES, own_rows, strict=True):

@@ -7,10 +7,9 @@ pipelines and cross-validation.
 """
 
 # %%
-# Four hospitals
-# --------------
-# Each hospital mostly sees tumours of a certain size, so that the one with the smallest hardly ever meets a malignant
-# one.
+# Their rows
+# ----------
+# Each hospital mostly sees tumours of a certain size.  The one with the smallest hardly ever meets a malignant one.
 
 import warnings
 
@@ -68,8 +67,8 @@ for train, test in StratifiedKFold(5, shuffle=True, random_state=0).split(X, hos
         wrong[kind][:, test] = is_wrong(model, test)
 
 # %%
-# Test errors of five-fold cross-validation, in which each row is tested once.  A hospital's own patients, whom it knows
-# best, are one question; patients like those of the others are another.
+# Test errors of five-fold cross-validation, which tests each row once.  A hospital's own patients, whom it knows best,
+# are one question; patients like those of the others are another.
 
 own = np.equal.outer(names, hospital)
 errors = {

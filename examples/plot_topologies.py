@@ -2,8 +2,9 @@
 Topologies, measured without training
 =====================================
 
-How many fusion rounds until networks agree, and how much do they send for it?  No training is needed to know: the
-topology, the fusion rate and the rule decide.  These tables and this figure compare all topologies.
+How many fusion rounds does it take until networks agree, and how much do they send?  You can know without training: the
+topology, the number of networks, the fusion rate and the rule decide.  These tables and this figure compare all
+topologies.
 """
 
 # %%

@@ -2,8 +2,8 @@
 Tuning rate and frequency
 =========================
 
-scikit-learn's searches tune fusion like any other parameter: with a grid for a map of two parameters, with successive
-halving for many at once.
+scikit-learn's searches tune fusion like any other parameter: a grid maps two parameters, and successive halving
+searches many at once.
 """
 
 # %%
@@ -50,7 +50,7 @@ search = GridSearchCV(model, grid, cv=3).fit(X, y)
 print(search.best_params_)
 
 # %%
-# ``cv_results_`` holds the rows in the grid's order, so that they fold into a map.
+# ``cv_results_`` holds the rows in the grid's order, so they fold into a map.
 
 scores = search.cv_results_["mean_test_score"]
 shape = [len(grid[name]) for name in sorted(grid)]  # ParameterGrid takes the names in sorted order

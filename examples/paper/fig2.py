@@ -1,9 +1,9 @@
 """Fig. 2: ten networks that are shown one digit each, against one network that is shown all.
 
 Also how the error depends on the interval between fusion rounds and on the topology.  Cross-entropy, all from the same
-weights, at rate 0.05: averaged steps allow such a rate, while a single network needs MNIST's 0.01.  Pixels are
-divided by 255, so that the background is 0.  Simultaneous fusion with F = 0.5, with which fusing a hypercube's edges
-once or twice comes to the same.
+weights, at rate 0.05: averaged steps allow such a rate, while a single network needs MNIST's 0.01.  Pixels are divided
+by 255, so that the background is 0.  Fusion is simultaneous with F = 0.5; to fuse a hypercube's edges once or twice
+then comes to the same.
 
 Each network has 5000 rows, the first of its digit.  In one setting each has all rows of its digit; networks with fewer
 go round them again, until the one with most has seen all of its own.

@@ -1,4 +1,4 @@
-"""L1 with fusion: what it does that weights of exactly 0 give way to the other network's, the paper's zero rule.
+"""L1 with fusion: what the paper's zero rule does, by which a weight of exactly 0 takes the other network's value.
 
 Each setting runs with the zero rule and without it, where zeros are averaged like other weights.  The library always
 fuses with the zero rule, so networks train by partial_fit and fuse here.  Eight networks have random eighths and fuse

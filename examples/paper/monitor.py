@@ -1,4 +1,4 @@
-"""Fitting with a test error noted after every so many epochs."""
+"""Fitting, with test errors noted every few epochs."""
 
 import sys
 import time

@@ -1,4 +1,4 @@
-"""Training in pieces, so that something can happen between them that ``fit`` knows nothing of."""
+"""Training in pieces, with something in between that ``fit`` knows nothing of."""
 
 import numpy as np
 
