@@ -117,9 +117,9 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
     epsilon : float, default=1e-8
         Adam's value for numerical stability.
     alpha : float, default=0.0001
-        Strength of the penalty on the coefficients; a batch of b rows adds ``alpha / b`` of it to the mean gradient.
-        On dense float32 rows, a plain SGD step shrinks a coefficient by the share ``learning_rate * alpha / b``,
-        rounded to a multiple of 6e-8; a share below half of that does nothing.
+        Strength of the penalty: a batch of b rows adds ``alpha / b`` times the coefficients to its mean gradient.  On
+        dense float32 rows, a plain SGD step shrinks a coefficient by the share ``learning_rate * alpha / b``, rounded
+        to a multiple of 6e-8; a share below half of that does nothing.
     l1_ratio : float, default=0.0
         Share of ``alpha`` that penalises absolute values instead of squares, by a soft threshold after each step, of
         ``learning_rate * alpha * l1_ratio / b``.  Momentum and Adam enlarge steps, but not this threshold, so with them
@@ -181,8 +181,8 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
         Which groups each peer has, or which classes if the partitioner goes by classes; ``ownership_.by_peer`` lists
         them (:class:`skfusion.partition.Ownership`).  They stay with their peer in further calls of ``partial_fit`` and
         in a warm start.  A new one goes to a peer that has none yet, or else joins the peer that has trained on the
-        fewest rows so far, or in a warm start the one with the fewest rows in it.  None as long as the
-        partitioner goes by neither.
+        fewest rows so far, or in a warm start the one with the fewest rows in it.  None as long as the partitioner goes
+        by neither.
     partitioner_, topology_ : object
         The partitioner and the topology in use.
     history_ : list of dict

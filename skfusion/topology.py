@@ -467,7 +467,7 @@ class ExponentialTopology(BaseTopology):
     -----
     If N is a power of two, each network is in one pair a round.  Any log2 N successive rounds with the simultaneous
     rule and ``fusion_rate=0.5`` then make all networks equal to their mean.  For any other N, up to d networks of a
-    round are in two pairs, and as many rounds, rounded up, leave some of the disagreement: less than 0.274 of it for N
+    round are in two pairs, and log2 N rounds, rounded up, leave some of the disagreement: less than 0.274 of it for N
     up to 257.
 
     The networks of Ying et al. average in one direction: network s reads s + d, and s - d reads s.  Here a fusion

@@ -73,14 +73,14 @@ def fit_sites(
     sites : int, iterable of str or None, default=None
         How many sites to wait for, or their names; None for those that the transport knows now.
     classes : array-like of shape (n_classes,) or None, default=None
-        All class labels, so that sites need not report theirs; None for those that sites report.
+        All class labels, so sites need not report theirs; None for those that sites report.
     checkpoint : str, path-like or None, default=None
         A file in which the run is saved before each round, and from which it goes on if the file is there.  Until the
         call ends, a file beside it, with ``.lock`` appended to its name, keeps other processes from using it.  Once the
-        run is over, ``.over`` is appended to its name.  Should the model be lost before it is saved, give the file its
-        name back, and the run ends once more.
+        run is over, ``.over`` is appended to its name.  If the model is lost before you save it, give the file its old
+        name and call again: only the last exchange is repeated.
     patience : float, default=inf
-        Seconds to wait for an answer of a site.  The log names the sites that are waited for, after ten seconds and
+        Seconds to wait for an answer from a site.  The log names the sites that are waited for, after ten seconds and
         then every minute.
     absent : {"raise", "skip"}, default="raise"
         What to do about a site that does not answer: end the run with an error, or go on without it.  Its peers then

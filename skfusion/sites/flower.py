@@ -216,7 +216,7 @@ class FlowerTransport(BaseTransport):
         Raises
         ------
         MessageError
-            If a site's app fails, or the answer is none.
+            If a site's app fails, or what it answers is no message of skfusion.
         """
         end = time.monotonic() + timeout
         while True:

@@ -1,14 +1,14 @@
 """Sites that share nothing but a folder: a network drive, or one that SFTP or Syncthing copies from machine to machine.
 
-In the folder each site has a folder of its own, so that it need see no other's.  Each file in there has one writer::
+In the folder each site has a folder of its own, and need see no other's.  Each file in there has one writer::
 
     FOLDER/coordinator      the coordinator's, while it is there: which process it is
     FOLDER/Bath/serving     the site's, while it is there: likewise
     FOLDER/Bath/request     the coordinator's last message to the site
     FOLDER/Bath/answer      the site's last answer
 
-A message's file begins with the BLAKE2b digest, of 16 bytes, of the message that follows, so that a reader
-recognises a copy that is not complete yet.
+A message's file begins with the BLAKE2b digest, of 16 bytes, of the message that follows, so a reader recognises a copy
+that is not complete yet.
 """
 
 import logging

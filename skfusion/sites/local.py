@@ -10,7 +10,7 @@ from skfusion.sites.transport import Answering, BaseTransport
 
 
 class LocalTransport(BaseTransport):
-    """Sites in this process, which messages reach as bytes, as they would any other.
+    """Sites in this process; messages still reach them as bytes.
 
     Parameters
     ----------

@@ -117,7 +117,7 @@ class Message:
     Parameters
     ----------
     kind : str
-        What it is; like ``run`` and ``site`` of at most 64 printable characters.
+        What it is.  ``kind``, ``run`` and ``site`` have at most 64 printable characters.
     run : str
         Which run of training it belongs to.
     round : int

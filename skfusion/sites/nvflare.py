@@ -80,7 +80,7 @@ def make_job(coordinate: str, load: str, *, n_sites: int, name: str = "skfusion"
 
 
 class NVFlareTransport(BaseTransport):
-    """The clients of the job that is running, as its server reaches them; a job of :func:`make_job` makes one.
+    """The clients of the running job, as its server reaches them; :func:`make_job` has the server make one.
 
     Parameters
     ----------

@@ -131,7 +131,7 @@ class Site:
         Raises
         ------
         MessageError, RefusalError
-            If the site does not do so.
+            If the site refuses.
         """
         with self._lock:
             self._take_part(message.run)
@@ -282,7 +282,7 @@ def refused_unread(site: str, digest: bytes, reason: object) -> bytes:
     site : str
         Its name.
     digest : bytes
-        Of the message, by which the coordinator tells which one that is.
+        That of the message, which tells the coordinator which one it is.
     reason : object
         Whose text is sent.
 

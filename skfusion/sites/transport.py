@@ -60,10 +60,10 @@ class BaseTransport(ABC):
 
     @abstractmethod
     def send(self, site: str, message: bytes) -> None:
-        """Send a message to a site; one sent before that is still on its way may be lost.
+        """Send a message to a site; an earlier one that is still on its way may be lost.
 
-        A site that is away is no error: its message is lost, or waits for it.  Whatever is raised ends the run, but for
-        an OSError where a message is sent again.
+        A site that is away is no error: its message is lost, or waits for it.  Any error ends the run, except an
+        OSError when a message is sent again.
 
         Parameters
         ----------
@@ -75,7 +75,7 @@ class BaseTransport(ABC):
 
     @abstractmethod
     def receive(self, timeout: float) -> tuple[str, bytes] | None:
-        """Wait for an answer; whatever is raised ends the run.
+        """Wait for an answer; any error ends the run.
 
         Parameters
         ----------
