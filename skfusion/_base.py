@@ -208,7 +208,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         ----------
         X : {array-like, sparse} of shape (n_samples, n_features)
             Training rows.  NumPy's float32 and float64, also in pandas frames, stay as they are; other types, such as
-            Polars' Float32, become float64, as scikit-learn has it.
+            Polars' Float32, become float64, as in scikit-learn.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Class labels, or numbers in regression.
         sample_weight : array-like of shape (n_samples,) or None, default=None

@@ -84,8 +84,8 @@ def fit_sites(
         then every minute.
     absent : {"raise", "skip"}, default="raise"
         What to do about a site that does not answer: end the run with an error, or go on without it.  Its peers then
-        keep their weights and fuse with none, and ``history_`` names it under "absent" for that epoch, in which its
-        loss is its last one, or the mean of the others' if it has none.  Once it is heard from again, it trains from
+        keep their weights and fuse with none, and ``history_`` names it under "absent" for that epoch.  Its loss there
+        is its last one, or the mean of the others' if it has none.  Once the site is heard from again, it trains from
         the next epoch on.
     fuse_at : {"coordinator", "sites"}, default="coordinator"
         Who fuses.  With "sites", the weights stay at the sites while these train: the two of a pair swap theirs, and

@@ -36,9 +36,9 @@ _log = logging.getLogger("skfusion.sites")
 def make_job(coordinate: str, load: str, *, n_sites: int, name: str = "skfusion") -> FedJob:
     """Return a job of NVFlare in which all of its clients take part.
 
-    The job names functions and carries no code.  Each machine has its own, and skfusion, among its packages or in the
-    folder ``local/custom`` of its startup kit; and each allows ``skfusion.sites.nvflare.`` in the ``class_allow_list``
-    of its ``local/resources.json``.
+    The job names functions and carries no code.  Each machine has its own code, and skfusion, among its packages or in
+    the folder ``local/custom`` of its startup kit.  Each allows ``skfusion.sites.nvflare.`` and
+    ``nvflare.collab.runtime.`` in the ``class_allow_list`` of its ``local/resources.json``.
 
     Parameters
     ----------
