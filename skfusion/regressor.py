@@ -118,8 +118,8 @@ class FusedMLPRegressor(MultiOutputMixin, RegressorMixin, BaseFusedMLP):
     random_state : int, RandomState instance or None, default=None
         Source of randomness for the partition, the initial weights, the order of rows and the topology.
     n_jobs : int or None, default=None
-        Number of joblib workers that train peers: threads, unless ``joblib.parallel_config`` says otherwise.  Results
-        do not depend on it.  Work too small to gain from threads runs in one thread.
+        Number of joblib workers that train peers: threads, and one for None, unless ``joblib.parallel_config`` says
+        otherwise.  Results do not depend on it.  Work too small to gain from threads runs in one thread.
     verbose : bool or int, default=False
         Whether to print the loss of each epoch.
 
