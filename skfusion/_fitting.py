@@ -7,6 +7,13 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skfusion._training.outcome import exhausted
 
+# What training, scikit-learn or sites set; a subclass may have set others before it calls fit.
+_FITTED = (
+    "_ensemble n_features_in_ feature_names_in_ classes_ n_iter_ n_layers_ n_outputs_ out_activation_ history_ loss_ "
+    "best_loss_ loss_curve_ validation_scores_ best_validation_score_ partition_ ownership_ partitioner_ topology_ "
+    "sites_"
+)
+
 
 def train(estimator, training, yardstick, attributes, given, stacklevel=4):
     """Train to the end, with callbacks, and set the fitted attributes.
@@ -56,7 +63,7 @@ def publish(estimator, training, attributes):
 
 def forget(estimator):
     """Drop everything that an earlier fit has left behind."""
-    for name in [name for name in vars(estimator) if name == "_ensemble" or name.endswith("_")]:
+    for name in vars(estimator).keys() & set(_FITTED.split()):
         delattr(estimator, name)
 
 

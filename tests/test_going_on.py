@@ -7,7 +7,9 @@ from itertools import permutations
 import numpy as np
 import pytest
 from models import GROUPS, NO_STEP, X2, Y2, X, Y, assert_same_training, model, pandas_frame, parts_of, without_seconds
+from sklearn.preprocessing import StandardScaler
 
+from skfusion import FusedMLPClassifier
 from skfusion.partition import PredefinedPartitioner
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -282,6 +284,28 @@ def test_fit_leaves_nothing_of_an_earlier_fit():
     fresh = model().fit(X2, Y2)
     assert set(vars(again)) == set(vars(fresh))
     assert_same_training(again, fresh)
+
+
+class Scaled(FusedMLPClassifier):
+    """A user's subclass, which fits something of its own beforehand."""
+
+    def fit(self, X, y):
+        self.scaler_ = StandardScaler().fit(X)
+        return super().fit(self.scaler_.transform(X), y)
+
+    def predict(self, X):
+        return super().predict(self.scaler_.transform(X))
+
+
+def test_what_a_subclass_has_fitted_of_its_own_stays(tmp_path):
+    rows, params = 10 * X + 5, model().get_params()
+    scaled, expected = Scaled(**params), model().fit(X, Y).predict(X)
+    for _ in range(2):
+        np.testing.assert_array_equal(scaled.fit(rows, Y).predict(rows), expected)
+    scaled.save_weights(tmp_path / "weights.npz")
+    loaded = Scaled(**params)
+    loaded.scaler_ = scaled.scaler_
+    np.testing.assert_array_equal(loaded.load_weights(tmp_path / "weights.npz").predict(rows), expected)
 
 
 def test_a_warm_start_goes_on_from_the_weights():

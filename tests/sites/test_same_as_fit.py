@@ -266,6 +266,7 @@ def test_fitted_attributes_tell_of_sites():
     assert [own.tolist() for own in apart.ownership_.by_peer] == [own.tolist() for own in whole.ownership_.by_peer]
     np.testing.assert_array_equal(apart.feature_names_in_, whole.feature_names_in_)
     np.testing.assert_array_equal(apart.predict(frame), whole.predict(frame))
+    assert set(vars(apart.fit(frame, LABELS, groups=NAMES_OF_ROWS))) == set(vars(whole))
 
 
 def test_callbacks_and_messages_are_those_of_fit(capsys):
