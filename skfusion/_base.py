@@ -189,8 +189,13 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         if not have_weight:
             raise ValueError(
                 f"early_stopping needs held-out rows with a weight, but those that validation_fraction={fraction:g} "
-                "takes have none or next to none, by class_weight or sample_weight; set validation_fraction higher"
+                f"takes have none or next to none, by {self._what_weighs()}; set validation_fraction higher"
             )
+
+    def _what_weighs(self):
+        """Return what may take rows their weight, for errors."""
+        class_weight = getattr(self, "class_weight", None)
+        return "sample_weight" if class_weight is None else f"class_weight={shown(class_weight)} or sample_weight"
 
     def _check_parameters(self):
         """Check all parameters, and return those that the estimators share."""
@@ -245,8 +250,9 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         peers = self._peers(parameters, rows, old, complete=old is None)
         problem, data, held_out, attributes = self._divide(parameters, rows, peers, progress)
         if not data.has_weight():
-            got = shown(getattr(self, "class_weight", None))
-            raise ValueError(f"class_weight must not be 0 for all classes that rows to train on have, got {got}")
+            raise ValueError(
+                f"rows to train on must have a weight, but have none or next to none, by {self._what_weighs()}"
+            )
         to_train_on = data.sparsified()  # before there are weights: many peers take much memory to agree on it
         if old is None:
             ensemble = Ensemble.start(problem, rows.classes, progress, rows.X.dtype)

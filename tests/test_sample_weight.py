@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import sklearn
-from models import GROUPS, NO_STEP, X, Y, assert_same_training, model, parts_of
+from models import GROUPS, NO_STEP, X, Y, assert_same_training, model, parts_of, regressor
 from scipy.sparse import coo_array, csr_array
 from sklearn.metrics import log_loss
 from sklearn.neural_network import MLPClassifier
@@ -205,5 +205,12 @@ def test_peer_scores_take_weights():
 @pytest.mark.parametrize("warm_start", [False, True])
 def test_a_weight_for_a_class_whose_rows_have_none_is_not_enough(warm_start):
     learner = model(warm_start=warm_start).fit(X, Y).set_params(class_weight={0: 0, 1: 0})
-    with pytest.raises(ValueError, match=r"class_weight must not be 0 .* rows to train on have, got \{0: 0, 1: 0\}"):
+    with pytest.raises(ValueError, match=r"rows to train on must have a weight, .* by class_weight=\{0: 0, 1: 0\} or"):
         learner.fit(X, Y, sample_weight=Y < 2)
+
+
+@pytest.mark.parametrize("kind", [model, regressor])
+def test_weights_that_a_held_out_row_outweighs_by_far_are_not_blamed_on_the_classes(kind):
+    weight = np.where(np.arange(len(Y)) == 2, 1e300, 1e-300)  # a row that the seed holds out
+    with pytest.raises(ValueError, match=r"rows to train on must have a weight, .* next to none, by sample_weight$"):
+        kind(early_stopping=True).fit(X, Y, sample_weight=weight)

@@ -35,11 +35,11 @@ def test_a_peer_whose_held_out_rows_have_no_weight_has_no_score_of_its_own():
     scores = np.array([record["validation_scores"] for record in fitted.history_])
     np.testing.assert_array_equal(np.isnan(scores), [[True, False, False]] * 3)
     np.testing.assert_allclose(fitted.validation_scores_, scores[:, 1:].mean(axis=1))
-    refused = r"early_stopping needs .* validation_fraction=0\.1 .* class_weight or sample_weight; .*higher"
-    with pytest.raises(ValueError, match=refused):
+    refused = r"early_stopping needs .* validation_fraction=0\.1 .* none, by {}sample_weight; .*higher"
+    with pytest.raises(ValueError, match=refused.format(r"class_weight=\{1: 0, 2: 0\} or ")):
         model(early_stopping=True, class_weight={1: 0, 2: 0}, n_networks=1, random_state=1).fit(X[49:], Y[49:])
     weight = np.where(np.arange(len(Y)) == 70, 1e300, 1e-300)
-    with pytest.raises(ValueError, match=refused):
+    with pytest.raises(ValueError, match=refused.format("")):
         regressor(early_stopping=True).fit(X, Y, sample_weight=weight)
 
 
