@@ -27,7 +27,6 @@ from skfusion._inputs import (
     check_plain_numbers,
     check_rows,
     check_sample_weight,
-    check_targets,
     encode,
 )
 from skfusion._mlps import as_mlps
@@ -159,6 +158,10 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         self.verbose = verbose
 
     # What a subclass says
+
+    @abstractmethod
+    def _check_targets(self, y):
+        """Raise TypeError or ValueError for targets of a kind that neither ``fit`` nor ``peer_scores`` takes."""
 
     @abstractmethod
     def _validate(self, X, y, old):
@@ -342,7 +345,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         """
         ensemble = self._fitted()
         X = self._validate_features(X)
-        check_targets(y)
+        self._check_targets(y)
         check_consistent_length(X, y)
         sample_weight = check_sample_weight(sample_weight, X.shape[0])
         predicted = (self._decode(ensemble.answers(X, peer)) for peer in range(len(ensemble.weights)))
@@ -533,6 +536,8 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
     # Input
 
     def _validate_rows(self, X, y, old, **y_options):
+        if y is not None:  # which scikit-learn refuses in words of its own
+            self._check_targets(y)
         check_plain_numbers("X", X, FOR_TEXT)
         dtype = (np.float64, np.float32) if old is None else old.weights.dtype
         options = dict(accept_sparse="csr", dtype=dtype, order="C", reset=old is None)

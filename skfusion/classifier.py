@@ -434,11 +434,12 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
             check_same_classes(classes, self.classes_, "those of the first call")
         return classes
 
-    def _validate(self, X, y, old):
-        if y is not None:  # which scikit-learn refuses in words of its own
-            check_targets(y)
+    def _check_targets(self, y):
+        check_targets(y)
         check_object_labels(y)
         check_one_label(y)
+
+    def _validate(self, X, y, old):
         X, y = self._validate_rows(X, y, old)
         check_label_type("y", y)
         return X, y

@@ -249,11 +249,12 @@ class FusedMLPRegressor(MultiOutputMixin, RegressorMixin, BaseFusedMLP):
         """
         return self._partial_fit(X, y, sample_weight, groups)
 
-    def _validate(self, X, y, old):
+    def _check_targets(self, y):
         check_dense(y)
-        if y is not None:  # which scikit-learn refuses in words of its own
-            check_targets(y)
+        check_targets(y)
         check_plain_numbers("y", y, FOR_LABELS)
+
+    def _validate(self, X, y, old):
         X, y = self._validate_rows(X, y, old, multi_output=True)
         y = check_numbers(y, X.dtype)
         if y.ndim == 2 and y.shape[1] == 1:

@@ -253,8 +253,9 @@ def test_a_missing_number_among_objects_is_no_text():
 @pytest.mark.parametrize("frame", [pd.DataFrame, pl.DataFrame])
 def test_dates_are_no_targets_and_no_weights_either(frame):
     columns = frame({"weight": X[:, 0], "date": np.datetime64("2017-12-18") + np.arange(len(Y))})
-    with pytest.raises(TypeError, match=r"^y must hold numbers, got .*2017-12-18.* in column 'date'; turn dates"):
-        regressor().fit(X, columns)
+    for use in (regressor().fit, regressor().fit(X, columns["weight"]).peer_scores):
+        with pytest.raises(TypeError, match=r"^y must hold numbers, got .*2017-12-18.* in column 'date'; turn dates"):
+            use(X, columns)
     with pytest.raises(TypeError, match=r"^sample_weight must hold numbers, got .*2017-12-18.*; turn dates"):
         model().fit(X, Y, sample_weight=columns["date"])
 
@@ -321,6 +322,8 @@ def test_labels_that_are_missing_or_cannot_be_sorted_are_refused_by_name(labels,
         model().fit(X, column)
     with pytest.raises(ValueError, match=f"^y {match}"):
         model().partial_fit(X, column, classes=["a", "b"])
+    with pytest.raises(ValueError, match=f"^y {match}"):
+        model().fit(X, Y).peer_scores(X, column)
     with pytest.raises(ValueError, match=f"^groups {match}"):
         model().fit(X, Y, groups=column)
     with pytest.raises(ValueError, match=f"^classes {match}"):
