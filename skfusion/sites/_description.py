@@ -265,8 +265,8 @@ def _exact(ratios, counts, maxima):
 def _moments(message, n_features):
     weight = message.array("weight", np.float64, ()).item()
     mean, deviations = (message.array(name, np.float64, (n_features,)) for name in ("mean", "squared_deviations"))
-    if weight < 1 or (deviations < 0).any():
-        raise MessageError("moments must be of at least one row, and sums of squares must not be negative")
+    if not 1 <= weight <= MAX_NUMBERED or (deviations < 0).any():
+        raise MessageError(f"moments must be of 1 to {MAX_NUMBERED} rows, and sums of squares must not be negative")
     return Moments(weight, mean, deviations)
 
 

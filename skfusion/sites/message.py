@@ -330,17 +330,14 @@ def _read_header(data):
     if length > _MAX_HEADER_BYTES or end > len(data):
         raise MessageError(f"the header must be complete and have at most {_MAX_HEADER_BYTES} bytes, got {length}")
     try:
-        header = json.loads(bytes(data[_PREFIX.size : end]).decode(), parse_constant=_no_constant)
-        json.dumps(header, ensure_ascii=False).encode()  # halves of surrogate pairs could not be sent back
+        header = json.loads(bytes(data[_PREFIX.size : end]).decode())
+        # Neither infinite numbers, such as 1e999, nor halves of surrogate pairs could be sent on.
+        json.dumps(header, ensure_ascii=False, allow_nan=False).encode()
     except (ValueError, RecursionError) as error:
         raise MessageError(f"the header must be JSON: {error}") from None
     if not isinstance(header, dict) or {name: type(value) for name, value in header.items()} != _ENTRIES:
         raise MessageError(f"the header must have the entries {', '.join(_ENTRIES)}, got {shown(header)}")
     return header, end
-
-
-def _no_constant(name):
-    raise ValueError(f"{name} is not a number in JSON")
 
 
 def _array_entry(entry):
