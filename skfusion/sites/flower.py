@@ -28,6 +28,7 @@ from skfusion.sites.transport import Answering, BaseTransport
 __all__ = ["FlowerTransport", "client_app", "server_app"]
 
 _PAUSE = 0.25  # seconds between looks for answers
+_SLOWER = 3.0  # times that an answer may take longer than any before it, and not be taken for lost
 _LOST = {
     ErrorCode.MESSAGE_UNAVAILABLE,
     ErrorCode.REPLY_MESSAGE_UNAVAILABLE,
@@ -143,13 +144,16 @@ class FlowerTransport(BaseTransport):
     ...     model.save_weights("weights.npz")
     """
 
-    resend_after = 600.0  # Flower usually reports sooner what was lost
+    # Flower usually reports sooner what was lost.  Of a message that was not, a SuperNode answers each copy, one after
+    # another, and the next round waits for that: sites that take longer must not get copies in each round.
+    resend_after = 600.0
 
     def __init__(self, grid: Grid):
         self._grid = grid
         self._latest: dict[str, bytes] = {}  # by site
         self._unsent: set[str] = set()  # sites that are waited for, to send them their latest message
-        self._sent: dict[str, tuple[str, bytes]] = {}  # by Flower's name for a message: the site and what it was sent
+        # By Flower's name for a message: the site, what it was sent, and when.
+        self._sent: dict[str, tuple[str, bytes, float]] = {}
         self._replies: deque[Message] = deque()
 
     def sites(self) -> list[str]:
@@ -197,7 +201,7 @@ class FlowerTransport(BaseTransport):
             message = self._latest[site]
             for name in self._grid.push_messages([Message(_pack(message), nodes[site], "query")]):
                 if name is not None:
-                    self._sent[name] = site, message
+                    self._sent[name] = site, message, time.monotonic()
                     self._unsent.discard(site)
 
     def receive(self, timeout: float) -> tuple[str, bytes] | None:
@@ -234,10 +238,12 @@ class FlowerTransport(BaseTransport):
 
     def _read(self, reply):
         """Return a site and its answer; None if the message was lost."""
-        site, message = self._sent.pop(reply.metadata.reply_to_message_id, (None, None))
-        if site is None:
+        sent = self._sent.pop(reply.metadata.reply_to_message_id, None)
+        if sent is None:
             return None
+        site, message, when = sent
         if not reply.has_error():
+            self.resend_after = max(self.resend_after, _SLOWER * (time.monotonic() - when))
             return site, _unpack(reply, site)
         if reply.error.code not in _LOST:
             raise MessageError(f"its app failed; see the SuperNode's log (Flower's code {reply.error.code})", site)

@@ -16,6 +16,7 @@ from flwr.app import Error, Message
 from flwr.common.constant import ErrorCode
 from flwr.supercore.task_identity import TaskIdentity
 
+from skfusion.sites import flower
 from skfusion.sites.flower import FlowerTransport, client_app, server_app
 
 NAMES = ["Bath", "Leeds", "York"]
@@ -84,6 +85,22 @@ def test_what_was_lost_is_sent_again_once_the_supernode_is_there(code):
         net.away = set()
         assert transport.receive(SECONDS) == ("Bath", b"olleh")
         assert len(net.sent) == 2
+
+
+def test_a_site_that_takes_long_gets_no_copies_of_later_messages(monkeypatch):
+    clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
+    monkeypatch.setattr(flower, "time", clock)
+
+    class Slow(Net):
+        def pull_messages(self, ids):
+            clock.now += 900
+            return super().pull_messages(ids)
+
+    with FlowerTransport(Slow("Bath")) as transport:
+        transport.send("Bath", b"hello")
+        assert transport.resend_after == 600
+        assert transport.receive(SECONDS) == ("Bath", b"olleh")
+        assert transport.resend_after > 2 * 900
 
 
 def test_a_site_whose_app_fails_is_named():
