@@ -35,6 +35,26 @@ def replacing(path, *, follow_links=True, durable=False):
         yield file
 
 
+def check_place(parameter, path):
+    """Raise OSError if it is plain already that no file can be written there, before work whose outcome it is to hold.
+
+    Parameters
+    ----------
+    parameter : str
+        What the error calls the path.
+    path : str or path-like
+    """
+    real = os.path.realpath(path)
+    folder = os.path.dirname(real)
+    for wrong, number, right in (
+        (os.path.isdir(real), errno.EISDIR, "a file"),
+        (not os.path.isdir(folder), errno.ENOENT, "in a folder that exists"),
+        (not os.access(folder, os.W_OK), errno.EACCES, "in a folder that may be written to"),
+    ):
+        if wrong:
+            raise OSError(number, f"{parameter} must be {right}", os.fspath(path))
+
+
 @contextmanager
 def naming(path):
     """Have errors name the path that the caller knows, also those of a drive that is full, which name none."""

@@ -1,6 +1,5 @@
 """A run of training: new, or taken up again from its checkpoint."""
 
-import errno
 import logging
 import os
 import secrets
@@ -15,6 +14,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from skfusion._checks import check_path, is_integer, shown
+from skfusion._replacing import check_place
 from skfusion._training.ensemble import Progress
 from skfusion.sites._checkpoint import AFRESH, Checkpoint, pack_progress, unpack_progress
 from skfusion.sites._claim import Claim
@@ -54,12 +54,8 @@ class Run:
             yield cls(uuid4().hex, None, None)
             return
         path = Path(check_path("checkpoint", path)).absolute()  # the working directory may change
-        if not path.parent.is_dir():
-            raise FileNotFoundError(errno.ENOENT, "checkpoint must be in a folder that exists", str(path))
-        real = os.path.realpath(path)
-        if not os.access(os.path.dirname(real), os.W_OK):
-            raise PermissionError(errno.EACCES, "checkpoint must be in a folder that may be written to", str(path))
-        with Claim(f"{real}.lock", f"checkpoint {path}", "a coordinator", "use another checkpoint"):
+        check_place("checkpoint", path)
+        with Claim(f"{os.path.realpath(path)}.lock", f"checkpoint {path}", "a coordinator", "use another checkpoint"):
             saved = Checkpoint.read(path)
             yield cls(uuid4().hex if saved is None else saved.run, path, saved)
 

@@ -3,13 +3,11 @@
 Flower starts a process at a site for each message, which loads the rows anew.
 """
 
-import errno
 import logging
 import os
 import time
 from collections import deque
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import joblib
@@ -20,7 +18,7 @@ from flwr.serverapp import Grid, ServerApp
 from sklearn.base import BaseEstimator
 
 from skfusion._checks import check_path, shown
-from skfusion._replacing import replacing
+from skfusion._replacing import check_place, replacing
 from skfusion.sites.coordinator import fit_sites
 from skfusion.sites.message import MAX_BYTES, MessageError
 from skfusion.sites.transport import Answering, BaseTransport
@@ -110,8 +108,7 @@ def server_app(estimator: BaseEstimator, output: str | os.PathLike[str], **optio
 
     @app.main()
     def main(grid: Grid, context: Context) -> None:
-        if not Path(output).parent.is_dir():  # or what training comes to would be lost
-            raise FileNotFoundError(errno.ENOENT, "output must be in a folder that exists", str(output))
+        check_place("output", output)  # or what training comes to would be lost
         with FlowerTransport(grid) as transport:
             fit_sites(estimator, transport, **options)
         with replacing(output) as file:

@@ -1132,7 +1132,8 @@ def test_targets_that_are_all_alike_are_no_divergence(level):
         ),
         (FusedMLPRegressor(), {"classes": [0, 1]}, ValueError, "classes must be None for a regressor"),
         (classifier(), {"checkpoint": 3}, TypeError, "checkpoint must be a string or another path, got 3"),
-        (classifier(), {"checkpoint": "/nowhere/run.npz"}, FileNotFoundError, "/nowhere/run.npz"),
+        (classifier(), {"checkpoint": "/nowhere/run.npz"}, FileNotFoundError, "must be in a folder .*: '/nowhere/run"),
+        (classifier(), {"checkpoint": "/"}, IsADirectoryError, "checkpoint must be a file: '/'"),
     ],
 )
 def test_wrong_arguments_are_named(estimator, options, error, match):

@@ -122,12 +122,22 @@ def test_supernodes_must_be_told_apart():
         FlowerTransport(net).sites()
 
 
-def test_a_model_that_could_not_be_written_is_not_trained(tmp_path):
+@pytest.mark.parametrize(
+    ("output", "error", "match"),
+    [
+        ("nowhere/model.joblib", FileNotFoundError, "output must be in a folder that exists: .*nowhere"),
+        ("", IsADirectoryError, "output must be a file: "),
+    ],
+)
+def test_a_model_that_could_not_be_written_is_not_trained(output, error, match, tmp_path):
     net = Net("Bath")
-    app = server_app(FusedMLPClassifier(), tmp_path / "nowhere" / "model.joblib")
-    with pytest.raises(FileNotFoundError, match=r"output must be in a folder that exists: .*nowhere"):
+    app = server_app(FusedMLPClassifier(), tmp_path / output)
+    with pytest.raises(error, match=match):
         app(net, None)
     assert not net.sent
+
+
+def test_a_model_is_written_to_a_path():
     with pytest.raises(TypeError, match="output must be a string or another path, got None"):
         server_app(FusedMLPClassifier(), None)
 
