@@ -81,7 +81,7 @@ class ApartEngine(SiteEngine):
             spread[:] = np.nan
 
     def _ask(self, kind, parts, read):
-        return self._federation.ask(kind, self._federation.peers, parts, read, needed=True)
+        return self._federation.ask(kind, self._federation.peers, parts, read)
 
     def _state_of(self, site):
         return self._state.take(self._federation.peers[site])

@@ -21,7 +21,7 @@ class SiteEngine:
     state : PeerState
         Changed in place.
     federation : Federation
-    losses : list of float or None
+    losses : ndarray of shape (n_networks,) or None
         Each peer's loss in the epoch before.
 
     Attributes

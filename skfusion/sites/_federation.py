@@ -21,7 +21,7 @@ class Federation:
         self.plans, self.peers, self.number = plans, peers, number
         self._exchange, self._skip = exchange, skip
 
-    def ask(self, kind, sites, parts, read, *, needed=None):
+    def ask(self, kind, sites, parts, read):
         """Ask some sites about their rows.
 
         Parameters
@@ -32,8 +32,6 @@ class Federation:
             ``parts(site)`` returns the content and the arrays of a message, beside the plan.
         read : callable
             ``read(site, answer)`` returns what an answer says, or raises MessageError.
-        needed : bool or None, default=None
-            Whether every site must answer; None to go by ``skip``.
 
         Returns
         -------
@@ -42,7 +40,7 @@ class Federation:
         """
         messages = {site: self._with_plan(site, *parts(site)) for site in sites}
         number, self.number = self.number, self.number + 1
-        return self._exchange.ask(number, kind, messages, read, needed=not self._skip if needed is None else needed)
+        return self._exchange.ask(number, kind, messages, read, needed=not self._skip)
 
     def _with_plan(self, site, content, arrays):
         plan = self.plans[site]

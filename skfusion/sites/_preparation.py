@@ -133,7 +133,7 @@ def form_federation(exchange, agreement, plans, division, skip):
     held_out_weigh : bool
         Whether any of the held-out rows has a weight.
     """
-    federation = Federation(exchange, plans, agreement.by_site, _VOTE, skip)
+    federation = Federation(exchange, plans, agreement.by_site, _VOTE, skip=False)
     candidate = None if agreement.sparse else _candidate(federation)
     federation.number = _COUNT
     background, held_out_weigh = _count(federation, candidate, division, agreement.n_features)
@@ -148,7 +148,6 @@ def _candidate(federation):
         federation.peers,
         lambda site: ({}, {}),
         lambda site, answer: _read_votes(answer, federation.plans[site]),
-        needed=True,
     )
     background, density = elect([vote for votes in answers.values() for vote in votes])
     return background if may_be_sparse(density) else None
@@ -164,7 +163,6 @@ def _count(federation, candidate, division, n_features):
         federation.peers,
         lambda site: ({}, arrays),
         lambda site, answer: _read_count(answer, federation.plans[site]),
-        needed=True,
     )
     counts = [count for count, _ in answers.values()]
     sparse = candidate is not None and is_sparse(sum(counts), int(division.lengths.sum()) * n_features)
