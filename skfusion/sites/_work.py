@@ -149,6 +149,10 @@ def _weights(scale, sample_weight, codes):
 def _check_target(target, plan):
     """Check that there are outputs for the targets, beyond which the compiled core does not look."""
     network = plan.network
-    n_outputs = target.shape[1] if plan.classes is None else len(plan.classes) if len(plan.classes) > 2 else 1
-    if (network.output == "identity") != (plan.classes is None) or network.layer_sizes[-1] != n_outputs:
+    if plan.classes is None:
+        n_outputs, outputs = target.shape[1], ["identity"]
+    else:
+        n_outputs = len(plan.classes) if len(plan.classes) > 2 else 1
+        outputs = ["tanh", "softmax" if n_outputs > 1 else "logistic"]
+    if network.output not in outputs or network.layer_sizes[-1] != n_outputs:
         raise RefusalError(f"a network with {network.layer_sizes[-1]} outputs ({network.output}) does not match y")

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from skfusion._checks import check_flag, shown
+from skfusion._inputs import MAX_NUMBERED
 from skfusion._typing import MatrixLike
 from skfusion.sites._description import Question
 from skfusion.sites._digest import digest_of
@@ -217,8 +218,8 @@ class Site:
     def _trained(self, message):
         work = self._work_for(message)
         start, stop = (message.entry(name, int) for name in ("start", "stop"))
-        if not 0 <= start <= stop:
-            raise MessageError(f"steps must be from start to stop, got {start} and {stop}")
+        if not 0 <= start <= stop <= MAX_NUMBERED:  # more would overflow in the compiled core
+            raise MessageError(f"steps must be from start to stop, at most {MAX_NUMBERED}, got {start} and {stop}")
         shape = len(work.plan.peers), work.plan.network.n_parameters
         message.array("weights", work.plan.dtype, shape)  # or blank_state might take any amount of memory
         state = unpack(message, work.blank_state())

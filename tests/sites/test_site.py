@@ -110,8 +110,10 @@ ONE_ROW_LESS = changed(TRAIN, {"plan.lengths": [N_ROWS - 1]}, {"held_out_0": NON
     [
         (changed(TRAIN, site="Bath"), "the message is for site 'Bath', and has reached site 'York'"),
         (changed(TRAIN, kind="shutdown"), "'shutdown' is not a kind of message"),
-        (changed(TRAIN, {"start": -1}), "steps must be from start to stop, got -1"),
-        (changed(TRAIN, {"start": 5, "stop": 3}), "steps must be from start to stop, got 5 and 3"),
+        (changed(TRAIN, {"start": -1}), "steps must be from start to stop, at most .*, got -1"),
+        (changed(TRAIN, {"start": 5, "stop": 3}), "steps must be from start to stop, .* got 5 and 3"),
+        (changed(TRAIN, {"stop": 2**31}), "steps must be from start to stop, at most 2147483647, got 0 and 2147483648"),
+        (changed(TRAIN, {"start": 2**62, "stop": 2**63 - 1}), "steps must be from start to stop, at most 2147483647"),
         (changed(TRAIN, {"last": 1}), "'last' must be bool, got 1"),
         (changed(TRAIN, {"plan": None}), "'plan' must be dict"),
         (changed(TRAIN, {"plan.peers": ["Bath"]}), "peer 'Bath' must have .* rows, as it had .*; it has 0"),
@@ -125,6 +127,7 @@ ONE_ROW_LESS = changed(TRAIN, {"plan.lengths": [N_ROWS - 1]}, {"held_out_0": NON
         (changed(TRAIN, {"plan.layer_sizes": [12, 6, 4]}), r"a network with 4 outputs \(softmax\) does not match y"),
         (changed(TRAIN, {"plan.layer_sizes": [12, 6, 2]}), "a network with 2 outputs"),
         (changed(TRAIN, {"plan.output": "identity"}), r"a network with 3 outputs \(identity\) does not match y"),
+        (changed(TRAIN, {"plan.output": "logistic"}), r"a network with 3 outputs \(logistic\) does not match y"),
         (changed(TRAIN, {"plan.layer_sizes": [12, 7, 3]}), "'weights' must be float64 of shape"),
         (changed(TRAIN, {"plan.layer_sizes": [12, 2**40, 3]}), "'weights' must be float64 of shape"),
         (changed(TRAIN, {"plan.layer_sizes": [11, 6, 3]}), "'background' must be float64 of shape"),
@@ -196,6 +199,13 @@ def test_networks_that_do_not_suit_numbers_are_refused(content, reason):
     got = answer(changed(OF_REGRESSION["train"], content), REGRESSION_SITE)
     assert got.kind == "refused"
     assert re.search(reason, got.content["reason"])
+
+
+def test_one_output_for_two_classes_is_not_softmax():
+    site, requests = requests_of(classifier(), PLAIN, LABELS % 2)
+    got = answer(changed(requests["train"], {"plan.output": "softmax"}), site)
+    assert got.kind == "refused"
+    assert "a network with 1 outputs (softmax) does not match y" in got.content["reason"]
 
 
 def test_sparse_rows_are_no_deviations_from_a_background():
