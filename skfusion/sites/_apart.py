@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 
 import numpy as np
 
+from skfusion._checks import shown
 from skfusion._training.training import Training
 from skfusion.fusion import PairRound
 from skfusion.sites._engine import SiteEngine
@@ -37,8 +38,9 @@ class ApartEngine(SiteEngine):
     def __init__(self, problem, state, federation, begun, collect):
         super().__init__(problem, state, federation, None)
         self._begun, self._collect, self.collected = begun, collect, False
-        if any(len(peers) != 1 for peers in federation.peers.values()):
-            raise ValueError("fuse_at='sites' allows one peer at each site; groups make several")
+        for site, peers in federation.peers.items():
+            if len(peers) > 1:
+                raise ValueError(f"fuse_at='sites' allows one peer at each site; groups make {len(peers)} at site {site!r}")
 
     def __enter__(self):
         if not self._begun:
@@ -68,7 +70,7 @@ class ApartEngine(SiteEngine):
 
     def fuse(self, fusion_round, spread=None):
         """Let pairs fuse."""
-        check_in_pairs(fusion_round)  # which a topology that changes over time may cease to be
+        check_in_pairs(self._problem.topology, fusion_round)  # which a topology that changes over time may cease to be
         names = {peer: site for site, (peer,) in self._federation.peers.items()}
         settings, pairs = self._problem.settings, {site: [] for site in names.values()}
         for number, pair in enumerate(fusion_round.pairs.tolist()):
@@ -95,10 +97,12 @@ class ApartEngine(SiteEngine):
         return unpack(answer, replace(state, **{one.name: None for one in fields(state) if one.name not in TOLD}))
 
 
-def check_in_pairs(fusion_round):
-    """Raise ValueError unless a round is one of pairs."""
+def check_in_pairs(topology, fusion_round):
+    """Raise ValueError unless a topology's round is one of pairs."""
     if not isinstance(fusion_round, PairRound):
-        raise ValueError("topology must fuse in pairs with fuse_at='sites', since no site sees all weights")
+        raise ValueError(
+            f"topology must fuse in pairs with fuse_at='sites', since no site sees all weights; got {shown(topology)}"
+        )
 
 
 class ApartTraining(Training):

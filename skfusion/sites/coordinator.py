@@ -242,7 +242,7 @@ def _plan(model, parameters, call, agreement, scaler, progress):
     if n_networks > 1:
         first_round = check_round(parameters.topology, n_networks, progress.fusion_round)
         if call.fuse_at == "sites":
-            check_in_pairs(first_round)
+            check_in_pairs(parameters.topology, first_round)
     output_layer = model._output_layer(agreement.classes, agreement.n_outputs)
     network = parameters.network(agreement.n_features, *output_layer)
     division = Division.draw(agreement, settings, progress.partition_rng)

@@ -456,13 +456,13 @@ def test_what_cannot_be_done_is_refused_before_training(tmp_path):
         (classifier(drift_correction="tracking"), {}, "drift_correction must be None"),
         (classifier(fusion_momentum=0.5), {}, "fusion_momentum 0 with fuse_at='sites'"),
         (classifier(), {"absent": "skip", "patience": 1}, "absent must be 'raise'"),
-        (classifier(topology="average"), {}, "topology must fuse in pairs"),
+        (classifier(topology="average"), {}, "topology must fuse in pairs .*; got AverageTopology"),
     ]:
         sites = stateful_sites(tmp_path)
         with pytest.raises(ValueError, match=match):
             fitted(model, sites, **options)
         assert not any(b'"train kept"' in request for site in sites for request in site.requests)
-    with pytest.raises(ValueError, match="fuse_at='sites' allows one peer at each site; groups make several"):
+    with pytest.raises(ValueError, match="fuse_at='sites' allows one peer at each site; groups make 2 at site '"):
         fitted(classifier(), stateful_sites(tmp_path, wards=np.resize(["a", "b"], N)))
 
 
