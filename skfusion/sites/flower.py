@@ -197,7 +197,7 @@ class FlowerTransport(BaseTransport):
         for site in sorted(self._unsent & nodes.keys()):
             message = self._latest[site]
             for name in self._grid.push_messages([Message(_pack(message), nodes[site], "query")]):
-                if name is not None:
+                if name:  # else the SuperLink has not taken it
                     self._sent[name] = site, message, time.monotonic()
                     self._unsent.discard(site)
 
@@ -244,8 +244,8 @@ class FlowerTransport(BaseTransport):
             return site, _unpack(reply, site)
         if reply.error.code not in _LOST:
             raise MessageError(f"its app failed; see the SuperNode's log (Flower's code {reply.error.code})", site)
-        _log.warning("site %r has not answered, and is asked again once it is there: %s", site, reply.error.reason)
         if message == self._latest[site]:
+            _log.warning("site %r has not answered, and is asked again once it is there: %s", site, reply.error.reason)
             self._unsent.add(site)
         return None
 

@@ -87,6 +87,35 @@ def test_what_was_lost_is_sent_again_once_the_supernode_is_there(code):
         assert len(net.sent) == 2
 
 
+def test_what_the_superlink_does_not_take_is_sent_again():
+    class Full(Net):
+        def push_messages(self, messages):
+            ids = super().push_messages(messages)
+            return [""] if len(self.sent) == 1 else ids
+
+    net = Full("Bath")
+    with FlowerTransport(net) as transport:
+        transport.send("Bath", b"hello")
+        assert transport.receive(1) == ("Bath", b"olleh")
+        assert len(net.sent) == 2
+
+
+def test_of_what_was_lost_only_the_latest_is_told_of_and_sent_again(caplog):
+    class Quiet(Net):
+        def pull_messages(self, ids):
+            return super().pull_messages(ids) if len(self.sent) > 1 else []
+
+    net = Quiet("Bath")
+    with FlowerTransport(net) as transport:
+        transport.send("Bath", b"hello")
+        assert transport.receive(0) is None
+        transport.send("Bath", b"goodbye")
+        net.error = Error(code=ErrorCode.MESSAGE_UNAVAILABLE, reason="gone")
+        assert transport.receive(0) is None
+        assert caplog.text.count("is asked again") == 1
+        assert transport.receive(SECONDS) == ("Bath", b"eybdoog")
+
+
 def test_a_site_that_takes_long_gets_no_copies_of_later_messages(monkeypatch):
     clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
     monkeypatch.setattr(flower, "time", clock)
