@@ -70,7 +70,11 @@ def client_app(load: Callable[[], Answering]) -> ClientApp:
 
     @app.query()
     def answer(message: Message, context: Context) -> Message:
-        return Message(_pack(load().answer(_unpack(message))), reply_to=message)
+        try:
+            site = load()
+        except Exception as error:  # whose text Flower would send to the SuperLink, though it may show rows
+            raise RuntimeError("the site cannot load its rows; the SuperNode's log says why") from error
+        return Message(_pack(site.answer(_unpack(message))), reply_to=message)
 
     return app
 

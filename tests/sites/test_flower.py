@@ -12,7 +12,7 @@ from skfusion import FusedMLPClassifier
 from skfusion.sites.message import MessageError
 
 pytest.importorskip("flwr")
-from flwr.app import Error, Message
+from flwr.app import Error, Message, RecordDict
 from flwr.common.constant import ErrorCode
 from flwr.supercore.task_identity import TaskIdentity
 
@@ -140,6 +140,15 @@ def test_a_site_whose_app_fails_is_named():
         with pytest.raises(MessageError, match=r"'Bath'.*SuperNode's log") as caught:
             transport.receive(SECONDS)
         assert "Smith" not in str(caught.value)
+
+
+def test_why_rows_cannot_be_loaded_is_for_the_sites_log_alone():
+    def load():
+        raise ValueError("could not convert string to float: 'Mrs Smith'")
+
+    with pytest.raises(RuntimeError, match="^the site cannot load its rows; the SuperNode's log says why$") as caught:
+        client_app(load)(Message(RecordDict(), 1, "query"), None)
+    assert "Smith" in str(caught.value.__cause__)
 
 
 def test_supernodes_must_be_told_apart():
