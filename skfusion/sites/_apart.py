@@ -40,7 +40,7 @@ class ApartEngine(SiteEngine):
         self._begun, self._collect, self.collected = begun, collect, False
         for site, peers in federation.peers.items():
             if len(peers) > 1:
-                raise ValueError(f"fuse_at='sites' allows one peer at each site; groups make {len(peers)} at site {site!r}")
+                raise ValueError(f"fuse_at='sites' allows one peer at each site; site {site!r} has {len(peers)} groups")
 
     def __enter__(self):
         if not self._begun:

@@ -66,7 +66,7 @@ class Exchange:
     Attributes
     ----------
     absent : dict of str to str
-        By site that the others have gone on without, why, until it takes part again.
+        Why the others have gone on without a site, by its name, until it takes part again.
     """
 
     def __init__(self, transport, run, patience):

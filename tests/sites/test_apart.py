@@ -462,7 +462,7 @@ def test_what_cannot_be_done_is_refused_before_training(tmp_path):
         with pytest.raises(ValueError, match=match):
             fitted(model, sites, **options)
         assert not any(b'"train kept"' in request for site in sites for request in site.requests)
-    with pytest.raises(ValueError, match="fuse_at='sites' allows one peer at each site; groups make 2 at site '"):
+    with pytest.raises(ValueError, match="fuse_at='sites' allows one peer at each site; site 'Bath' has 2 groups"):
         fitted(classifier(), stateful_sites(tmp_path, wards=np.resize(["a", "b"], N)))
 
 

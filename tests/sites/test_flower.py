@@ -146,7 +146,7 @@ def test_why_rows_cannot_be_loaded_is_for_the_sites_log_alone():
     def load():
         raise ValueError("could not convert string to float: 'Mrs Smith'")
 
-    with pytest.raises(RuntimeError, match="^the site cannot load its rows; the SuperNode's log says why$") as caught:
+    with pytest.raises(RuntimeError, match=r"^the site cannot load its rows; the SuperNode's log says why$") as caught:
         client_app(load)(Message(RecordDict(), 1, "query"), None)
     assert "Smith" in str(caught.value.__cause__)
 
