@@ -26,6 +26,7 @@ from skfusion._inputs import (
     encode,
 )
 from skfusion._row_weights import relative_weight
+from skfusion._training.network import outputs_for
 from skfusion._typing import (
     FloatArray,
     FusionRule,
@@ -456,8 +457,8 @@ class FusedMLPClassifier(ClassifierMixin, BaseFusedMLP):
         return Targets(codes, weight, *self._output_layer(rows.classes, None))
 
     def _output_layer(self, classes, n_outputs):
-        n_outputs = len(classes) if len(classes) > 2 else 1
-        return n_outputs, "tanh" if self.loss == "squared_error" else "softmax" if n_outputs > 1 else "logistic"
+        n_outputs, of_probabilities = outputs_for(classes)
+        return n_outputs, "tanh" if self.loss == "squared_error" else of_probabilities
 
     def _decode(self, answers):
         return self.classes_[answers.argmax(axis=1)]

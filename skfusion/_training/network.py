@@ -16,6 +16,12 @@ _LARGEST_INPUT = 1000
 _SMALLEST_SCORE = 1e-3
 
 
+def outputs_for(classes):
+    """Return how many outputs tell classes apart, and the kind of output that gives their probabilities."""
+    n_outputs = len(classes) if len(classes) > 2 else 1
+    return n_outputs, "softmax" if n_outputs > 1 else "logistic"
+
+
 @dataclass(frozen=True)
 class Network:
     """The shape that all peers share.

@@ -9,6 +9,7 @@ from skfusion import _kernels
 from skfusion._background import vote
 from skfusion._training.blas import steady_blas
 from skfusion._training.held_out import HeldOutRows
+from skfusion._training.network import outputs_for
 from skfusion._training.peers import Bundle, PeerState
 from skfusion._training.problem import Data, Problem
 from skfusion._training.sparsify import MAX_NONZEROS, deviations
@@ -152,7 +153,7 @@ def _check_target(target, plan):
     if plan.classes is None:
         n_outputs, outputs = target.shape[1], ["identity"]
     else:
-        n_outputs = len(plan.classes) if len(plan.classes) > 2 else 1
-        outputs = ["tanh", "softmax" if n_outputs > 1 else "logistic"]
+        n_outputs, of_probabilities = outputs_for(plan.classes)
+        outputs = ["tanh", of_probabilities]
     if network.output not in outputs or network.layer_sizes[-1] != n_outputs:
         raise RefusalError(f"a network with {network.layer_sizes[-1]} outputs ({network.output}) does not match y")
