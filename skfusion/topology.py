@@ -610,12 +610,12 @@ def _overrides(topology, name):
     return getattr(type(topology), name, None) not in (None, getattr(BaseTopology, name))
 
 
-def check_round(topology, n_networks, fusion_round):
-    """Return a topology's round of ``n_networks`` networks, or raise an error if it cannot make one.
+def check_round(topology, n_networks):
+    """Return a topology's first round of ``n_networks`` networks, or raise an error if it cannot make one.
 
     This asks a copy: a topology that counts its rounds must not count this one.
     """
-    return round_of(clone(topology, safe=False), n_networks, fusion_round, np.random.RandomState(0))
+    return round_of(clone(topology, safe=False), n_networks, random_state=np.random.RandomState(0))
 
 
 def with_edges_alone(topology):

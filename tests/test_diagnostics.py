@@ -96,6 +96,19 @@ class RandomByTurnsTopology(BaseTopology):
         return topology.pairs(n_networks, fusion_round, random_state)
 
 
+class SharesByTurnsTopology(BaseTopology):
+    """A third party's: a ring of pairs, and in every other round the mean of all."""
+
+    def __init__(self, first):
+        self.first = first
+
+    def pairs(self, n_networks, fusion_round=0, random_state=None):
+        return RingTopology().pairs(n_networks)
+
+    def matrix(self, n_networks, fusion_round=0, random_state=None):
+        return np.full((n_networks, n_networks), 1 / n_networks) if fusion_round % 2 == self.first else None
+
+
 class StrayingTopology(BaseTopology):
     """One that never begins anew."""
 
@@ -126,6 +139,13 @@ def test_a_topology_that_draws_in_some_rounds_alone_is_one_that_draws():
     found = [diagnose(RandomByTurnsTopology(first), 8, 0.5, "simultaneous", random_state=0) for first in (0, 1)]
     assert [one.sent_mean for one in found] == [1.5, 1.5]  # half in pairs, half round a ring
     assert found[1].contraction == pytest.approx(found[0].contraction, rel=0.03)
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_rounds_may_be_pairs_and_shares_by_turns(first):
+    found = diagnose(SharesByTurnsTopology(first), 5, 0.5)
+    assert (found.rounds, found.spectral_gap) == (1 + first, pytest.approx(1))
+    assert found.sent_mean == (2 + 4) / 2
 
 
 @pytest.mark.parametrize(("topology", "rule", "expected"), CONTRACTIONS, ids=str)

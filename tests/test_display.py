@@ -228,6 +228,12 @@ def test_shares_below_0_are_shown_too():
     np.testing.assert_allclose(display.im_.get_clim(), (-0.2, 0.6))
 
 
+def test_shares_are_written_in_the_row_of_who_takes_and_the_column_of_whose_they_are():
+    texts = TopologyDisplay.from_topology(Pairs([(0, 1)]), 2, fusion_rate=0.5).axes_[1].texts
+    places = {text.get_position(): text.get_text() for text in texts}
+    assert places == {(0, 0): ".50", (1, 0): ".50", (0, 1): ".25", (1, 1): ".75"}
+
+
 def test_graph_and_matrix_are_of_the_same_draw():
     display = TopologyDisplay.from_topology("random", 20, random_state=np.random.RandomState(0))
     joined = np.argwhere(np.triu(display.mixing_matrix, 1)).tolist()

@@ -222,6 +222,20 @@ def test_metropolis_shares_by_hand():
     np.testing.assert_allclose(GraphTopology([(0, 1), (1, 1)], "metropolis").matrix(2), 0.5)  # a loop is no neighbour
 
 
+class Turning(RingTopology):
+    """A third party's graph: in each round two edges, one of which is drawn."""
+
+    def pairs(self, n_networks, fusion_round=0, random_state=None):
+        return [(fusion_round, fusion_round + 1), (0, random_state.randint(1, n_networks))]
+
+
+def test_metropolis_shares_are_those_of_the_rounds_own_edges():
+    for fusion_round, seed in ((0, 0), (3, 0), (3, 1)):
+        edges = Turning().pairs(5, fusion_round, np.random.RandomState(seed))
+        shares = Turning("metropolis").matrix(5, fusion_round, np.random.RandomState(seed))
+        np.testing.assert_array_equal(shares, GraphTopology(edges, "metropolis").matrix(5))
+
+
 @each_topology
 def test_one_network_is_left_alone(topology):
     if topology is AT_ONCE["graph"]:
@@ -372,6 +386,11 @@ def test_topologies_clone_and_can_be_searched(topology):
 
 
 # Pictures
+
+
+def test_an_arrow_leads_to_whoever_takes_a_share():
+    display = TopologyDisplay.from_topology(Shares(np.array([[1, 0, 0], [0.5, 0.5, 0], [0, 0, 1]])), 3)
+    assert display.pairs.tolist() == [[0, 1]]
 
 
 @each_topology

@@ -224,6 +224,7 @@ def test_classes_of_several_peers_stay_with_these_and_single_rows_take_turns():
     model.fit(X, Y)
     before, seen = owned(model), {code: set() for code in CLASSES}
     assert before == [[0, 1], [0, 2], [1, 2]]
+    assert model.ownership_.shares.tolist() == [0.5] * 6
     for row in np.random.default_rng(0).permutation(len(Y))[:60]:
         model.partial_fit(X[[row]], Y[[row]])
         (peer,) = [peer for peer, part in enumerate(model.partition_) if len(part)]
@@ -314,6 +315,14 @@ def test_single_rows_go_round_the_peers(kind, params):
     assert [len(peer.loss_curve_) for peer in model.peers_] == [3, 3, 3]
     assert np.isfinite([[peer.loss_, peer.best_loss_] for peer in model.peers_]).all()
     assert np.isfinite(model.loss_curve_).all()
+
+
+@pytest.mark.parametrize("partitioner", ["random", "stratified"])
+def test_rows_left_over_go_to_who_has_seen_least(partitioner):
+    model = classifier(n_networks=3, partitioner=partitioner)
+    for n_rows, lengths in ((4, [2, 1, 1]), (1, [0, 1, 0]), (4, [1, 1, 2])):
+        model.partial_fit(X[:n_rows], Y[:n_rows], CLASSES)
+        assert [len(part) for part in model.partition_] == lengths
 
 
 def test_who_sits_out_still_fuses():

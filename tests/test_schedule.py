@@ -50,6 +50,7 @@ def test_rounds_come_at_the_frequency_in_its_unit(unit, frequency, rounds):
     for either in (fitted, incremental):
         sent = np.sum([record["numbers_sent"] for record in either.history_], axis=0)
         assert sent.tolist() == [rounds * n_parameters, rounds * n_parameters, 0]
+    assert params["topology"].asked == []  # it stays as it was passed
 
 
 @pytest.mark.parametrize("params", [{"n_networks": 1}, {"fusion_rate": 0}, {"fusion_frequency": 10**6}], ids=str)
