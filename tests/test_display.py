@@ -240,6 +240,17 @@ def test_graph_and_matrix_are_of_the_same_draw():
     assert sorted(map(sorted, display.pairs.tolist())) == joined
 
 
+class DrawnByTurns(BaseTopology):
+    def pairs(self, n_networks, fusion_round=0, random_state=None):
+        return [(0, 1 + fusion_round), (0, random_state.randint(1, n_networks))]
+
+
+def test_the_round_is_drawn_that_is_asked_for():
+    estimator = FusedMLPClassifier((4,), topology=DrawnByTurns(), **PARAMS | {"n_networks": 20, "max_iter": 1})
+    display = TopologyDisplay.from_estimator(estimator.fit(X, Y), fusion_round=2, random_state=5)
+    assert display.pairs.tolist() == [[0, 3], [0, np.random.RandomState(5).randint(1, 20)]]
+
+
 class PairsAlone:
     def pairs(self, n_networks, fusion_round=0, random_state=None):
         return [(0, 2)]
@@ -498,6 +509,7 @@ def test_estimators_that_cannot_be_drawn_are_refused(fitted, display):
         (TopologyDisplay, {"im_kw": {"vmax": 7}}, lambda drawn: drawn.im_.get_clim(), (0, 7)),
         (TopologyDisplay, {"im_kw": {"norm": LogNorm(0.01)}}, lambda drawn: drawn.im_.get_clim()[0], 0.01),
         (PartitionDisplay, {"bar_kw": {"lw": 7}}, lambda drawn: drawn.bars_[1].get_linewidth(), 7),
+        (PartitionDisplay, {"cmap": "gray"}, lambda drawn: drawn.bars_[0].get_facecolor()[0].tolist(), [0, 0, 0, 1]),
     ],
 )
 def test_keyword_arguments_override_the_style(fitted, display, kw, style, expected):

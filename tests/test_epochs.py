@@ -27,6 +27,8 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from skfusion.topology import BaseTopology
+
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 
@@ -104,6 +106,14 @@ def test_an_interrupt_before_anything_has_been_learnt_is_passed_on():
 BROKEN = {"topology": BrokenTopology([(0, 9)])}
 
 
+class EndingTopology(BaseTopology):
+    """A third party's topology, which draws, and has three rounds alone."""
+
+    def pairs(self, n_networks, fusion_round=0, random_state=None):
+        first = random_state.randint(n_networks)
+        return [(first, 0 if fusion_round < 3 else n_networks)]
+
+
 DIVERGING = {"activation": "relu", "learning_rate_init": 1e8}
 
 
@@ -124,15 +134,16 @@ def test_a_fit_that_fails_leaves_no_model_half_fitted(params):
     ("params", "spoil"),
     [
         ({"warm_start": True, **BROKEN}, lambda fitted: fitted.fit(X, Y)),
+        ({"warm_start": True, "topology": EndingTopology()}, lambda fitted: fitted.fit(X, Y)),
         ({"warm_start": True, "learning_rate_init": 1e300}, lambda fitted: fitted.fit(1e300 * X, Y)),
         (BROKEN, lambda fitted: fitted.partial_fit(X, Y)),
         ({"learning_rate_init": 1e300}, lambda fitted: fitted.partial_fit(1e300 * X, Y)),
         ({"n_networks": 200}, lambda fitted: fitted.partial_fit(X, Y)),
     ],
-    ids=["warm start", "divergence", "partial fit", "divergence of partial fit", "empty peers"],
+    ids=["warm start", "a later round", "divergence", "partial fit", "divergence of partial fit", "empty peers"],
 )
 def test_a_failure_to_go_on_leaves_what_was_learnt_before(params, spoil):
-    fitted = model(activation="relu").fit(X, Y)
+    fitted = model(activation="relu", topology="random").fit(X, Y)
     before = copy.deepcopy(fitted)
     with pytest.raises(ValueError):
         spoil(fitted.set_params(**params))
@@ -142,11 +153,16 @@ def test_a_failure_to_go_on_leaves_what_was_learnt_before(params, spoil):
     assert_same_training(fitted.partial_fit(X, Y), before.partial_fit(X, Y))
 
 
-def test_what_a_callback_keeps_goes_on_from_where_it_was():
+@pytest.mark.parametrize(
+    "params",
+    [{"momentum": 0.9}, {"drift_correction": "tracking", "fusion_momentum": 0.8, "fusion_frequency": 2}],
+    ids=str,
+)
+def test_what_a_callback_keeps_goes_on_from_where_it_was(params):
     recorder = Recorder()
-    model(max_iter=3, momentum=0.9).set_callbacks(recorder).fit(X, Y)
+    model(max_iter=3, **params).set_callbacks(recorder).fit(X, Y)
     kept = recorder.estimators[0]
-    assert_same_training(kept.partial_fit(X, Y), model(max_iter=1, momentum=0.9).fit(X, Y).partial_fit(X, Y))
+    assert_same_training(kept.partial_fit(X, Y), model(max_iter=1, **params).fit(X, Y).partial_fit(X, Y))
 
 
 def test_callbacks_see_the_peers_as_stock_estimators():

@@ -231,6 +231,18 @@ def test_classes_of_several_peers_stay_with_these_and_single_rows_take_turns():
         seen[Y[row]].add(peer)
     assert seen == {0: {0, 1}, 1: {0, 2}, 2: {1, 2}}
     assert owned(model) == before
+    own = np.intersect1d(model.partial_fit(X, Y).partition_[0], np.flatnonzero(Y == 0))
+    assert len(own) == 25 < np.ptp(own)  # not the first, nor the last
+
+
+def test_a_class_that_peers_share_is_a_load_to_each_by_its_share():
+    model = classifier(partitioner="class", n_networks=3, warm_start=True)
+    model.fit(X, Y, sample_weight=(Y != 2).astype(float))
+    assert owned(model) == [[0], [1], [0]]
+    some = np.r_[:80, 100:110]  # 25, 30 and 25 rows of classes 0 and 1
+    with pytest.warns(UserWarning, match="some share a peer"):
+        model.fit(X[some], Y[some])
+    assert owned(model) == [[0, 2], [1], [0]]
 
 
 def test_a_class_whose_rows_all_had_weight_zero_joins_a_peer_when_it_comes():
@@ -436,6 +448,21 @@ def test_a_first_portion_of_fewer_groups_than_a_splitter_has_folds():
     model = classifier(n_networks=3, partitioner=GroupKFold(3))
     model.partial_fit(X, Y, CLASSES, groups=np.resize(["b", "a"], len(Y)))
     assert owned(learn(model, ["c"])) == [["a"], ["b"], ["c"]]
+
+
+class BrokenSplitter:
+    """A third party's splitter, which fails whatever the rows."""
+
+    def get_n_splits(self, X=None, y=None, groups=None):
+        return 3
+
+    def split(self, X, y=None, groups=None):
+        raise ValueError("these rows cannot be split")
+
+
+def test_the_errors_of_a_third_partys_splitter_are_passed_on_in_a_short_portion_too():
+    with pytest.raises(ValueError, match="these rows cannot be split"):
+        classifier(n_networks=3, partitioner=BrokenSplitter()).partial_fit(X[:2], Y[:2], CLASSES)
 
 
 class TurnPartitioner(BasePartitioner):

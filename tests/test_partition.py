@@ -540,8 +540,8 @@ def test_a_splitter_that_shuffles_follows_the_random_state_unless_it_has_its_own
 
     assert partition(splitter, 0) == partition(splitter, 0) != partition(splitter, 1)
     own = clone(splitter, safe=False)
-    own.random_state = 5
-    assert partition(own, 0) == partition(own, 1)
+    for own.random_state in (5, np.random.RandomState(5)):  # whose state stays as it is
+        assert partition(own, 0) == partition(own, 1)
     assert splitter.random_state is None
 
 
@@ -594,6 +594,21 @@ def test_a_subclass_needs_partition_alone():
     assert same(model.partition_, TurnPartitioner(start=1).partition(X, Y, n_networks=3))
     assert model.partitioner_ is not model.partitioner
     assert FusedMLPClassifier(partitioner=TurnPartitioner()).set_params(partitioner__start=2).partitioner.start == 2
+
+
+def test_a_third_partys_partitioner_gets_the_rows_and_draws_from_the_random_state():
+    class Cut(BasePartitioner):
+        def partition(self, X, y, groups=None, n_networks=None, random_state=None):
+            return np.split(np.argsort(X[:, 0]), [random_state.randint(1, len(y))])
+
+    first, again, other = (fitted(Cut(), n_networks=2, random_state=seed).partition_ for seed in (0, 0, 1))
+    assert X[first[0], 0].max() <= X[first[1], 0].min()
+    assert same(first, again) and not same(first, other)
+
+
+def test_a_third_partys_partitioner_is_not_asked_for_more_peers_than_rows():
+    with pytest.raises(ValueError, match=r"n_networks must be at most .* n_samples = 150, .* got 151"):
+        FusedMLPClassifier(n_networks=151, partitioner=TurnPartitioner()).fit(X, Y)
 
 
 def test_a_subclass_without_partition_cannot_be_made():
