@@ -80,6 +80,8 @@ def test_an_output_that_larger_ones_drown_is_named():
     [text] = said(model, X, y)
     assert text.startswith("Training predicts columns [1] of y worse than their means do; scale y, as StandardScaler")
     assert said(model, X, scale(y)) == []
+    weight = np.repeat([1, 1e-9], 400)  # so that rows which contradict the others count for nothing
+    assert said(model, np.vstack([X, X]), np.vstack([scale(y), -scale(y)]), sample_weight=weight) == []
 
 
 @pytest.mark.parametrize("kind", [FusedMLPClassifier, FusedMLPRegressor])
@@ -364,6 +366,8 @@ def test_a_loss_that_came_down_again_is_no_divergence():
     spoilt = model._ensemble.with_weights(np.zeros_like(model.weights_))
     with pytest.raises(ValueError, match=r"the loss diverged: it rose from .* to 1e\+30"):
         yardstick.judge(spoilt, model.n_iter_)
+    complaint = yardstick.judge(spoilt, model.n_iter_ - 1)  # if the first epoch was of an earlier call
+    assert complaint.startswith("is hardly better than a constant answer")
 
 
 @pytest.mark.parametrize(("before", "after", "blamed"), [(2, 2.01, False), (2, 2.1, True), (0.2, 0.9, False)])

@@ -270,6 +270,9 @@ def test_warm_starts_keep_the_corrections(params):
     model.set_params(max_iter=1, fusion_frequency=10**6).fit(X, Y)
     for name in ("corrections", "velocities", "starts"):
         np.testing.assert_array_equal(getattr(model._ensemble.drift, name), getattr(before, name))
+    added = 0 if before.corrections is None else before.corrections
+    added = added + (0 if before.velocities is None else params["fusion_momentum"] * before.velocities)
+    np.testing.assert_allclose(model._ensemble.state.drift, added, rtol=1e-12)
 
 
 def test_a_correction_that_is_switched_off_is_gone_and_on_begins_with_none():
@@ -303,6 +306,14 @@ def test_rates_that_move_nothing_leave_finite_corrections(rate, dtype, params):
 def test_weights_that_are_replaced_count_as_no_step():
     model = small(drift_correction="tracking", fusion_frequency=7).fit(X, Y)
     model.weights_ = model.weights_ + 1
+    np.testing.assert_array_equal(model._ensemble.drift.starts, model.weights_)
+    assert not model._ensemble.drift.rates.any()
+
+
+def test_weights_of_the_best_epoch_count_as_no_step():
+    params = dict(early_stopping=True, validation_fraction=0.3, learning_rate_init=0.5, max_iter=8)
+    model = small(drift_correction="tracking", fusion_frequency=4, **params).fit(X, Y)
+    assert np.argmax(model.validation_scores_) < 7  # else there is nothing to go back to
     np.testing.assert_array_equal(model._ensemble.drift.starts, model.weights_)
     assert not model._ensemble.drift.rates.any()
 

@@ -49,6 +49,7 @@ def test_a_callback_sees_each_epoch_as_if_training_had_ended_there(params):
         np.testing.assert_array_equal(recorder.estimators[k].weights_, until.weights_)
         np.testing.assert_array_equal(recorder.estimators[k].predict_proba(X), until.predict_proba(X))
         assert without_seconds(recorder.estimators[k].history_) == without_seconds(until.history_)
+        assert set(vars(until)) <= set(vars(recorder.estimators[k]))
 
 
 @pytest.mark.parametrize(

@@ -152,6 +152,14 @@ def test_adam_takes_over_no_rate_of_a_schedule_that_it_ignores(schedule):
     np.testing.assert_array_equal(scheduled.weights_, constant.weights_)
 
 
+def test_an_adaptive_rate_takes_over_none_of_another_schedule():
+    adaptive = model(learning_rate="invscaling").fit(X, Y)
+    constant = copy.deepcopy(adaptive).set_params(learning_rate="constant")
+    for fitted in (adaptive.set_params(learning_rate="adaptive"), constant):
+        fitted.partial_fit(X, Y)
+    np.testing.assert_array_equal(adaptive.weights_, constant.weights_)
+
+
 @pytest.mark.parametrize("partitioner", ["random", "class", "dirichlet"])
 @pytest.mark.parametrize("dtype", ["int64", "uint64"])
 def test_large_labels_are_known_by_their_value_whatever_their_dtype(dtype, partitioner):

@@ -8,6 +8,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from skfusion import FusedMLPClassifier
 from skfusion._training import sparsify
+from skfusion._training.problem import Data
 
 DIGITS, LABELS = load_digits(return_X_y=True)
 
@@ -52,6 +53,13 @@ def test_a_background_of_zeros_needs_no_offset():
     X[X[0] == X] = 0
     _, offset = sparsified(np.where(np.random.default_rng(1).random(X.shape) < 0.1, X, 0))
     assert offset is None
+
+
+def test_some_peers_take_their_rows_along_as_they_are():
+    X, y = background_rows()
+    parts = [np.arange(0, 60, 3), np.arange(1, 60, 3), np.arange(2, 60, 3)]
+    some = Data(X, y, None, parts).sparsified().of_peers([2, 0])
+    np.testing.assert_allclose(some.X.toarray() + some.offset, X[np.concatenate([parts[2], parts[0]])], atol=1e-15)
 
 
 def test_sparse_rows_stay_as_they_are():
