@@ -50,6 +50,22 @@ def test_they_have_what_a_stock_one_has(case):
             assert mlp.classes_.tolist() == stock.classes_.tolist()
 
 
+def test_they_have_the_parameters_that_they_were_trained_with():
+    params = dict(hidden_layer_sizes=(3,), activation="relu", solver="sgd", learning_rate="invscaling", power_t=0.3)
+    params |= dict(learning_rate_init=0.02, momentum=0.5, nesterovs_momentum=False, beta_1=0.8, beta_2=0.99)
+    params |= dict(epsilon=1e-7, alpha=0.01, batch_size=7, max_iter=2, tol=1e-3, n_iter_no_change=4, shuffle=False)
+    fitted = FusedMLPClassifier(n_networks=2, random_state=3, **params).fit(ROWS, LETTERS)
+    for mlp in (*fitted.peers_, fitted.consensus_):
+        assert mlp.get_params().items() >= (params | {"random_state": 3}).items()
+
+
+def test_the_best_loss_of_a_peer_is_its_lowest():
+    fitted = FusedMLPClassifier(n_networks=2, **PARAMS).fit(ROWS, LETTERS)
+    fitted.history_[-1]["losses"] = [8.0, 9.0]
+    for peer, last in zip(fitted.peers_, (8, 9), strict=True):
+        assert peer.loss_ == last > peer.best_loss_ == min(peer.loss_curve_)
+
+
 def test_one_that_trains_on_leaves_the_others_alone(case):
     fitted, _, X, y = case
     peers = fitted.peers_

@@ -337,6 +337,12 @@ def test_probabilities_of_a_search_are_in_the_columns_of_their_labels(cache):
     assert len(run.trace.trace_iterations) == 4
 
 
+def test_the_model_stays_as_it_is(cache):
+    model = mixed(RidgeClassifier())
+    run_on_task(model, replay.CLASSIFICATION, avoid_duplicate_runs=False, seed=1)  # which the client sets
+    assert model[-1].random_state is None
+
+
 def test_probabilities_are_alike_in_other_processes(cache):
     get_reusable_executor().shutdown()  # whose workers may know of another cache
     one, two = (
