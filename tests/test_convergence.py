@@ -370,6 +370,14 @@ def test_a_loss_that_came_down_again_is_no_divergence():
     assert complaint.startswith("is hardly better than a constant answer")
 
 
+def test_answers_that_are_far_off_in_the_end_are_divergence_although_no_loss_was():
+    model = FusedMLPRegressor((4,), activation="identity", n_networks=2, max_iter=2, random_state=0)
+    [_] = said(model, ROWS, TARGETS)
+    yardstick = outcome.Yardstick(copy.copy(model._ensemble), Data(ROWS, TARGETS[:, None], None, model.partition_))
+    with pytest.raises(ValueError, match=r"the loss diverged: it rose from .*e\+\d+ by epoch 2"):
+        yardstick.judge(model._ensemble.with_weights(1e6 * model.weights_), 2)
+
+
 @pytest.mark.parametrize(("before", "after", "blamed"), [(2, 2.01, False), (2, 2.1, True), (0.2, 0.9, False)])
 def test_fusion_is_blamed_for_what_it_increases_beyond_rounding_and_the_consensus(before, after, blamed):
     model, yardstick = fitted_to_iris(hidden_layer_sizes=(4,), tol=1)
@@ -379,6 +387,15 @@ def test_fusion_is_blamed_for_what_it_increases_beyond_rounding_and_the_consensu
     complaint = yardstick.judge(model._ensemble, model.n_iter_)
     assert (complaint is not None) == blamed
     assert not blamed or complaint.startswith("has driven the peers apart; fusion increases")
+    model.history_.append(model.history_[-1] | dict.fromkeys(around_round, np.inf))  # which tells nothing
+    assert yardstick.judge(model._ensemble, model.n_iter_) == complaint
+
+
+def test_a_loss_that_rose_a_little_is_none_that_training_has_raised():
+    model, yardstick = fitted_to_iris(hidden_layer_sizes=(4,), tol=1)
+    model.weights_ = 0.9 * model.weights_
+    assert log_loss(IRIS[1], model.predict_proba(scale(IRIS[0]))) > yardstick.start
+    assert yardstick.judge(model._ensemble, model.n_iter_) is None
 
 
 @pytest.mark.filterwarnings("ignore:overflow encountered")

@@ -79,12 +79,14 @@ def test_curves_are_the_losses_their_mean_and_the_disagreement(fitted):
     assert lower.get_yscale() == "log"
     assert (upper.get_ylabel(), lower.get_xlabel(), lower.get_ylabel()) == ("loss", "epoch", "disagreement")
     assert legend_texts(upper) == ["3 peers", "mean"]
+    assert upper.get_shared_x_axes().joined(upper, lower)
 
 
 def test_curves_mark_the_epochs_with_fusion_rounds(fitted):
-    display = FusionCurveDisplay.from_estimator(fitted)
+    twice = [record | {"fusion_rounds": 2 * record["fusion_rounds"]} for record in fitted.history_]
+    display = FusionCurveDisplay.from_history(twice)
     assert display.fusion_marks_.get_xdata().tolist() == [2, 4, 6]
-    assert legend_texts(display.axes_[1])[-1] == "fusion rounds: 3"
+    assert legend_texts(display.axes_[1])[-1] == "fusion rounds: 6"
 
 
 def test_curves_are_scores_and_the_consensus_where_these_are_given(fitted):
@@ -100,6 +102,7 @@ def test_curves_show_the_epochs_that_have_scores(fitted):
     display = FusionCurveDisplay.from_history(fitted.history_, scores=SCORES.history[2:])
     assert display.epochs.tolist() == [3, 4, 5, 6]
     assert display.disagreement_before.tolist() == values(fitted.history_[2:], "disagreement_before_fusion")
+    assert display.axes_[0].get_ylabel() == "score"
 
 
 def test_curves_of_a_thousand_peers_are_each_faint(fitted):
@@ -445,6 +448,15 @@ def test_a_scale_and_ticks_that_the_caller_has_chosen_stay(fitted, display):
         FROM_ESTIMATOR[display](fitted, ax=ax)
     assert logarithmic.get_xscale() == "log"
     assert ticked.get_xticks().tolist() == [1, 3]
+
+
+def test_peers_rows_and_epochs_are_counted_in_integers(fitted):
+    _, matrix = TopologyDisplay.from_topology("line", 2).axes_
+    bars = PartitionDisplay.from_partition([[0], [1]], ["a", "b"]).ax_
+    upper, lower = FusionCurveDisplay.from_history(fitted.history_[:2]).axes_
+    for axis in (matrix.xaxis, matrix.yaxis, bars.xaxis, bars.yaxis, upper.xaxis, lower.xaxis):
+        ticks = axis.get_majorticklocs()
+        np.testing.assert_array_equal(ticks, np.round(ticks))
 
 
 def test_what_is_no_axes_is_refused(fitted):
