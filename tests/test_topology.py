@@ -376,7 +376,8 @@ def test_what_is_fitted_keeps_the_edges_of_a_graph_alone(kind):
     assert fitted.topology.graph is graph
     assert fitted.topology_.graph == list(graph.edges())
     assert {type(node) for edge in fitted.topology_.graph for node in edge} == {int}
-    assert fitted.set_params(topology__mixing="metropolis").fit(np.eye(4), [0, 1, 0, 1]).topology_.mixing == "metropolis"
+    fitted.set_params(topology__mixing="metropolis").fit(np.eye(4), [0, 1, 0, 1])
+    assert fitted.topology_.mixing == "metropolis"
     with_edges = FusedMLPClassifier((3,), n_networks=4, max_iter=1, topology=GraphTopology(EDGES))
     assert with_edges.fit(np.eye(4), [0, 1, 0, 1]).topology_.graph == EDGES
 
