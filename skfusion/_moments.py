@@ -52,9 +52,7 @@ class Moments:
         rows -= first
         mean = (weight * rows).sum(axis=0) / total
         rows -= mean
-        rounding = (weight * rows).sum(axis=0)
-        deviations = (weight * rows**2).sum(axis=0) - rounding**2 / total
-        return cls(total, first + mean, np.maximum(deviations, 0))  # next to none may come out below 0
+        return cls(total, first + mean, (weight * rows**2).sum(axis=0))
 
     def __add__(self, other):
         weight = self.weight + other.weight

@@ -29,6 +29,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skfusion import FusedMLPRegressor
+from skfusion._replacing import replacing
 from skfusion.partition import DirichletPartitioner, PredefinedPartitioner
 from skfusion.topology import GraphTopology, HypercubeTopology, RandomTopology, RingTopology
 
@@ -288,6 +289,13 @@ def test_feature_names_travel_along(fitted, file):
         here.predict(framed(X)[NAMES[::-1]])
 
 
+def test_features_without_names_may_be_those_of_any_names(fitted, file):
+    nameless, there = model(random_state=1).fit(X, SPECIES[Y]), file.with_name("nameless.npz")
+    nameless.save_weights(there)
+    np.testing.assert_array_equal(copy.deepcopy(fitted).load_weights(there).weights_, nameless.weights_)
+    np.testing.assert_array_equal(nameless.load_weights(file).weights_, fitted.weights_)
+
+
 def test_one_that_was_not_fitted_trains_on_from_the_file(tmp_path):
     there, path = model(n_networks=1, shuffle=False).fit(X, Y), tmp_path / "weights.npz"
     there.save_weights(path)
@@ -408,6 +416,16 @@ def test_links_in_a_circle_are_refused(fitted, tmp_path):
     with pytest.raises(OSError, match=r"symbolic links.*/a'"):
         fitted.save_weights(tmp_path / "a")
     assert sorted(os.listdir(tmp_path)) == ["a", "b"]
+
+
+def test_a_link_that_is_not_followed_is_replaced_whatever_it_leads_to(tmp_path):
+    link, pipe = tmp_path / "link", tmp_path / "pipe"
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    with replacing(link, follow_links=False) as file:
+        file.write(b"whole")
+    assert not link.is_symlink() and link.read_bytes() == b"whole"
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o666])
@@ -674,6 +692,13 @@ BOMBS = {  # entries of 64 MiB, which take 64 KiB in the file
     "feature_names": ("<U1", (2**24,)),
     "weights": ("<f8", (3, 2**23 // 3)),
 }
+
+
+def test_what_is_small_may_be_packed_as_tightly_as_it_can_be(tmp_path):
+    path, network = tmp_path / "weights.npz", {"layer_sizes": [4, 2000, 3], "activation": "tanh", "output": "softmax"}
+    np.savez_compressed(path, format_version=1, classes=SPECIES, weights=np.zeros((3, 16003)), **network)
+    assert 3 * 16003 * 8 > 100 * path.stat().st_size
+    assert not model((2000,)).load_weights(path).weights_.any()
 
 
 @pytest.mark.parametrize("name", BOMBS)

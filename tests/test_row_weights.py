@@ -54,7 +54,7 @@ def test_weights_of_any_size_are_finite_and_relative_to_their_mean(rows):
     assert math.isclose(got.mean(), 1, rel_tol=1e-12)
 
 
-CLASS_WEIGHTS = [None, "balanced", {0: 3.0, 1: 0.5, 2: 1.0}, {1: 0.0}, {2: 1e-200}]
+CLASS_WEIGHTS = [None, "balanced", {0: 3.0, 1: 0.5, 2: 1.0}, {1: 0.0}, {2: 1e-200}, {0: 3, 1: 0.5, 2: 1, "none": 4}]
 
 
 @pytest.mark.parametrize("class_weight", CLASS_WEIGHTS, ids=str)
