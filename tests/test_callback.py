@@ -5,7 +5,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from models import model
+from models import Recorder, model
 from sklearn.base import clone
 from sklearn.datasets import load_iris
 from sklearn.pipeline import make_pipeline
@@ -47,6 +47,12 @@ def test_peer_scores_of_a_subclass_with_fewer_parameters_are_those_of_the_estima
     Preset().set_callbacks(own).fit(X, Y)
     FusedMLPClassifier(**vars(Preset())).set_callbacks(stock).fit(X, Y)
     assert own.history == stock.history
+
+
+def test_other_callbacks_get_the_estimator_with_its_own_prediction():
+    recorder = Recorder()
+    model(prediction="vote").set_callbacks(PeerScores(X, Y), recorder).fit(X, Y)
+    assert {estimator.prediction for estimator in recorder.estimators} == {"vote"}
 
 
 def test_peer_scores_are_plain_data():

@@ -45,6 +45,10 @@ class OnePairTopology(BaseTopology):
         return [random_state.permutation(n_networks)[:2]]
 
 
+class OneRandomPairTopology(OnePairTopology, RandomTopology):
+    """The same as a random topology of another kind."""
+
+
 class LossyExponentialTopology(BaseTopology):
     """A third party's: one that changes from round to round loses a tenth of its pairs."""
 
@@ -125,6 +129,12 @@ def test_rounds_that_draw_and_change_are_those_of_all_numbers():
     assert found.contraction == pytest.approx(np.sqrt(0.9 * 2 / 3 + 0.1), rel=0.03)
     assert found.sent_mean == pytest.approx(0.9, rel=0.03)
     assert found.rounds == np.ceil(np.log(0.01) / np.log(found.contraction))
+
+
+def test_a_third_partys_kind_of_random_topology_is_judged_by_its_own_pairs(monkeypatch):
+    monkeypatch.setattr("skfusion.diagnostics._N_DRAWS", 50)
+    own, other = (diagnose(kind(), 6, 0.5, random_state=0) for kind in (OneRandomPairTopology, OnePairTopology))
+    assert own == other
 
 
 def test_a_topology_that_counts_its_rounds_is_asked_for_none_before_the_first():

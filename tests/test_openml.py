@@ -216,7 +216,9 @@ SELECTORS = {
 @pytest.mark.parametrize("selector", SELECTORS.values(), ids=SELECTORS)
 @pytest.mark.parametrize("transformer", [StandardScaler(), "passthrough", "drop"], ids=str)
 def test_selectors_come_back_and_select_the_same_columns(transformer, selector):
+    before = dict(vars(selector))
     flow = model_to_flow(ColumnTransformer([("some", transformer, selector)]))
+    assert vars(selector) == before
     ((name, step, again),) = flow_to_model(flow).transformers
     assert (name, repr(step)) == ("some", repr(transformer))
     assert type(again) is type(selector)
@@ -341,6 +343,13 @@ def test_the_model_stays_as_it_is(cache):
     model = mixed(RidgeClassifier())
     run_on_task(model, replay.CLASSIFICATION, avoid_duplicate_runs=False, seed=1)  # which the client sets
     assert model[-1].random_state is None
+
+
+def test_a_run_that_fails_leaves_the_client_as_it_is(cache):
+    extensions = openml.extensions.extensions[:]
+    with pytest.raises(ValueError, match="contains NaN"):
+        run_on_task(GaussianNB(), replay.CLASSIFICATION, avoid_duplicate_runs=False)
+    assert openml.extensions.extensions == extensions
 
 
 def test_probabilities_are_alike_in_other_processes(cache):

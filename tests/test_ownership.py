@@ -146,14 +146,16 @@ def test_new_groups_get_free_peers_in_their_order_and_then_join_who_has_seen_lea
 
 
 @pytest.mark.parametrize(
-    "later", [np.array([2**60 + 1, 2**60], "uint64"), np.array([0.5, 2.0])], ids=["unsigned", "float"]
+    ("large", "later"),
+    [(2**60, np.array([2**60 + 1, 2**60], "uint64")), (2**60, np.array([0.5, 2.0])), (-(2**60), np.array([0.5, 2.0]))],
+    ids=["unsigned", "float", "negative"],
 )
-def test_groups_of_large_integers_are_told_apart_beside_those_of_another_dtype(later):
+def test_groups_of_large_integers_are_told_apart_beside_those_of_another_dtype(large, later):
     """NumPy's common dtype is float64, in which the first two are equal."""
-    first = np.array([2**60, 2**60 + 1])
+    first = np.array([large, large + 1])
     model = learn(learn(classifier(n_networks=5), first), later)
-    assert owned(model)[:2] == [[2**60], [2**60 + 1]]
-    assert held(learn(model, first), first)[:2] == [{2**60}, {2**60 + 1}]
+    assert owned(model)[:2] == [[large], [large + 1]]
+    assert held(learn(model, first), first)[:2] == [{large}, {large + 1}]
 
 
 @pytest.mark.parametrize("kind", ["datetime64", "timedelta64"])

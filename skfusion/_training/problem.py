@@ -131,7 +131,7 @@ class Problem:
     def n_epoch_steps(self) -> int:
         """How many steps an epoch has: those in which the peer with most rows passes over them once."""
         most = max(self.longest, int(self.lengths.max()))
-        return -(-most // min(most, self.settings.batch_size))
+        return -(-most // self.settings.batch_size)
 
     @cached_property
     def n_steps(self) -> IntArray:
