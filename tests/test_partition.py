@@ -274,6 +274,14 @@ def test_the_largest_groups_are_bundled_with_the_smallest():
     assert {frozenset(groups[part]) for part in parts} == {frozenset("ad"), frozenset("bc")}
 
 
+@pytest.mark.filterwarnings("ignore:there are 50 groups for n_networks")
+def test_groups_of_equal_size_are_dealt_in_their_order():
+    groups = np.repeat(np.arange(50), [1, 3] * 25)
+    parts = GroupPartitioner().partition(None, np.zeros(100), groups=groups, n_networks=5)
+    for peer, part in enumerate(parts):
+        assert set(groups[part]) == {*range(2 * peer + 1, 50, 10), *range(2 * peer, 50, 10)}
+
+
 def test_more_peers_than_groups_are_refused():
     with pytest.raises(ValueError, match=r"peer 2 of 4 would be empty, since there are 2 groups; set n_networks=None"):
         GroupPartitioner().partition(None, np.zeros(4), groups=[0, 0, 1, 1], n_networks=4)
