@@ -67,6 +67,17 @@ class Within:
             self._leave.wait()
 
 
+@pytest.mark.parametrize(
+    ("params", "limited"), [({"batch_size": 8}, True), ({"batch_size": 1}, False), ({"n_networks": 1}, False)], ids=str
+)
+def test_blas_keeps_to_one_thread_while_several_peers_take_batches(params, limited):
+    before, within = n_blas_threads(), []
+    callback = AtEpoch(1, lambda: within.extend(n_blas_threads()))
+    model(**{"batch_size": 8} | params).set_callbacks(callback).fit(X[:200], Y[:200])
+    assert within == ([1] * len(before) if limited else before)
+    assert n_blas_threads() == before
+
+
 def test_the_limit_is_set_and_lifted_whichever_threads_come_first_and_leave_last():
     before = n_blas_threads()
     ones = [1] * len(before)
