@@ -85,7 +85,7 @@ def test_partial_fit_learns_from_rows_in_portions_and_divides_each_among_the_pee
 def test_partial_fit_needs_all_classes_at_first_and_no_others_later():
     with pytest.raises(ValueError, match="classes must be passed to the first call"):
         model().partial_fit(X, Y)
-    fitted = model().partial_fit(X[:100], Y[:100], classes=[2, 0, 1])
+    fitted = model().partial_fit(X[:100], Y[:100], classes=[2, 0, 1, 2])
     assert fitted.classes_.tolist() == [0, 1, 2]
     fitted.partial_fit(X[100:], Y[100:]).partial_fit(X, Y, classes=[0, 1, 2])
     before = fitted.weights_.copy()

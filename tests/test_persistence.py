@@ -604,6 +604,7 @@ BAD_ENTRIES = {
     ),
     "networks": (lambda good: good | {"weights": good["weights"][:2]}, r"3 networks, .*\(n_networks\); got 2"),
     "no units": (changed(layer_sizes=[4, 0, 3]), r"'layer_sizes' of .* at least 1, got \(4, 0, 3\)"),
+    "one layer": (changed(layer_sizes=[4]), r"'layer_sizes' of .* two or more integers of at least 1, got \(4,\)"),
     "too many units": (changed(layer_sizes=[4, 10**18, 3]), r"n_networks, 8\d{18}\), as layer_sizes says"),
     "layer sizes": (
         changed(layer_sizes=[4, 4, 4, 3], weights=np.ones((3, 55))),
@@ -667,14 +668,14 @@ def test_a_missing_file_is_named(tmp_path):
         model().load_weights(tmp_path / "nothing.npz")
 
 
-def test_a_header_that_promises_more_than_the_file_holds_is_refused(fitted, file):
-    header = {"descr": "<f8", "fortran_order": False, "shape": (10**7, 10**7)}
+@pytest.mark.parametrize(("shape", "n_bytes"), [((10**7, 10**7), 0), ((3, 51), 3 * 51 * 8 + 8)], ids=["more", "less"])
+def test_a_header_that_promises_more_or_less_than_the_file_holds_is_refused(shape, n_bytes, fitted, file):
     with np.load(file) as entries:
         others = {name: entries[name] for name in entries if name != "weights"}
     np.savez(file, **others)
     with zipfile.ZipFile(file, "a") as archive, archive.open("weights.npy", "w") as entry:
-        np.lib.format.write_array_header_1_0(entry, header)
-    with pytest.raises(ValueError, match=r"'weights' of .* must be a complete array"):
+        entry.write(npy_header("<f8", shape) + bytes(n_bytes))
+    with pytest.raises(ValueError, match=r"'weights' of .* must be a complete array.*its header announces"):
         copy.deepcopy(fitted).load_weights(file)
 
 

@@ -6,6 +6,7 @@ import pickle
 import numpy as np
 import pytest
 from models import LOSSES, X2, Y2, X, Y, model
+from scipy.sparse import csr_array
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.neural_network import MLPClassifier
@@ -33,6 +34,14 @@ def test_probabilities_are_probabilities_and_agree_with_the_labels(loss, data, d
             np.testing.assert_array_equal(fitted.predict(some), fitted.classes_[probabilities.argmax(axis=1)])
         with np.errstate(divide="ignore"):
             np.testing.assert_array_equal(fitted.predict_log_proba(rows), np.log(fitted.predict_proba(rows)))
+
+
+@pytest.mark.parametrize("container", [np.asarray, np.asfortranarray, csr_array])
+def test_rows_are_answered_alike_in_portions(container, monkeypatch):
+    fitted = model().fit(X, Y)
+    expected = fitted.predict_proba(X)
+    monkeypatch.setattr("skfusion._training.network._ROWS_AT_ONCE", 40)
+    np.testing.assert_allclose(fitted.predict_proba(container(X)), expected, rtol=1e-12)
 
 
 def test_predictions_are_by_the_consensus_the_vote_or_one_peer():

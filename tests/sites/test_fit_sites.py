@@ -1271,6 +1271,13 @@ def test_a_warm_start_with_other_sites_is_refused(change, match):
     np.testing.assert_array_equal(model.weights_, before)
 
 
+def test_a_warm_start_of_peers_from_elsewhere_needs_as_many_sites():
+    model = classifier(warm_start=True).fit(PLAIN, LABELS, groups=NAMES_OF_ROWS == "York")
+    with LocalTransport(sites_of(PLAIN, LABELS, NAMES_OF_ROWS)) as transport:
+        with pytest.raises(ValueError, match="n_networks must stay 2, .* the rows were divided among 3"):
+            fit_sites(model, transport)
+
+
 @pytest.mark.parametrize("classes", [[0, 1, 2, 3], ["a", "b", "c"]])
 def test_a_warm_start_with_other_classes_is_refused(classes):
     sites = sites_of(PLAIN, LABELS, NAMES_OF_ROWS)
