@@ -15,7 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skfusion import FusedMLPClassifier
+from skfusion import FusedMLPClassifier, FusedMLPRegressor
 from skfusion.callback import PeerScores
 from skfusion.display import FusionCurveDisplay, PartitionDisplay, TopologyDisplay
 from skfusion.topology import BaseTopology, HypercubeTopology, RandomTopology
@@ -510,6 +510,12 @@ def test_estimators_that_cannot_be_drawn_are_refused(fitted, display):
         with pytest.raises(TypeError, match=r"^estimator must have \w+_, as a .* once it has trained, got ") as refused:
             draw(other)
         assert len(str(refused.value)) < 400
+
+
+def test_a_regressor_has_no_classes_to_draw():
+    regressor = FusedMLPRegressor((4,), **PARAMS).fit(X, Y)
+    with pytest.raises(TypeError, match=r"^estimator must have classes_, as a FusedMLPClassifier has"):
+        PartitionDisplay.from_estimator(regressor, Y)
 
 
 @pytest.mark.parametrize(

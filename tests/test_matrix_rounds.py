@@ -275,6 +275,20 @@ def test_an_unknown_mixing_is_refused(mixing):
         RingTopology(mixing).fuse(np.ones((3, 2)), 0.5)
 
 
+class SharesAlone:
+    """A third party's topology of a class of its own."""
+
+    def matrix(self, n_networks, fusion_round=0, random_state=None):
+        return np.full((n_networks, n_networks), 1 / n_networks)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_shares_of_any_class_will_do():
+    own, other = (small(topology=topology).fit(X, Y) for topology in (SharesAlone(), Shares(np.full((4, 4), 0.25))))
+    np.testing.assert_array_equal(own.weights_, other.weights_)
+    assert own.history_[-1]["numbers_sent"] == other.history_[-1]["numbers_sent"]
+
+
 def test_a_topology_that_says_nothing_is_refused():
     class Silent(BaseTopology):
         pass

@@ -48,6 +48,12 @@ def test_rows_without_a_background_stay_as_they_are():
     assert same is X and offset is None
 
 
+def test_rows_with_more_deviations_than_can_be_numbered_stay_as_they_are(monkeypatch):
+    X, _ = background_rows()
+    monkeypatch.setattr(sparsify, "MAX_NONZEROS", 10)
+    assert sparsified(X)[0] is X
+
+
 def test_a_background_of_zeros_needs_no_offset():
     X, _ = background_rows()
     X[X[0] == X] = 0

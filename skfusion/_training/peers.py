@@ -83,7 +83,7 @@ class PeerState:
         changed = (settings.schedule, settings.learning_rate_init) != (old.schedule, old.learning_rate_init)
         if settings.schedule == "invscaling":
             self.learning_rates[:] = inversely_scaled(settings, self.samples_seen)
-        elif settings.schedule == "constant" or changed:
+        elif changed:
             self.learning_rates[:] = settings.learning_rate_init
 
     def copy(self):
