@@ -162,8 +162,10 @@ def test_a_failure_to_go_on_leaves_what_was_learnt_before(params, spoil):
 def test_what_a_callback_keeps_goes_on_from_where_it_was(params):
     recorder = Recorder()
     model(max_iter=3, **params).set_callbacks(recorder).fit(X, Y)
-    kept = recorder.estimators[0]
-    assert_same_training(kept.partial_fit(X, Y), model(max_iter=1, **params).fit(X, Y).partial_fit(X, Y))
+    kept, other = recorder.estimators[0], model(max_iter=1, **params).fit(X, Y)
+    for each in (kept, other):
+        each.partial_fit(X, Y).partial_fit(X, Y)
+    assert_same_training(kept, other)
 
 
 def test_callbacks_see_the_peers_as_stock_estimators():

@@ -1273,9 +1273,9 @@ def test_a_warm_start_with_other_sites_is_refused(change, match):
 
 def test_a_warm_start_of_peers_from_elsewhere_needs_as_many_sites():
     model = classifier(warm_start=True).fit(PLAIN, LABELS, groups=NAMES_OF_ROWS == "York")
-    with LocalTransport(sites_of(PLAIN, LABELS, NAMES_OF_ROWS)) as transport:
-        with pytest.raises(ValueError, match="n_networks must stay 2, .* the rows were divided among 3"):
-            fit_sites(model, transport)
+    sites, match = sites_of(PLAIN, LABELS, NAMES_OF_ROWS), r"n_networks must stay 2, .* the rows were divided among 3"
+    with LocalTransport(sites) as transport, pytest.raises(ValueError, match=match):
+        fit_sites(model, transport)
 
 
 @pytest.mark.parametrize("classes", [[0, 1, 2, 3], ["a", "b", "c"]])
