@@ -477,7 +477,7 @@ class SplitterPartitioner(BasePartitioner):
         try:
             folds = [test for _, test in self._seeded(random_state).split(X, y, groups)]
         except ValueError:
-            if peers.complete or not self._may_lack_rows(y, groups, peers.n_networks):
+            if peers.complete or not self._may_lack_rows(y, groups, peers):
                 raise
             stand_in = RandomPartitioner() if groups is None else GroupPartitioner()
             return stand_in._divide(X, y, groups, peers, random_state)
@@ -502,12 +502,13 @@ class SplitterPartitioner(BasePartitioner):
             if groups is not None and not uses_groups:
                 raise ValueError(_unused_groups(self.splitter))
 
-    def _may_lack_rows(self, y, groups, n_networks):
+    def _may_lack_rows(self, y, groups, peers):
         """Whether the splitter may have failed for lack of rows: fewer than folds, or fewer of each class or group."""
-        if n_networks is None or not self._is_scikit_learns():
+        if peers.n_networks is None or not self._is_scikit_learns():
             return False
-        few_groups = groups is not None and len(np.unique(groups)) < n_networks
-        return few_groups or np.unique(y, axis=0, return_counts=True)[1].max() < n_networks
+        few_groups = groups is not None and len(np.unique(groups)) < peers.n_networks
+        n_alike = len(y) if peers.classes is None else np.unique(y, return_counts=True)[1].max()
+        return few_groups or n_alike < peers.n_networks
 
     def _is_scikit_learns(self):
         return type(self.splitter).__module__.startswith("sklearn.")

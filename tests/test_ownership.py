@@ -452,6 +452,13 @@ def test_a_first_portion_of_fewer_groups_than_a_splitter_has_folds():
     assert owned(learn(model, ["c"])) == [["a"], ["b"], ["c"]]
 
 
+def test_a_splitter_that_cannot_divide_numbers_says_so_in_every_call():
+    model = regressor(n_networks=3, partitioner=StratifiedKFold(3))
+    for call in (model.fit, model.partial_fit):
+        with pytest.raises(ValueError, match="Supported target types"):
+            call(X, X[:, 0])
+
+
 class BrokenSplitter:
     """A third party's splitter, which fails whatever the rows."""
 
