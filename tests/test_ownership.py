@@ -456,7 +456,13 @@ def test_a_splitter_that_cannot_divide_numbers_says_so_in_every_call():
     model = regressor(n_networks=3, partitioner=StratifiedKFold(3))
     for call in (model.fit, model.partial_fit):
         with pytest.raises(ValueError, match="Supported target types"):
-            call(X, X[:, 0])
+            call(X, np.linspace(0, 1, len(X)))
+
+
+def test_a_portion_with_enough_rows_but_few_of_each_class_is_dealt_to_all():
+    rows = np.arange(0, len(Y), 15)
+    model = classifier(n_networks=8, partitioner=StratifiedKFold(8)).partial_fit(X[rows], Y[rows], CLASSES)
+    assert [len(part) for part in model.partition_] == [2, 2, 1, 1, 1, 1, 1, 1]
 
 
 class BrokenSplitter:
