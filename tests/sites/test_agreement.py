@@ -1,6 +1,7 @@
 """What sites tell adds up to what is known of all rows, and what does not fit together is refused by name."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -346,6 +347,31 @@ def test_a_site_checks_its_rows(arguments, error, match):
         SiteRows.check("Bath", *arguments)
 
 
+def sparse(columns, ends):
+    """Twelve rows of ones in these columns, row by row up to these ends."""
+    return csr_array((np.ones(12), columns, [0, *ends]), shape=(12, 3))
+
+
+IN_ORDER = np.arange(1, 13)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        ((X, Y, None, ["a", "b"] * 6), (X, Y, None, ["a"] * 6 + ["b"] * 6)),
+        ((X, Y, np.ones(12), None), (X, Y, np.arange(1.0, 13), None)),
+        ((sparse([0, 1, 2] * 4, IN_ORDER), Y, None, None), (sparse([0, 2, 1] * 4, IN_ORDER), Y, None, None)),
+        (
+            (sparse([0, 1, 2] * 4, IN_ORDER), Y, None, None),
+            (sparse([0, 1, 2] * 4, np.r_[2, 2, IN_ORDER[2:]]), Y, None, None),
+        ),
+    ],
+    ids=["groups", "weights", "columns", "rows"],
+)
+def test_other_rows_have_another_checksum(ours, theirs):
+    assert SiteRows.check("Bath", *ours).checksum != SiteRows.check("Bath", *theirs).checksum
+
+
 GOOD = answer(SiteRows.check("Bath", X, Y, np.arange(12.0) + 1, None))
 
 
@@ -359,12 +385,14 @@ def changed(content=(), **arrays):
     ("message", "match"),
     [
         (changed({"n_features": 0}), "'n_features' must be from 1"),
+        (changed({"n_features": 2**31}), "'n_features' must be from 1 to 2147483647, got 2147483648"),
         (changed({"n_features": 2}), "'mean' must be float64 of shape \\(2,\\)"),
         (changed({"n_features": True}), "'n_features' must be int, got True"),
         (changed({"dtype": "float16"}), "'dtype' must be one of float32, float64, got 'float16'"),
         (changed({"checksum": "12345"}), "'checksum' must have 4 hexadecimal digits, got '12345'"),
         (changed({"sparse": None}), "'sparse' must be bool, got None"),
         (changed({"feature_names": ["a"]}), "'feature_names' must have a string for each of 3 columns"),
+        (changed({"feature_names": ["a", "b", 3]}), "'feature_names' must have a string for each of 3 columns"),
         (changed({"labels": None}), "'labels' must be dict, got None"),
         (changed({"peers": ["York"]}), "begins with the site's, got 'York'"),
         (changed({"peers": ["Bath/../York"]}), "begins with the site's"),
@@ -372,9 +400,14 @@ def changed(content=(), **arrays):
         (changed({"peers": ["Bath", "Bath"]}), "each peer must have a name of its own"),
         (changed({"peers": []}), "'counts' must be"),
         (changed(counts=np.zeros((1, 3), np.int64)), "must have rows with a weight above 0, got none"),
+        (
+            changed({"peers": ["Bath/a", "Bath/b"]}, counts=np.array([[3, 4, 5], [0, 0, 0]])),
+            "each peer must have rows with a weight above 0, got none",
+        ),
         (changed(counts=np.array([[-1, 2, 3]])), "counts of rows must be from 0"),
         (changed(counts=np.array([[2**40, 2, 3]])), "counts of rows must be from 0"),
         (changed(counts=np.array([[3, 4]])), "'counts' must be int64 of shape \\(1, 3\\)"),
+        (changed({"sums": [7]}), "'sums' must have 1 lists of 3"),
         (changed({"sums": [[[6, 1], [22, 1]]]}), "'sums' must have 1 lists of 3"),
         (changed({"sums": [[[6, 1], [22, 1], [1e9, 1]]]}), "sums of weights must be ratios of integers"),
         (changed({"sums": [[[6, 0], [22, 1], [50, 1]]]}), "sums of weights must be ratios of integers"),
@@ -395,6 +428,20 @@ def changed(content=(), **arrays):
 def test_what_no_honest_site_tells_is_refused(message, match):
     with pytest.raises(ValueError, match=match):
         Description.read(message, LABELS)
+
+
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [
+        ({"n_outputs": 0}, "'n_outputs' must be from 1 to 2147483647, got 0"),
+        ({"n_outputs": 2**31}, "'n_outputs' must be from 1 to 2147483647, got 2147483648"),
+        ({"output_names": ["age"]}, "'output_names' must have a string for each of 2 columns"),
+    ],
+)
+def test_outputs_that_no_honest_site_tells_of_are_refused(content, match):
+    message = answer(SiteRows.check("Bath", X, X[:, :2], None, None), NUMBERS)
+    with pytest.raises(MessageError, match=match):
+        Description.read(replace(message, content={**message.content, **content}), NUMBERS)
 
 
 @pytest.mark.parametrize("name", Question(True, None, False, False).content())

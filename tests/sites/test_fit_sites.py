@@ -1002,22 +1002,26 @@ def test_no_row_leaves_a_site(rows, labelled):
 
 
 @pytest.mark.parametrize(
-    ("params", "n_arrays"), [({}, 1), ({"momentum": 0.9}, 2), ({"solver": "adam"}, 3)], ids=["sgd", "momentum", "adam"]
+    ("params", "n_there", "n_back"),
+    [({}, 1, 1), ({"momentum": 0.9}, 2, 2), ({"solver": "adam"}, 3, 3), ({"drift_correction": "tracking"}, 2, 1)],
+    ids=["sgd", "momentum", "adam", "drift"],
 )
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_a_round_sends_each_network_there_and_back(dtype, params, n_arrays):
+def test_a_round_sends_each_network_there_and_back(dtype, params, n_there, n_back):
     sites = spied(sites_of(PLAIN.astype(dtype), LABELS, NAMES_OF_ROWS))
     model = at_sites(classifier(**params), sites)
-    network_bytes = n_arrays * 57 * np.dtype(dtype).itemsize
     for site in sites:
-        trained = [m for m in site.requests if Message.decode(m).kind == "train"]
-        answered = [m for m in site.answers if Message.decode(m).kind == "train answered"]
-        assert len(trained) == len(answered) == len(model.history_)
-        for message in trained + answered:
-            header_bytes = int.from_bytes(message[12:16], "little")
-            assert len(message) == 16 + header_bytes + network_bytes + NUMBERS_PER_PEER * 8
-        assert max(map(len, answered)) - network_bytes < 600
-        assert max(map(len, trained)) - network_bytes < 1300
+        for messages, kind, n_arrays, longest in (
+            (site.requests, "train", n_there, 1300),
+            (site.answers, "train answered", n_back, 600),
+        ):
+            of_kind = [message for message in messages if Message.decode(message).kind == kind]
+            assert len(of_kind) == len(model.history_)
+            for message in of_kind:
+                of_network = n_arrays * 57 * np.dtype(dtype).itemsize
+                header_bytes = int.from_bytes(message[12:16], "little")
+                assert len(message) == 16 + header_bytes + of_network + NUMBERS_PER_PEER * 8
+                assert len(message) - of_network < longest
 
 
 # What came of it

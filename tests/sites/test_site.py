@@ -4,6 +4,7 @@ import copy
 import logging
 import pickle
 import re
+import threading
 import warnings
 from hashlib import blake2b
 
@@ -17,7 +18,9 @@ from scipy.sparse import csr_array
 from sklearn.exceptions import ConvergenceWarning
 
 from skfusion import FusedMLPRegressor
+from skfusion._background import vote
 from skfusion.sites import Site
+from skfusion.sites._work import Work
 from skfusion.sites.message import Message
 
 pytestmark = [
@@ -76,12 +79,34 @@ def test_a_copy_gives_the_same_answers(copied):
 
 
 def test_what_was_trained_for_weights_that_stay_is_not_changed_by_the_next_training():
-    trained = SITE.train_here(REQUESTS["train"])
+    trained = SITE.train_here(changed(REQUESTS["train"], run="stays"))
+    assert SITE.run == "stays"
     before = {name: array.copy() for name, array in trained.items()}
     assert before.keys() == answer(REQUESTS["train"]).arrays.keys()
     SITE.train_here(changed(REQUESTS["train"], arrays={"weights": REQUESTS["train"].arrays["weights"] / 2}))
     for name, array in trained.items():
         np.testing.assert_array_equal(array, before[name])
+
+
+@pytest.mark.parametrize("train", [lambda site: site.answer(TRAIN.encode()), lambda site: site.train_here(TRAIN)])
+def test_a_site_does_one_thing_at_a_time(train, monkeypatch):
+    site, begun, go = copy.deepcopy(SITE), threading.Semaphore(0), threading.Event()
+
+    def slow(work, state, segment):
+        begun.release()
+        assert go.wait(60)
+        return state
+
+    monkeypatch.setattr(Work, "train", slow)
+    threads = [threading.Thread(target=train, args=(site,)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    assert begun.acquire(timeout=60)
+    assert not begun.acquire(timeout=0.05)
+    go.set()
+    for thread in threads:
+        thread.join(60)
+    assert begun.acquire(timeout=60)
 
 
 def test_a_message_is_answered_with_its_run_and_round():
@@ -172,6 +197,20 @@ def test_what_a_site_cannot_do_is_refused(message, reason):
     assert re.search(reason, got.content["reason"])
 
 
+def test_any_words_are_those_of_a_generator():
+    assert answer(changed(TRAIN, arrays={"generators": np.full((1, 6), 2**64 - 1, np.uint64)})).kind == "train answered"
+
+
+def test_the_background_is_that_of_rows_to_train_on():
+    X = IMAGES[NAMES_OF_ROWS == "York"]
+    rows = np.flatnonzero(np.unpackbits(TRAIN.arrays["held_out_0"], count=len(X)) == 0)
+    assert len(rows) < len(X)
+    deviate = X[rows] != REQUESTS["count"].arrays["candidate"]
+    assert answer(REQUESTS["count"]).content["n_deviations"] == deviate.sum()
+    (counts,) = answer(REQUESTS["vote"]).arrays["counts"]
+    np.testing.assert_array_equal(counts, vote(X, rows, 3).counts)
+
+
 def test_names_that_no_message_can_hold_are_refused():
     rows = pd.DataFrame(np.eye(2), columns=["a", "b" * 2**22])
     got = answer(changed(REQUESTS["describe"], site="Hull"), Site(rows, [0, 1], name="Hull"))
@@ -215,10 +254,17 @@ def test_sparse_rows_are_no_deviations_from_a_background():
     assert "X must be dense, as it was when the run began" in got.content["reason"]
 
 
-def test_a_plan_with_other_arrays_is_another_plan():
-    other = changed(TRAIN, arrays={"relative_maxima": 2 * TRAIN.arrays["relative_maxima"]})
+@pytest.mark.parametrize(
+    ("arrays", "others"),
+    [
+        ({}, {"relative_maxima": 2 * REQUESTS["train"].arrays["relative_maxima"]}),
+        ({"mean": np.full(12, 0.5)}, {"scale": np.full(12, 0.5)}),
+    ],
+)
+def test_a_plan_with_other_arrays_is_another_plan(arrays, others):
+    one, other = changed(TRAIN, arrays=arrays), changed(TRAIN, arrays=others)
     fresh = sites_of(IMAGES, LABELS, NAMES_OF_ROWS, WEIGHT)[0].answer(other.encode())
-    assert SITE.answer(TRAIN.encode()) != fresh
+    assert SITE.answer(one.encode()) != fresh
     assert SITE.answer(other.encode()) == fresh
 
 
