@@ -174,7 +174,7 @@ def _read_votes(answer, plan):
     n_peers, n_features = len(plan.peers), plan.network.layer_sizes[0]
     n_rows = answer.array("n_rows", np.int64, (n_peers,))
     counts = answer.array("counts", np.int64, (n_peers, n_features))
-    if n_rows.min() < 0 or n_rows.max() > MAX_SAMPLED or counts.min() < 0 or (counts > n_rows[:, None]).any():
+    if n_rows.max() > MAX_SAMPLED or counts.min() < 0 or (counts > n_rows[:, None]).any():
         raise MessageError("votes must not count more rows than a site looks at")
     values = answer.array("values", plan.dtype, (n_peers, n_features))
     return [Votes(*of_peer) for of_peer in zip(values, counts, n_rows.tolist(), strict=True)]

@@ -21,7 +21,7 @@ from skfusion.sites import LocalTransport, _mailbox, fit_sites
 from skfusion.sites._mailbox import Mailbox
 from skfusion.sites._stateful_site import StatefulSite
 from skfusion.sites.message import Message
-from skfusion.topology import RandomTopology
+from skfusion.topology import AverageTopology, RandomTopology
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
@@ -359,6 +359,13 @@ def test_a_run_that_was_over_and_trains_on_is_one_that_is_not_over(tmp_path):
     assert (apart.weights_ == classifier().fit(PLAIN, LABELS, groups=NAMES).weights_).all()
 
 
+def test_nothing_is_collected_from_a_run_that_failed(tmp_path):
+    sites = stateful_sites(tmp_path)
+    with pytest.raises(ConnectionError):
+        fitted(classifier(), [Dies(site, "train kept", 3) if site.name == "Leeds" else site for site in sites])
+    assert not any(b'"return"' in request for site in sites for request in site.requests)
+
+
 def interrupted(model, folder):
     """A run that ended when Leeds was down, in a file."""
     sites = [Dies(site, "train kept", 3) if site.name == "Leeds" else site for site in stateful_sites(folder)]
@@ -406,7 +413,8 @@ def test_a_site_that_cannot_read_its_weights_says_so(tmp_path, caplog):
 def test_other_runs_leave_an_interrupted_one_and_the_sites_own_files_alone(tmp_path):
     model = classifier()
     checkpoint = interrupted(model, tmp_path)
-    (tmp_path / "York" / "my-1.state").touch()
+    for name in ("my-1.state", "my.over"):
+        (tmp_path / "York" / name).touch()
     fitted(classifier(max_iter=1, random_state=9), stateful_sites(tmp_path))
     apart, whole = (
         fitted(model, stateful_sites(tmp_path), checkpoint=checkpoint),
@@ -417,6 +425,7 @@ def test_other_runs_leave_an_interrupted_one_and_the_sites_own_files_alone(tmp_p
     left = [path for path in (tmp_path / "York").iterdir() if path.suffix == ".state"]
     assert len(left) == 4  # three of the last run, none of those before
     assert tmp_path / "York" / "my-1.state" in left
+    assert (tmp_path / "York" / "my.over").exists()
 
 
 def test_weights_of_an_earlier_run_cannot_be_taken_for_those_of_the_latest(tmp_path):
@@ -466,9 +475,58 @@ def test_what_cannot_be_done_is_refused_before_training(tmp_path):
         fitted(classifier(), stateful_sites(tmp_path, wards=np.resize(["a", "b"], N)))
 
 
+class PairsAtFirst(AverageTopology):
+    """One pair in each of the first two rounds, and then the mean of all."""
+
+    def matrix(self, n_networks, fusion_round=0, random_state=None):
+        return None if fusion_round < 2 else super().matrix(n_networks)
+
+    def pairs(self, n_networks, fusion_round=0, random_state=None):
+        return [(0, 1)]
+
+
+def test_a_topology_that_ceases_to_fuse_in_pairs_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"topology must fuse in pairs .*; got PairsAtFirst\(\)"):
+        fitted(classifier(topology=PairsAtFirst()), stateful_sites(tmp_path))
+
+
+def test_a_run_does_not_go_on_with_another_place_to_fuse(tmp_path):
+    file = interrupted(classifier(), tmp_path)
+    with pytest.raises(ValueError, match="of another run, with fuse_at 'sites' instead of 'coordinator'"):
+        fitted(classifier(), stateful_sites(tmp_path), checkpoint=file, fuse_at="coordinator")
+
+
+def test_what_is_for_another_site_is_refused(tmp_path):
+    (york,) = (site for site in stateful_sites(tmp_path) if site.name == "York")
+    york.answer(Message("keep", "run", 1, "York", {}, {"weights": np.zeros((1, 2))}).encode())
+    for kind in ("keep", "train kept", "fuse kept", "return", "write"):
+        answer = Message.decode(york.answer(Message(kind, "run", 2, "Bath").encode()))
+        assert answer.kind == "refused"
+        assert "the message is for site 'Bath', and has reached site 'York'" in answer.content["reason"]
+
+
+def test_the_end_of_a_run_that_a_site_had_no_part_in_leaves_no_file(tmp_path):
+    site = stateful_sites(tmp_path)[0]
+    assert Message.decode(site.answer(Message("end", "run", 1, site.name).encode())).kind == "end answered"
+    assert not [*(tmp_path / site.name).iterdir()]
+
+
+def test_what_is_given_for_one_swap_is_not_taken_for_another(tmp_path):
+    (york,) = (site for site in sites_of(PLAIN, LABELS, NAMES) if site.name == "York")
+    keys = []
+    stateful = StatefulSite(york, tmp_path, lambda partner, key, weights: keys.append(key) or weights)
+    content = {"fusion_rate": 0.5, "fusion_rule": "sequential", "pairs": [[0, "York", "Bath"], [1, "Bath", "York"]]}
+    for run in ("one", "another"):
+        stateful.answer(Message("keep", run, 1, "York", {}, {"weights": np.zeros((1, 2))}).encode())
+        for number in (2, 3):
+            stateful.answer(Message("fuse kept", run, number, "York", content).encode())
+    assert len(set(keys)) == len(keys) == 8
+
+
 @pytest.mark.parametrize(
     ("content", "match"),
     [
+        ({"fusion_rate": -0.1, "fusion_rule": "sequential", "pairs": []}, "fusion rate"),
         ({"fusion_rate": 2.0, "fusion_rule": "sequential", "pairs": []}, "fusion rate"),
         ({"fusion_rate": 0.5, "fusion_rule": "none", "pairs": []}, "fusion rate"),
         ({"fusion_rate": 0.5, "fusion_rule": "sequential", "pairs": [[0, "York", "York"]]}, "a pair must have"),

@@ -42,6 +42,7 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler, scale
 from skfusion import FusedMLPClassifier, FusedMLPRegressor
 from skfusion.sites import FolderTransport, LocalTransport, Site, _exchange, fit_sites
 from skfusion.sites._digest import digest_of
+from skfusion.sites._rows import SiteRows
 from skfusion.sites.folder import serve
 from skfusion.sites.message import Message, MessageError, RefusalError
 from skfusion.sites.site import refused_unread
@@ -108,7 +109,10 @@ def altered(holds, alter):
 
     def change(site, data):
         message = Message.decode(data)
-        return alter(message).encode() if holds(site, message) else data
+        if holds(site, message):
+            message = alter(message)
+            data = None if message is None else message.encode()
+        return data
 
     return change
 
@@ -256,6 +260,14 @@ def test_the_site_whose_rows_have_changed_is_named(tmp_path):
         at_sites(model, sites_of(changed, LABELS, NAMES_OF_ROWS), checkpoint=file)
 
 
+def test_other_rows_show_though_they_share_a_checksum(tmp_path, monkeypatch):
+    monkeypatch.setattr(SiteRows, "checksum", "0000")
+    model = make_pipeline(StandardScaler(), classifier())
+    file = saved_run(tmp_path / "run.npz", model=clone(model), sites=sites_of(PLAIN, LABELS, NAMES_OF_ROWS))
+    with pytest.raises(ValueError, match="of another run, with what the sites tell of their rows, in short '"):
+        at_sites(model, sites_of(2 * PLAIN, LABELS, NAMES_OF_ROWS), checkpoint=file)
+
+
 @pytest.mark.parametrize(
     ("model", "other", "name"),
     [
@@ -335,9 +347,10 @@ def test_a_run_of_a_subclass_with_fewer_parameters_goes_on_if_what_it_sets_is_th
     assert_same(at_sites(Preset(), sites, checkpoint=file), Preset().fit(PLAIN, LABELS, groups=NAMES_OF_ROWS))
 
 
-def test_more_epochs_may_be_asked_for_than_at_first(tmp_path):
+def test_more_epochs_may_be_asked_for_than_at_first_and_what_changes_nothing_may_change(tmp_path):
     file, sites = saved_run(tmp_path / "run.npz"), sites_of(PLAIN, LABELS, NAMES_OF_ROWS)
-    apart = at_sites(classifier(max_iter=7, n_jobs=2, n_networks=5), sites, checkpoint=file)
+    others = dict(n_jobs=2, n_networks=5, partitioner="class", verbose=True, warm_start=True)
+    apart = at_sites(classifier(max_iter=7, **others), sites, checkpoint=file)
     assert_same(apart, classifier(max_iter=7).fit(PLAIN, LABELS, groups=NAMES_OF_ROWS))
 
 
@@ -370,6 +383,18 @@ def test_files_that_are_no_checkpoints_are_refused_and_stay(tmp_path):
             at_sites(classifier(), sites, checkpoint=file)
         assert "pickle" not in str(error.value)  # as NumPy advises for what may be a stranger's file
         assert file.exists(), number
+
+
+def test_nothing_in_a_checkpoint_is_executed(tmp_path):
+    class Pickled:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "made"),)
+
+    file = saved_run(tmp_path / "run.npz")
+    np.savez(file, **{**np.load(file), "weights": np.array([Pickled()])})
+    with pytest.raises(ValueError, match="must be a complete checkpoint"):
+        at_sites(classifier(), sites_of(PLAIN, LABELS, NAMES_OF_ROWS), checkpoint=file)
+    assert not (tmp_path / "made").exists()
 
 
 @pytest.mark.parametrize(
@@ -578,6 +603,16 @@ def test_a_lost_message_is_sent_again():
     assert_same(apart, classifier().fit(PLAIN, LABELS, groups=NAMES_OF_ROWS))
 
 
+def test_a_message_is_sent_again_at_intervals():
+    sites = spied(sites_of(PLAIN, LABELS, NAMES_OF_ROWS))
+    with Changing(sites, altered_after(3, never)) as transport, transport.clock():
+        transport.resend_after = 30
+        with pytest.raises(TimeoutError, match="waited 100 s in vain for site 'York'"):
+            fit_sites(classifier(), transport, patience=100)
+    n_sent = {site.name: sum(Message.decode(data).kind == "train" for data in site.requests) for site in sites}
+    assert n_sent == {"York": 4, "Leeds": 1, "Bath": 1}
+
+
 def with_array(name, change):
     """An answer in which an array is changed, in place or for another."""
 
@@ -610,13 +645,17 @@ LIES = [
     ),
     ("train", lambda m: replace(m, site="Bath"), "must answer 'train', got 'train answered' from 'Bath'"),
     ("vote", with_array("counts", first_is(99)), "votes must not count more rows"),
+    ("vote", with_array("counts", first_is(-1)), "votes must not count more rows"),
+    ("vote", with_array("n_rows", first_is(-1)), "votes must not count more rows"),
     ("vote", with_array("n_rows", first_is(2**40)), "votes must not count more rows"),
     ("vote", with_array("values", first_is(np.nan)), "'values' must be finite"),
     ("validate", with_array("correct", first_is(1e9)), "the number of correct rows must be from 0 to that of all rows"),
+    ("validate", with_array("correct", first_is(-1)), "the number of correct rows must be from 0 to that of all rows"),
     ("validate", with_array("weight", first_is(np.nan)), "'weight' must be finite"),
     ("count", lambda m: replace(m, content={}), "'n_deviations' must be int or NoneType"),
     ("count", lambda m: replace(m, content={**m.content, "n_deviations": -1}), "values that deviate must be from 0"),
     ("count", lambda m: replace(m, content={**m.content, "n_deviations": 10**6}), "values that deviate must be from 0"),
+    ("count", lambda m: replace(m, content={**m.content, "held_out_weigh": 1}), "'held_out_weigh' must be bool, got 1"),
     ("describe", lambda m: replace(m, content={**m.content, "n_features": -1}), "'n_features' must be from 1"),
 ]
 
@@ -640,6 +679,25 @@ def test_sums_that_cannot_be_are_refused_by_name(name):
         pytest.raises(MessageError, match="the answer of site 'York' is refused: sums of squares must not be negative"),
     ):
         fit_sites(model, transport)
+
+
+not_finite = with_array("finite", first_is(0))
+
+
+@pytest.mark.parametrize(
+    ("model", "alter"),
+    [
+        (FusedMLPClassifier, not_finite),
+        (FusedMLPRegressor, lambda m: not_finite(with_array("squared_errors", first_is(np.inf))(m))),
+    ],
+    ids=["labels", "numbers"],
+)
+def test_answers_to_rows_held_out_that_are_not_finite_are_divergence(model, alter):
+    with (
+        changing(altered(of_kind("validate"), alter)) as transport,
+        pytest.raises(ValueError, match="^the predictions of the peers stopped being finite in epoch 1"),
+    ):
+        fit_sites(model((6,), early_stopping=True, random_state=0), transport)
 
 
 @pytest.mark.parametrize(
@@ -705,6 +763,16 @@ def test_a_transport_that_damages_messages_is_told_of(caplog):
     ):
         fit_sites(classifier(), transport, patience=0.5)
     assert "site 'York' cannot read a message of an earlier run, or a damaged one: the header must be" in caplog.text
+
+
+def test_what_a_site_says_is_told_in_a_line():
+    def refuse(message):
+        return replace(message, kind="refused", content={"reason": "\x1b[2J\n" + "x" * 10**6})
+
+    with changing(altered(of_kind("vote"), refuse)) as transport, pytest.raises(RuntimeError) as error:
+        fit_sites(classifier(), transport)
+    assert str(error.value).isprintable()
+    assert len(str(error.value)) < 1000
 
 
 def test_what_fails_at_a_site_stays_there(caplog):
@@ -939,6 +1007,46 @@ def test_answers_that_came_while_the_coordinator_slept_count(absent):
         apart = fit_sites(classifier(), transport, patience=100, absent=absent)
     assert not any(record.get("absent") for record in apart.history_)
     np.testing.assert_array_equal(apart.weights_, at_sites(classifier(), sites).weights_)
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])  # describe, vote, count
+def test_all_sites_must_answer_before_training(number):
+    with (
+        changing(altered_after(number, never)) as transport,
+        pytest.raises(TimeoutError, match="waited 100 s in vain for site 'York'"),
+    ):
+        fit_sites(classifier(early_stopping=True), transport, patience=100, absent="skip")
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "seconds"),
+    [
+        (altered(of_kind("end"), lambda message: None), {"patience": 7}, 7),
+        (altered(of_kind("end"), lambda message: None), {"patience": 100}, 60),
+        (altered_after(3, never), {"patience": 100, "absent": "skip"}, 100),
+    ],
+    ids=["impatient", "patient", "absent"],  # one that was absent in training is not waited for in the end
+)
+def test_the_end_of_a_run_is_not_waited_for_any_longer_than_an_answer(change, options, seconds):
+    with changing(change) as transport:
+        fit_sites(classifier(), transport, **options)
+        assert seconds <= transport.now < seconds + 5
+
+
+@pytest.mark.parametrize("error", [MessageError("it has come to pieces"), OSError("the drive is away")], ids=repr)
+def test_what_goes_wrong_in_receiving_ends_a_run_that_goes_on_without_sites(error):
+    class Broken(Changing):
+        def receive(self, timeout):
+            site, data = super().receive(timeout)
+            if Message.decode(data).round == 4:
+                raise error
+            return site, data
+
+    with (
+        Broken(sites_of(PLAIN, LABELS, NAMES_OF_ROWS), lambda site, data: data) as transport,
+        pytest.raises(type(error), match=str(error)),
+    ):
+        fit_sites(classifier(), transport, patience=100, absent="skip")
 
 
 def test_someone_must_answer():
@@ -1188,6 +1296,13 @@ def test_what_a_transport_receives_is_checked(received):
         fit_sites(classifier(), transport)
 
 
+def test_a_fit_that_fails_leaves_no_earlier_model_behind():
+    model = classifier().fit(PLAIN, LABELS, groups=NAMES_OF_ROWS)
+    with changing(altered_after(3, never)) as transport, pytest.raises(TimeoutError):
+        fit_sites(model, transport, patience=100)
+    assert not hasattr(model, "weights_")
+
+
 def test_some_of_the_sites_may_be_named():
     sites = sites_of(PLAIN, LABELS, NAMES_OF_ROWS)
     two = NAMES_OF_ROWS != "Leeds"
@@ -1260,6 +1375,7 @@ def test_a_weight_for_a_class_that_no_site_has_is_not_enough():
             lambda s: sites_of(PLAIN.astype(np.float32), LABELS, NAMES_OF_ROWS),
             "dtype of X must stay 'float64'.*got 'float32'",
         ),
+        (lambda s: sites_of(TABLE[[*"bacde"]], LABELS, NAMES_OF_ROWS), r"features must stay \['a', .*got \['b', 'a',"),
         (
             lambda s: sites_of(PLAIN, LABELS + 1, NAMES_OF_ROWS),
             "refuses .* y must have only labels among the classes",
@@ -1267,7 +1383,7 @@ def test_a_weight_for_a_class_that_no_site_has_is_not_enough():
     ],
 )
 def test_a_warm_start_with_other_sites_is_refused(change, match):
-    sites = sites_of(PLAIN, LABELS, NAMES_OF_ROWS)
+    sites = sites_of(TABLE, LABELS, NAMES_OF_ROWS)
     model = at_sites(classifier(warm_start=True), sites)
     before = model.weights_.copy()
     with LocalTransport(change(sites)) as transport, pytest.raises((ValueError, RuntimeError), match=match):

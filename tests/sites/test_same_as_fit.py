@@ -256,6 +256,13 @@ def test_a_site_may_lack_a_class():
     assert_same(at_sites(model, sites_of(PLAIN, y, NAMES_OF_ROWS)), model.fit(PLAIN, y, groups=NAMES_OF_ROWS))
 
 
+@pytest.mark.parametrize("name", ["Bath", "York"])
+def test_a_sites_held_out_rows_may_all_have_no_weight(name):
+    y = np.where(NAMES_OF_ROWS == name, 2, LABELS)
+    model = classifier(class_weight={2: 0.0}, early_stopping=True)
+    assert_same(at_sites(model, sites_of(PLAIN, y, NAMES_OF_ROWS)), model.fit(PLAIN, y, groups=NAMES_OF_ROWS))
+
+
 def test_fitted_attributes_tell_of_sites():
     frame = pd.DataFrame(PLAIN, columns=list("abcde"))
     apart = at_sites(classifier(), sites_of(frame, LABELS, NAMES_OF_ROWS))
@@ -339,3 +346,9 @@ def test_divergence_is_reported_as_by_fit_but_names_the_site(model, rows, y):
     with pytest.raises(ValueError, match="stopped being finite in epoch 1") as there:
         at_sites(model, sites_of(rows, y, NAMES_OF_ROWS))
     assert str(here.value).replace("peer 0", "peer 'Bath'") == str(there.value)
+
+
+def test_moments_that_overflow_are_divergence_too():
+    model = FusedMLPRegressor((), solver="adam", random_state=0)
+    with pytest.raises(ValueError, match="^the weights of peer 'Bath' stopped being finite in epoch 1"):
+        at_sites(model, sites_of(1e10 * PLAIN.astype(np.float32), NUMBERS, NAMES_OF_ROWS))

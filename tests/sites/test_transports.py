@@ -4,6 +4,7 @@ import errno
 import fcntl
 import logging
 import os
+import platform
 import re
 import resource
 import signal
@@ -172,6 +173,24 @@ def test_local_sites_do_not_wait_for_one_that_takes_its_time():
             assert answers(transport, {"Bath": b"abc"}) == {"Bath": b"cba"}
         go.set()
         assert [received(transport) for _ in range(2)] == [("York", b"0"), ("York", b"8")]
+
+
+def test_what_a_local_site_is_at_work_on_is_not_begun_again():
+    begun, go, request = threading.Semaphore(0), threading.Event(), b"abc"
+
+    class Slow(Echo):
+        def answer(self, request):
+            begun.release()
+            assert go.wait(SECONDS)
+            return request
+
+    with LocalTransport([Slow("York")]) as transport:
+        transport.send("York", request)
+        assert begun.acquire(timeout=SECONDS)
+        transport.send("York", request)
+        go.set()
+        assert received(transport) == ("York", b"abc")
+        assert transport.receive(0.05) is None
 
 
 def test_what_a_local_site_raises_is_raised():
@@ -521,15 +540,16 @@ def test_a_folder_that_is_gone_is_not_made_anew(tmp_path):
         away.rename(shared)
 
 
-def test_a_coordinator_that_another_machine_has_replaced_ends(tmp_path):
+@pytest.mark.parametrize("machine", ["elsewhere", platform.node()])  # many are called localhost
+def test_a_coordinator_that_another_machine_has_replaced_ends(machine, tmp_path):
     transport = FolderTransport(tmp_path)
-    other = tmp_path / "copied"
-    other.write_text("process 7 on elsewhere")
+    other, text = tmp_path / "copied", f"process 7 on {machine}, since 9999"
+    other.write_text(text)
     other.rename(tmp_path / "coordinator")
-    with pytest.raises(RuntimeError, match="has a coordinator already, process 7 on elsewhere"):
+    with pytest.raises(RuntimeError, match=f"has a coordinator already, {text}"):
         transport.send("Bath", b"")
     transport.close()
-    assert (tmp_path / "coordinator").read_text() == "process 7 on elsewhere"
+    assert (tmp_path / "coordinator").read_text() == text
 
 
 def test_a_claim_that_may_be_anothers_still_is_told(tmp_path, caplog):
@@ -543,7 +563,8 @@ def test_a_claim_that_may_be_anothers_still_is_told(tmp_path, caplog):
 def test_what_others_have_put_in_place_of_a_claim_is_told_in_a_line(tmp_path, caplog):
     for text in ("\x1b[2J\nBath: the run is over\n", "x" * 10**6):
         (tmp_path / "coordinator").write_text(text)
-        FolderTransport(tmp_path).close()
+        with FolderTransport(tmp_path):
+            assert len((tmp_path / "coordinator").read_text()) < 200  # which takes the place of theirs
     assert all(message.isprintable() and len(message) < 1000 for message in caplog.messages)
 
 
@@ -576,6 +597,19 @@ def test_a_claim_of_before_that_a_sync_tool_has_brought_back_is_replaced(tmp_pat
         claim.path.unlink()
         with Claim(*arguments), pytest.raises(RuntimeError, match="folder has a site already"):
             claim.renew()  # another has come
+
+
+def test_a_claim_is_no_file_that_its_last_holder_removes_meanwhile(tmp_path, monkeypatch):
+    arguments, flock = (tmp_path / "serving", "folder", "a site", "do not"), fcntl.flock
+
+    def after_release(file, flags):
+        monkeypatch.undo()
+        arguments[0].unlink()
+        flock(file, flags)
+
+    monkeypatch.setattr(fcntl, "flock", after_release)
+    with Claim(*arguments), pytest.raises(RuntimeError, match="folder has a site already"):
+        Claim(*arguments)
 
 
 def test_a_claim_whose_file_is_gone_is_renewed(tmp_path):
@@ -777,6 +811,7 @@ def test_an_answer_that_is_too_long_is_refused(bath):
     too_long = r"'Bath' is refused: the answer must have at most 100 bytes \(max_bytes\), got 1099511627760$"
     with pytest.raises(MessageError, match=too_long):
         transport.receive(0)
+    assert transport.receive(0) is None  # once is enough
 
 
 def test_a_site_that_keeps_sending_does_not_drown_another(bath):
@@ -793,10 +828,12 @@ def test_a_site_that_keeps_sending_does_not_drown_another(bath):
     assert messages == [("Bath", b"0"), ("York", b"request"), ("Bath", b"2")]
 
 
-def test_pipes_and_folders_do_not_stop_the_coordinator(bath):
+def test_a_pipe_does_not_stop_the_coordinator(bath):
     transport, answer, _ = bath
     os.mkfifo(answer)
     assert transport.receive(0) is None
+    with open(answer, "r+b", buffering=0):  # somebody may write to it
+        assert transport.receive(0) is None
 
 
 def test_what_an_earlier_coordinator_left_is_removed(tmp_path):
