@@ -695,7 +695,7 @@ not_finite = with_array("finite", first_is(0))
 def test_answers_to_rows_held_out_that_are_not_finite_are_divergence(model, alter):
     with (
         changing(altered(of_kind("validate"), alter)) as transport,
-        pytest.raises(ValueError, match="^the predictions of the peers stopped being finite in epoch 1"),
+        pytest.raises(ValueError, match=r"^the predictions of the peers stopped being finite in epoch 1"),
     ):
         fit_sites(model((6,), early_stopping=True, random_state=0), transport)
 

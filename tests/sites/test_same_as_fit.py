@@ -32,8 +32,9 @@ from sklearn.preprocessing import StandardScaler
 
 from skfusion import FusedMLPClassifier, FusedMLPRegressor
 from skfusion._moments import moments_of_rows
+from skfusion._training import sparsify
 from skfusion.callback import PeerScores
-from skfusion.sites import LocalTransport, Site, fit_sites
+from skfusion.sites import LocalTransport, Site, _preparation, fit_sites
 from skfusion.sites._scaling import fit_scaler
 from skfusion.sites.message import Message
 
@@ -117,8 +118,14 @@ def model_and_targets(task, classifying):
     return FusedMLPClassifier(**common, **classifying), y
 
 
-@pytest.mark.parametrize(("X", "sparse"), [(IMAGES, True), (PLAIN, False)], ids=["images", "plain"])
-def test_sites_agree_on_the_background_that_fit_takes(X, sparse):
+@pytest.mark.parametrize(
+    ("X", "most", "sparse"),
+    [(IMAGES, 2**31 - 1, True), (PLAIN, 2**31 - 1, False), (IMAGES, 10, False)],
+    ids=["images", "plain", "too many"],
+)
+def test_sites_agree_on_the_background_that_fit_takes(X, most, sparse, monkeypatch):
+    for module in (sparsify, _preparation):
+        monkeypatch.setattr(module, "MAX_NONZEROS", most)
     sites = spied(sites_of(X, LABELS, NAMES_OF_ROWS))
     assert_same(at_sites(classifier(), sites), classifier().fit(X, LABELS, groups=NAMES_OF_ROWS))
     for site in sites:
@@ -258,7 +265,7 @@ def test_a_site_may_lack_a_class():
 
 @pytest.mark.parametrize("name", ["Bath", "York"])
 def test_a_sites_held_out_rows_may_all_have_no_weight(name):
-    y = np.where(NAMES_OF_ROWS == name, 2, LABELS)
+    y = np.where(name == NAMES_OF_ROWS, 2, LABELS)
     model = classifier(class_weight={2: 0.0}, early_stopping=True)
     assert_same(at_sites(model, sites_of(PLAIN, y, NAMES_OF_ROWS)), model.fit(PLAIN, y, groups=NAMES_OF_ROWS))
 
@@ -350,5 +357,5 @@ def test_divergence_is_reported_as_by_fit_but_names_the_site(model, rows, y):
 
 def test_moments_that_overflow_are_divergence_too():
     model = FusedMLPRegressor((), solver="adam", random_state=0)
-    with pytest.raises(ValueError, match="^the weights of peer 'Bath' stopped being finite in epoch 1"):
+    with pytest.raises(ValueError, match=r"^the weights of peer 'Bath' stopped being finite in epoch 1"):
         at_sites(model, sites_of(1e10 * PLAIN.astype(np.float32), NUMBERS, NAMES_OF_ROWS))

@@ -19,7 +19,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skfusion import FusedMLPRegressor
 from skfusion._background import vote
-from skfusion.sites import Site
+from skfusion.sites import Site, _work
 from skfusion.sites._work import Work
 from skfusion.sites.message import Message
 
@@ -157,6 +157,7 @@ ONE_ROW_LESS = changed(TRAIN, {"plan.lengths": [N_ROWS - 1]}, {"held_out_0": NON
         (changed(TRAIN, {"plan.layer_sizes": [12, 2**40, 3]}), "'weights' must be float64 of shape"),
         (changed(TRAIN, {"plan.layer_sizes": [11, 6, 3]}), "'background' must be float64 of shape"),
         (changed(TRAIN, {"plan.layer_sizes": [12]}), "layer_sizes must have from 2 to"),
+        (changed(TRAIN, {"plan.layer_sizes": [12] * 1001}), "layer_sizes must have from 2 to 1000 entries, got 1001"),
         (changed(TRAIN, {"plan.activation": "cube"}), "activation must be one of"),
         (changed(TRAIN, {"plan.settings.batch_size": 0}), "batch_size must be at least 1, got 0"),
         (changed(TRAIN, {"plan.settings.momentum": 2}), r"momentum must be in \[0, 1\], got 2"),
@@ -252,6 +253,13 @@ def test_sparse_rows_are_no_deviations_from_a_background():
     got = answer(changed(requests["train"], arrays={"background": np.ones(5)}), site)
     assert got.kind == "refused"
     assert "X must be dense, as it was when the run began" in got.content["reason"]
+
+
+def test_more_deviations_than_sparse_rows_can_hold_are_refused(monkeypatch):
+    monkeypatch.setattr(_work, "MAX_NONZEROS", 10)
+    got = answer(TRAIN, sites_of(IMAGES, LABELS, NAMES_OF_ROWS, WEIGHT)[0])
+    assert got.kind == "refused"
+    assert "too many values differ from the background for sparse rows" in got.content["reason"]
 
 
 @pytest.mark.parametrize(
