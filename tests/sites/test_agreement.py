@@ -395,6 +395,7 @@ def changed(content=(), **arrays):
         (changed({"feature_names": ["a", "b", 3]}), "'feature_names' must have a string for each of 3 columns"),
         (changed({"labels": None}), "'labels' must be dict, got None"),
         (changed({"peers": ["York"]}), "begins with the site's, got 'York'"),
+        (changed({"peers": ["Bath Spa"]}), "begins with the site's, got 'Bath Spa'"),
         (changed({"peers": ["Bath/../York"]}), "begins with the site's"),
         (changed({"peers": [3]}), "begins with the site's"),
         (changed({"peers": ["Bath", "Bath"]}), "each peer must have a name of its own"),

@@ -145,17 +145,31 @@ def test_a_site_may_hold_several_peers(early_stopping):
     assert apart.sites_ == sorted(set(peers.tolist()))
 
 
-@pytest.mark.parametrize("rows", [PLAIN, IMAGES, PLAIN.astype(np.float32), csr_array(IMAGES)], ids=type)
-def test_a_scaler_common_to_all_sites(rows):
-    sparse = not isinstance(rows, np.ndarray)
-    pipeline = make_pipeline(StandardScaler(with_mean=not sparse), classifier())
+@pytest.mark.parametrize(
+    ("rows", "scaler"),
+    [
+        (PLAIN, StandardScaler()),
+        (PLAIN, StandardScaler(with_mean=False)),
+        (PLAIN, StandardScaler(with_std=False)),
+        (PLAIN, StandardScaler(with_mean=False, with_std=False)),
+        (IMAGES, StandardScaler()),
+        (PLAIN.astype(np.float32), StandardScaler()),
+        (csr_array(IMAGES), StandardScaler(with_mean=False)),
+    ],
+    ids=["plain", "scale", "mean", "neither", "images", "float32", "sparse"],
+)
+def test_a_scaler_common_to_all_sites(rows, scaler):
+    pipeline = make_pipeline(clone(scaler), classifier())
     sites = sites_of(rows, LABELS, NAMES_OF_ROWS)
     with LocalTransport(sites) as transport:
         assert fit_sites(pipeline, transport) is pipeline
-    scaler, reference = pipeline[0], StandardScaler(with_mean=not sparse).fit(rows)
+    scaler, reference = pipeline[0], scaler.fit(rows)
     assert vars(scaler).keys() == vars(reference).keys()
     for name in ("mean_", "var_", "scale_", "n_samples_seen_", "n_features_in_"):
-        np.testing.assert_allclose(getattr(scaler, name), getattr(reference, name), rtol=1e-12)
+        if getattr(reference, name) is None:
+            assert getattr(scaler, name) is None
+        else:
+            np.testing.assert_allclose(getattr(scaler, name), getattr(reference, name), rtol=1e-12)
     whole = clone(pipeline[1]).fit(scaler.transform(rows), LABELS, groups=NAMES_OF_ROWS)
     assert_same(pipeline[1], whole)
     np.testing.assert_array_equal(pipeline.predict(rows), whole.predict(scaler.transform(rows)))
