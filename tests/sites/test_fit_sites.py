@@ -929,13 +929,13 @@ def test_a_site_that_is_heard_of_again_is_waited_for_anew(monkeypatch):
     late = Message("train answered", "run", 1, "York").encode()  # to the question before
     due = Message("train answered", "run", 2, "York").encode()
     received = [(60, ("York", late)), (110, None), (150, ("York", due)), (151, None)]
-    exchange, answers = asked_of_two(monkeypatch, lambda timeout, now: received.pop(0), {"York": "it was late"})
+    exchange, answers = asked(monkeypatch, lambda timeout, now: received.pop(0), {"York": "it was late"})
     assert answers == {"York": 150}
     assert exchange.absent.keys() == {"Bath"}
 
 
-def asked_of_two(monkeypatch, receive, absent=()):
-    """Ask Bath and York with a patience of 100, where ``receive(timeout, now)`` returns the new time and an answer."""
+def asked(monkeypatch, receive, absent=(), sites=("Bath", "York")):
+    """Ask sites with a patience of 100, where ``receive(timeout, now)`` returns the new time and an answer."""
     now = [0]
 
     def received(timeout):
@@ -946,7 +946,7 @@ def asked_of_two(monkeypatch, receive, absent=()):
     monkeypatch.setattr(_exchange, "time", SimpleNamespace(monotonic=lambda: now[0]))
     exchange = _exchange.Exchange(transport, "run", patience=100)
     exchange.absent = dict(absent)
-    questions = dict.fromkeys(["Bath", "York"], ({}, {}))
+    questions = dict.fromkeys(sites, ({}, {}))
     return exchange, exchange.ask(2, "train", questions, lambda site, answer: now[0], needed=False)
 
 
@@ -954,9 +954,19 @@ def test_an_answer_that_came_behind_a_late_one_while_the_coordinator_slept_count
     late, due = (Message("train answered", "run", number, "York").encode() for number in (1, 2))
     bath = Message("train answered", "run", 2, "Bath").encode()
     received = [(1000, ("York", late)), (2000, ("York", due)), (3000, ("Bath", bath))]
-    exchange, answers = asked_of_two(monkeypatch, lambda timeout, now: received.pop(0))
+    exchange, answers = asked(monkeypatch, lambda timeout, now: received.pop(0))
     assert answers == {"York": 2000, "Bath": 3000}
     assert not exchange.absent
+
+
+def test_a_site_that_sits_an_epoch_out_may_refuse_what_it_was_asked_before(monkeypatch):
+    refused = Message("refused", "run", 1, "York", {"reason": "its rows are others"}).encode()
+    bath = Message("train answered", "run", 2, "Bath").encode()
+    received = [(1, ("York", refused)), (2, ("Bath", bath))]
+    absent = {"York": "it was late"}
+    exchange, answers = asked(monkeypatch, lambda timeout, now: received.pop(0), absent, ["Bath"])
+    assert answers == {"Bath": 2}
+    assert exchange.absent == absent
 
 
 @pytest.mark.parametrize("seconds", [0.5, 0.01])
@@ -973,7 +983,7 @@ def test_a_site_that_keeps_sending_does_not_keep_the_coordinator_waiting_for_ano
             return seconds, ("York", due)
         return (now + timeout, None) if timeout < seconds else (now + seconds, ("York", message))
 
-    exchange, answers = asked_of_two(monkeypatch, receive)
+    exchange, answers = asked(monkeypatch, receive)
     assert answers.keys() == {"York"}
     assert "waited 100 s in vain for site 'Bath'" in exchange.absent["Bath"]
 

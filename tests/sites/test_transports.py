@@ -458,6 +458,14 @@ def test_what_is_asked_again_is_answered_again(thread, tmp_path):
         assert b"cba" in (received(transport)[1] for _ in range(2))
 
 
+def test_the_answer_of_an_earlier_process_is_removed(thread, tmp_path):
+    (tmp_path / "Bath").mkdir()
+    answer = tmp_path / "Bath" / "answer"
+    answer.touch()
+    thread("Bath")
+    wait_for(lambda: not answer.exists())
+
+
 def damaged(whole):
     return whole[:-1] + bytes([whole[-1] ^ 1])
 
