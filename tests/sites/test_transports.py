@@ -401,6 +401,14 @@ def test_a_folder_that_a_command_may_not_use_is_named(here, capsys, monkeypatch)
     assert capsys.readouterr().err == f"[Errno 13] Permission denied: '{here / 'Bath'}'\n"
 
 
+def test_a_command_for_a_site_that_is_served_already_says_so_in_a_line(here, capsys):
+    with Claim(here / "Bath" / "serving", "it", "a process", "do not"), pytest.raises(SystemExit) as error:
+        main(["serve", "--folder", ".", "--site", "echo:load"])
+    assert error.value.code == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "has a process that serves as 'Bath' already" in line
+
+
 def test_a_folder_is_where_it_was_if_the_working_directory_changes(here):
     (here / "shared").mkdir()
     code = "import os\nfrom echo import load as echo\n\n\ndef load():\n    os.chdir('/')\n    return echo()\n"
@@ -844,14 +852,15 @@ def test_a_pipe_does_not_stop_the_coordinator(bath):
         assert transport.receive(0) is None
 
 
-def test_what_an_earlier_coordinator_left_is_removed(tmp_path):
+@pytest.mark.parametrize("of_site", ["serving", "answer"])  # by which a folder is known for a site's
+def test_what_an_earlier_coordinator_left_is_removed(of_site, tmp_path):
     (tmp_path / "Bath").mkdir()
-    for name in ("request", "serving", ".skfusion-12"):
+    for name in ("request", of_site, ".skfusion-12"):
         (tmp_path / "Bath" / name).write_bytes(b"cut")
     with FolderTransport(tmp_path) as transport:
         assert not (tmp_path / "Bath" / "request").exists()
         transport.send("Bath", b"whole")
-        assert {path.name for path in (tmp_path / "Bath").iterdir()} == {"request", "serving"}
+        assert {path.name for path in (tmp_path / "Bath").iterdir()} == {"request", of_site}
 
 
 def test_files_that_are_not_of_messages_stay(tmp_path):
