@@ -448,13 +448,15 @@ def test_other_runs_leave_an_interrupted_one_and_the_sites_own_files_alone(tmp_p
     assert (tmp_path / "York" / "my.over").exists()
 
 
-def test_weights_of_an_earlier_run_cannot_be_taken_for_those_of_the_latest(tmp_path):
-    first = classifier(max_iter=1)
-    fitted(first, stateful_sites(tmp_path), collect=False)
+def test_weights_of_earlier_runs_cannot_be_taken_for_those_of_the_latest(tmp_path):
+    models = [classifier(max_iter=1, random_state=seed) for seed in range(2)]
+    for model in models:
+        fitted(model, stateful_sites(tmp_path), collect=False)
     interrupted(classifier(), tmp_path)
     assert not (tmp_path / "York" / "weights.npz").exists()
-    kept = classifier().load_weights(tmp_path / "York" / "weights-1.npz")
-    assert (kept.weights_ == first.fit(PLAIN, LABELS, groups=NAMES).weights_[3]).all()
+    for number, model in enumerate(models, 1):
+        kept = classifier().load_weights(tmp_path / "York" / f"weights-{number}.npz")
+        assert (kept.weights_ == model.fit(PLAIN, LABELS, groups=NAMES).weights_[3]).all()
 
 
 def test_an_earlier_run_that_goes_on_leaves_the_weights_of_later_ones(tmp_path):

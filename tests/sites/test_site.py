@@ -363,6 +363,8 @@ def test_wrong_arguments_are_named():
         Site(PLAIN, LABELS)
     with pytest.raises(ValueError, match="a site's name must have"):
         Site(PLAIN, LABELS, name="../Bath")
+    with pytest.raises(TypeError, match="gives_weights must be True or False, got 'no'"):
+        Site(PLAIN, LABELS, name="Bath", gives_weights="no")
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         Site(PLAIN, LABELS[:3], name="Bath")
     with pytest.raises(ValueError, match="y must be an array with an entry for each row, got None"):

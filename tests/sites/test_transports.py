@@ -515,6 +515,24 @@ def test_a_site_waits_for_a_folder_that_is_gone(tmp_path, monkeypatch, caplog, t
         assert answers(transport, {"Bath": b"abc"}) == {"Bath": b"cba"}
 
 
+def test_the_last_answer_is_written_once_the_folder_allows_it(tmp_path, monkeypatch, thread):
+    monkeypatch.setattr(folder_module, "_PAUSE", 0.01)
+    write, failures = folder_module.replacing, [OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))] * 2
+
+    def replacing(path, **options):
+        if path.name == "answer" and failures:
+            raise failures.pop()
+        return write(path, **options)
+
+    with FolderTransport(tmp_path) as transport:
+        one = thread("Bath")
+        assert answers(transport, {"Bath": b"one"}) == {"Bath": b"eno"}
+        monkeypatch.setattr(folder_module, "replacing", replacing)
+        assert answers(transport, {"Bath": b"end"}) == {"Bath": b"dne"}
+    one.join(SECONDS)
+    assert not failures
+
+
 def test_a_request_that_is_too_long_is_refused(tmp_path, thread):
     thread("Bath", max_bytes=10)
     with FolderTransport(tmp_path) as transport:
