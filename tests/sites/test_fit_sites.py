@@ -46,7 +46,7 @@ from skfusion.sites._rows import SiteRows
 from skfusion.sites.folder import serve
 from skfusion.sites.message import Message, MessageError, RefusalError
 from skfusion.sites.site import refused_unread
-from skfusion.topology import GraphTopology, LineTopology
+from skfusion.topology import GraphTopology, HypercubeTopology, LineTopology
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
@@ -613,6 +613,25 @@ def test_a_message_is_sent_again_at_intervals():
     assert n_sent == {"York": 4, "Leeds": 1, "Bath": 1}
 
 
+@pytest.mark.parametrize(("error", "first"), [(OSError("the drive is away"), True), (RuntimeError("replaced"), False)])
+def test_what_goes_wrong_in_sending_ends_a_run_unless_a_message_is_sent_again_for_want_of_a_drive(error, first):
+    class Broken(Changing):
+        resend_after, n_trained = 30, 0
+
+        def send(self, site, message):
+            self.n_trained += Message.decode(message).kind == "train"
+            if self.n_trained == (1 if first else 4):  # of three sites
+                raise error
+            super().send(site, message)
+
+    with (
+        Broken(sites_of(PLAIN, LABELS, NAMES_OF_ROWS), altered_after(3, never)) as transport,
+        transport.clock(),
+        pytest.raises(type(error), match=str(error)),
+    ):
+        fit_sites(classifier(), transport, patience=100)
+
+
 def with_array(name, change):
     """An answer in which an array is changed, in place or for another."""
 
@@ -1094,6 +1113,28 @@ def test_where_all_refuse_the_error_tells_why():
 # What leaves a site
 
 
+@pytest.mark.parametrize(
+    ("model", "options", "asked"),
+    [
+        (classifier(max_iter=1), {}, {"labelled": True}),
+        (FusedMLPRegressor((6,), max_iter=1), {}, {}),
+        (make_pipeline(StandardScaler(), classifier(max_iter=1)), {}, {"labelled": True, "moments": True}),
+        (classifier(max_iter=1, class_weight="balanced"), {}, {"labelled": True, "by_class": True}),
+        (
+            classifier(max_iter=1),
+            {"classes": [0, 1, 2]},
+            {"labelled": True, "classes": {"dtype": "int64", "values": [0, 1, 2]}},
+        ),
+    ],
+    ids=["labels", "numbers", "scaler", "weights", "classes"],
+)
+def test_a_site_is_asked_for_what_is_needed_alone(model, options, asked):
+    sites = spied(sites_of(PLAIN, LABELS, NAMES_OF_ROWS))
+    at_sites(model, sites, **options)
+    nothing = {"labelled": False, "classes": None, "by_class": False, "moments": False, "collect": True}
+    assert Message.decode(sites[0].requests[0]).content == nothing | asked
+
+
 @pytest.mark.parametrize("rows", [PLAIN, PLAIN.astype(np.float32), IMAGES, csr_array(np.where(PLAIN > 0, PLAIN, 0))])
 @pytest.mark.parametrize("labelled", [True, False])
 def test_no_row_leaves_a_site(rows, labelled):
@@ -1319,6 +1360,18 @@ def test_some_of_the_sites_may_be_named():
     with LocalTransport(sites) as transport:
         apart = fit_sites(classifier(), transport, sites=["York", "Bath"])
     assert_same(apart, classifier().fit(PLAIN[two], LABELS[two], groups=NAMES_OF_ROWS[two]))
+
+
+@pytest.mark.parametrize(
+    ("params", "match"),
+    [({"topology": HypercubeTopology(incomplete="raise")}, "power of two"), ({"prediction": 3}, "prediction must be")],
+    ids=["topology", "prediction"],
+)
+def test_what_does_not_suit_the_number_of_peers_is_refused_before_training(params, match):
+    sites = spied(sites_of(PLAIN, LABELS, NAMES_OF_ROWS))
+    with pytest.raises(ValueError, match=match):
+        at_sites(classifier(**params), sites)
+    assert not any(b'"plan"' in request for site in sites for request in site.requests)
 
 
 def test_without_a_site_there_is_nothing_to_fit():

@@ -586,6 +586,22 @@ def test_a_coordinator_that_another_machine_has_replaced_ends(machine, tmp_path)
     assert (tmp_path / "coordinator").read_text() == text
 
 
+def test_a_site_that_another_machine_has_replaced_ends(tmp_path):
+    other = tmp_path / "copied"
+    other.write_text("process 7 on elsewhere")
+
+    class Replaced(Echo):
+        def answer(self, request):
+            other.rename(tmp_path / "Bath" / "serving")
+            return request
+
+    taken = "has a process that serves as 'Bath' already, process 7 on elsewhere"
+    with FolderTransport(tmp_path) as transport:
+        transport.send("Bath", b"one")
+        with pytest.raises(RuntimeError, match=taken):
+            serve(Replaced("Bath"), tmp_path)
+
+
 def test_a_claim_that_may_be_anothers_still_is_told(tmp_path, caplog):
     FolderTransport(tmp_path).close()
     holder = "process 7 on elsewhere, since 2026"
