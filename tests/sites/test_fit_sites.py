@@ -603,16 +603,6 @@ def test_a_lost_message_is_sent_again():
     assert_same(apart, classifier().fit(PLAIN, LABELS, groups=NAMES_OF_ROWS))
 
 
-def test_a_message_is_sent_again_at_intervals():
-    sites = spied(sites_of(PLAIN, LABELS, NAMES_OF_ROWS))
-    with Changing(sites, altered_after(3, never)) as transport, transport.clock():
-        transport.resend_after = 30
-        with pytest.raises(TimeoutError, match="waited 100 s in vain for site 'York'"):
-            fit_sites(classifier(), transport, patience=100)
-    n_sent = {site.name: sum(Message.decode(data).kind == "train" for data in site.requests) for site in sites}
-    assert n_sent == {"York": 4, "Leeds": 1, "Bath": 1}
-
-
 @pytest.mark.parametrize(("error", "first"), [(OSError("the drive is away"), True), (RuntimeError("replaced"), False)])
 def test_what_goes_wrong_in_sending_ends_a_run_unless_a_message_is_sent_again_for_want_of_a_drive(error, first):
     class Broken(Changing):
@@ -953,7 +943,7 @@ def test_a_site_that_is_heard_of_again_is_waited_for_anew(monkeypatch):
     assert exchange.absent.keys() == {"Bath"}
 
 
-def asked(monkeypatch, receive, absent=(), sites=("Bath", "York")):
+def asked(monkeypatch, receive, absent=(), sites=("Bath", "York"), **transport):
     """Ask sites with a patience of 100, where ``receive(timeout, now)`` returns the new time and an answer."""
     now = [0]
 
@@ -961,9 +951,9 @@ def asked(monkeypatch, receive, absent=(), sites=("Bath", "York")):
         now[0], answer = receive(timeout, now[0])
         return answer
 
-    transport = SimpleNamespace(send=lambda site, message: None, receive=received, resend_after=np.inf)
+    transport = {"send": lambda site, message: None, "receive": received, "resend_after": np.inf} | transport
     monkeypatch.setattr(_exchange, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    exchange = _exchange.Exchange(transport, "run", patience=100)
+    exchange = _exchange.Exchange(SimpleNamespace(**transport), "run", patience=100)
     exchange.absent = dict(absent)
     questions = dict.fromkeys(sites, ({}, {}))
     return exchange, exchange.ask(2, "train", questions, lambda site, answer: now[0], needed=False)
@@ -976,6 +966,16 @@ def test_an_answer_that_came_behind_a_late_one_while_the_coordinator_slept_count
     exchange, answers = asked(monkeypatch, lambda timeout, now: received.pop(0))
     assert answers == {"York": 2000, "Bath": 3000}
     assert not exchange.absent
+
+
+def test_a_message_is_sent_again_at_intervals_until_it_is_answered(monkeypatch):
+    sent, bath = [], Message("train answered", "run", 2, "Bath").encode()
+
+    def receive(timeout, now):
+        return now + 1, ("Bath", bath) if now == 0 else None
+
+    asked(monkeypatch, receive, send=lambda site, message: sent.append(site), resend_after=30)
+    assert sorted(sent) == ["Bath", "York", "York", "York", "York"]
 
 
 def test_a_site_that_sits_an_epoch_out_may_refuse_what_it_was_asked_before(monkeypatch):
