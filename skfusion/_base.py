@@ -582,7 +582,7 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         partition, ownership = divide(partitioner, rows.X, rows.y, rows.groups, peers, progress.partition_rng)
         check_prediction(settings.prediction, len(partition))
         if len(partition) > 1:  # one network, to compare the peers with, may keep a topology of several
-            check_round(topology, len(partition))
+            check_round(topology, len(partition), progress.fusion_round)
         topology = with_edges_alone(topology)
         data = Data(rows.X, targets.values, targets.sample_weight, partition)
         network = parameters.network(rows.X.shape[1], targets.n_outputs, targets.output)

@@ -218,8 +218,10 @@ class _GraphOfNetworks(BaseTopology):
     ) -> NDArray[np.float64] | None:
         if check_choice("mixing", self.mixing, ("pairs", "metropolis")) == "pairs":
             return None
-        edges = check_pairs(self.pairs(n_networks, fusion_round, random_state), n_networks)
-        return _metropolis_weights(edges, n_networks)
+        n_networks = check_integer("n_networks", n_networks, 1)
+        return _metropolis_weights(
+            check_pairs(self.pairs(n_networks, fusion_round, random_state), n_networks), n_networks
+        )
 
 
 def _metropolis_weights(edges, n_networks):
@@ -608,12 +610,12 @@ def _overrides(topology, name):
     return getattr(type(topology), name, None) not in (None, getattr(BaseTopology, name))
 
 
-def check_round(topology, n_networks):
-    """Return a topology's first round of ``n_networks`` networks, or raise an error if it cannot make one.
+def check_round(topology, n_networks, fusion_round):
+    """Return a topology's round of ``n_networks`` networks, or raise an error if it cannot make one.
 
     This asks a copy: a topology that counts its rounds must not count this one.
     """
-    return round_of(clone(topology, safe=False), n_networks, random_state=np.random.RandomState(0))
+    return round_of(clone(topology, safe=False), n_networks, fusion_round, np.random.RandomState(0))
 
 
 def with_edges_alone(topology):

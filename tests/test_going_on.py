@@ -11,6 +11,7 @@ from sklearn.preprocessing import StandardScaler
 
 from skfusion import FusedMLPClassifier
 from skfusion.partition import PredefinedPartitioner
+from skfusion.topology import BaseTopology
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -140,6 +141,21 @@ def test_the_learning_rate_may_change_between_partial_fits(schedule, solver):
     slow.fit(X, Y).set_params(learning_rate_init=1e-9, momentum=0).partial_fit(X, Y)
     assert np.abs(fast.weights_ - start).max() > 1e-3
     np.testing.assert_allclose(slow.weights_, start, atol=1e-6)  # which were equal, so that fusion moves none
+
+
+class LaterTopology(BaseTopology):
+    """A third party's topology, which has no first round."""
+
+    def pairs(self, n_networks, fusion_round=0, random_state=None):
+        if fusion_round == 0:
+            raise ValueError("the first round is past")
+        return [(0, 1)]
+
+
+def test_partial_fit_asks_a_topology_for_no_round_that_is_past():
+    fitted = model(topology="ring", fusion_frequency=1).partial_fit(X, Y, classes=np.unique(Y))
+    fitted.set_params(topology=LaterTopology()).partial_fit(X, Y)
+    assert [record["fusion_rounds"] for record in fitted.history_] == [1, 1]
 
 
 @pytest.mark.parametrize("schedule", ["invscaling", "adaptive"])
