@@ -250,6 +250,8 @@ class BaseFusedMLP(CallbackSupportMixin, BaseEstimator, ABC):
         X, y = self._validate(X, y, old)
         rows = self._rows(X, y, sample_weight, groups, None if old is None else old.classes)
         progress = Progress.start(parameters.random_state)
+        if old is not None:
+            progress.go_on_from(old.progress)
         peers = self._peers(parameters, rows, old, complete=old is None)
         problem, data, held_out, attributes = self._divide(parameters, rows, peers, progress)
         if not data.has_weight():

@@ -98,6 +98,15 @@ class BrokenTopology(BaseTopology):
         return np.array(self.broken)
 
 
+class LaterTopology(BaseTopology):
+    """A third party's topology, which has no first round."""
+
+    def pairs(self, n_networks, fusion_round=0, random_state=None):
+        if fusion_round == 0:
+            raise ValueError("the first round is past")
+        return [(0, 1)]
+
+
 NAMES = ["sepal length", "sepal width", "petal length", "petal width"]
 
 

@@ -6,12 +6,24 @@ from itertools import permutations
 
 import numpy as np
 import pytest
-from models import GROUPS, NO_STEP, X2, Y2, X, Y, assert_same_training, model, pandas_frame, parts_of, without_seconds
+from models import (
+    GROUPS,
+    NO_STEP,
+    X2,
+    Y2,
+    LaterTopology,
+    X,
+    Y,
+    assert_same_training,
+    model,
+    pandas_frame,
+    parts_of,
+    without_seconds,
+)
 from sklearn.preprocessing import StandardScaler
 
 from skfusion import FusedMLPClassifier
 from skfusion.partition import PredefinedPartitioner
-from skfusion.topology import BaseTopology
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -143,18 +155,10 @@ def test_the_learning_rate_may_change_between_partial_fits(schedule, solver):
     np.testing.assert_allclose(slow.weights_, start, atol=1e-6)  # which were equal, so that fusion moves none
 
 
-class LaterTopology(BaseTopology):
-    """A third party's topology, which has no first round."""
-
-    def pairs(self, n_networks, fusion_round=0, random_state=None):
-        if fusion_round == 0:
-            raise ValueError("the first round is past")
-        return [(0, 1)]
-
-
-def test_partial_fit_asks_a_topology_for_no_round_that_is_past():
-    fitted = model(topology="ring", fusion_frequency=1).partial_fit(X, Y, classes=np.unique(Y))
-    fitted.set_params(topology=LaterTopology()).partial_fit(X, Y)
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_training_that_goes_on_asks_a_topology_for_no_round_that_is_past(method):
+    fitted = model(max_iter=1, warm_start=True).fit(X, Y).set_params(topology=LaterTopology())
+    getattr(fitted, method)(X, Y)
     assert [record["fusion_rounds"] for record in fitted.history_] == [1, 1]
 
 

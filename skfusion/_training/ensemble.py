@@ -35,6 +35,12 @@ class Progress:
         seeds = np.random.SeedSequence(entropy)
         return cls(seeds, *(np.random.RandomState(np.random.MT19937(seed)) for seed in seeds.spawn(2)))
 
+    def go_on_from(self, other):
+        """Go on counting from where other training ended; all randomness but the topology's is its own."""
+        # Rounds go on too, since topologies that change over time need several to mix all peers.
+        for name in ("epoch", "step", "fusion_round", "topology_rng"):
+            setattr(self, name, copy.deepcopy(getattr(other, name)))
+
 
 @dataclass
 class Ensemble:
@@ -86,9 +92,6 @@ class Ensemble:
         self._check_fits(problem)
         state = PeerState.start(self.weights, progress.seeds.spawn(len(self.weights)), problem.settings)
         state.samples_seen += self.state.samples_seen
-        # Rounds go on too, since topologies that change over time need several to mix all peers.
-        for name in ("epoch", "step", "fusion_round", "topology_rng"):
-            setattr(progress, name, copy.deepcopy(getattr(self.progress, name)))
         return self._copy(problem.settings, state, progress)
 
     def continued(self, problem, progress):

@@ -196,6 +196,8 @@ def _fit(model, parameters, call):
         _check_as_before(model, agreement)
     scaler = None if call.scaler is None else _fitted_scaler(call.scaler, agreement)
     progress = call.run.progress(parameters.random_state)
+    if old is not None:
+        progress.go_on_from(old.progress)
     problem, federation = _plan(model, parameters, call, agreement, scaler, progress)
     if old is None:
         ensemble = Ensemble.start(problem, agreement.classes, progress, np.dtype(agreement.dtype))

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
+from models import LaterTopology
 from rows_at_sites import (
     IMAGES,
     LABELS,
@@ -226,6 +227,14 @@ def test_a_warm_start_goes_on_as_that_of_fit():
     assert_same(apart, whole.fit(PLAIN, LABELS, groups=NAMES_OF_ROWS))
     assert len(apart.history_) == 8
     assert apart.n_iter_ == 4
+
+
+def test_a_warm_start_asks_a_topology_for_no_round_that_is_past():
+    sites = sites_of(PLAIN, LABELS, NAMES_OF_ROWS)
+    fitted = at_sites(classifier(max_iter=1, warm_start=True), sites).set_params(topology=LaterTopology())
+    with LocalTransport(sites) as transport:
+        fit_sites(fitted, transport)
+    assert [record["fusion_rounds"] for record in fitted.history_] == [1, 1]
 
 
 def test_fit_and_fit_sites_may_take_turns():
