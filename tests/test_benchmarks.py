@@ -33,6 +33,7 @@ def printed_here(monkeypatch, capsys):
             del sys.modules[name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_quick_run(script, printed_here, tmp_path):
     printed = printed_here(EXAMPLES / "benchmarks" / f"{script}.py", "--quick", "--out", tmp_path)

@@ -61,6 +61,7 @@ def runs_to_do(capsys):
     return [int(number) for number in re.findall(r", (\d+) of them to do", capsys.readouterr().out)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("script", "files"),
     [
