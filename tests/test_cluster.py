@@ -17,6 +17,7 @@ from skfusion import FusedMLPClassifier
 from skfusion._training.remote_engine import RemoteEngine
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
     pytest.mark.filterwarnings("ignore:Sending large graph"),
 ]
@@ -47,7 +48,7 @@ def ray_workers():
     return [child.pid for child in children if "".join(child.cmdline()).startswith("ray::PoolActor")]
 
 
-@pytest.fixture(params=["dask", pytest.param("ray", marks=pytest.mark.slow)])
+@pytest.fixture(params=["dask", "ray"])
 def cluster(request):
     """What parallel_config takes, and a function that tells the workers' process ids."""
     return request.getfixturevalue(request.param)

@@ -76,6 +76,7 @@ def test_what_counts_as_printed(shown, printed, tolerance, passes):
         assert_printed(shown, printed, tolerance)
 
 
+@pytest.mark.slow
 def test_tables_of_topologies_are_those_of_the_example(tmp_path, monkeypatch, capsys):
     mpl.use("agg")
     monkeypatch.chdir(tmp_path)

@@ -450,6 +450,7 @@ def table(tmp_path):
     return (tmp_path / "out" / "results.csv").read_text().splitlines()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tune", [[], ["--tune"]], ids=["as they are", "tuned"])
 def test_benchmark_compares_all_models(script, cache, tmp_path, monkeypatch, tune):
     monkeypatch.setattr(script, "N_NETWORKS", 4)

@@ -55,6 +55,7 @@ def test_the_error_is_quoted_as_it_reads():
     assert f"`TimeoutError: {AbsentError(['York'], 600)}`" in PAGE
 
 
+@pytest.mark.slow
 def test_two_sites_follow_the_guide(here):
     serve, coordinate = (in_folder(command, here).removeprefix("python ").split() for command in COMMANDS)
     told = [printed(here / folder, "alone.py") for folder in SITES.values()]
