@@ -219,9 +219,8 @@ class _GraphOfNetworks(BaseTopology):
         if check_choice("mixing", self.mixing, ("pairs", "metropolis")) == "pairs":
             return None
         n_networks = check_integer("n_networks", n_networks, 1)
-        return _metropolis_weights(
-            check_pairs(self.pairs(n_networks, fusion_round, random_state), n_networks), n_networks
-        )
+        edges = check_pairs(self.pairs(n_networks, fusion_round, random_state), n_networks)
+        return _metropolis_weights(edges, n_networks)
 
 
 def _metropolis_weights(edges, n_networks):

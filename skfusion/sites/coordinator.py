@@ -242,9 +242,9 @@ def _plan(model, parameters, call, agreement, scaler, progress):
         check_classes("y of all sites together", agreement.classes)
     check_prediction(settings.prediction, n_networks)
     if n_networks > 1:
-        first_round = check_round(parameters.topology, n_networks, progress.fusion_round)
+        next_round = check_round(parameters.topology, n_networks, progress.fusion_round)
         if call.fuse_at == "sites":
-            check_in_pairs(parameters.topology, first_round)
+            check_in_pairs(parameters.topology, next_round)
     output_layer = model._output_layer(agreement.classes, agreement.n_outputs)
     network = parameters.network(agreement.n_features, *output_layer)
     division = Division.draw(agreement, settings, progress.partition_rng)
