@@ -270,6 +270,15 @@ def test_a_run_that_went_on_is_judged_at_its_best_epoch_so_far(monkeypatch):
         "consensus, equal epochs": "+17.50",
         "consensus, best epochs": "+0.00",
     }
+    (change,) = cifar_judge.recent_change(runs_to_judge(), epochs=3).to_dict("records")
+    assert change == {
+        "setting": "ring, sequential",
+        "seed": 0,
+        "from": "2 to 3",
+        "to": "4 to 5",
+        "peers": "-20.00",
+        "consensus": "-20.00",
+    }
 
 
 def test_runs_are_judged_on_the_epochs_and_seeds_that_are_asked_for():

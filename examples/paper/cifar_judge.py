@@ -2,7 +2,7 @@
 
 Judged on what cifar_train.py has written so far, each run against the network with all rows of the same seed: after as
 many epochs, after as many steps of each network, and both at the epoch at which they err least on held-out rows.
---epochs 30 judges them after their thirtieth; the last two tables and the figure show what they have done since, too.
+--epochs 30 judges them after their thirtieth; the last three tables and the figure show what they have done since, too.
 """
 
 import matplotlib.pyplot as plt
@@ -131,6 +131,25 @@ def gone_on_in_points(runs, epochs):
     return pd.DataFrame(rows)
 
 
+def recent_change(runs, epochs):
+    """Return by how many points the held-out errors of runs of more than so many epochs have changed of late.
+
+    That is their mean over those that were measured last, against the mean over as many before.
+    """
+    rows = []
+    for (setting, rule, seed), run in _longer(runs, epochs).items():
+        if len(run) < 2 * RECENT:
+            continue
+        before, last = run.iloc[-2 * RECENT : -RECENT], run.iloc[-RECENT:]
+        row = {"setting": _title(setting, rule), "seed": seed}
+        row |= {name: f"{some.index[0]} to {some.index[-1]}" for name, some in (("from", before), ("to", last))}
+        for who in WHO:
+            error = f"{who} held_out_error"
+            row[who] = f"{100 * (last[error].mean() - before[error].mean()):+.2f}"
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
 def _longer(runs, epochs):
     return {key: run for key, run in runs.items() if run.index.max() > epochs}
 
@@ -186,7 +205,7 @@ def main(argv=None):
     for who in WHO:
         print(f"\n{who}, points above all rows:\n\n{markdown(in_points(tables['judged'], who))}")
     if options.epochs:
-        for table in (gone_on, gone_on_in_points):
+        for table in (gone_on, gone_on_in_points, recent_change):
             print(f"\nruns that went on:\n\n{markdown(table(so_far, options.epochs))}")
     save(draw(so_far, EXPERIMENTS[rows["data"].iloc[0]].title), output(options, "cifar.png"))
 
