@@ -122,7 +122,7 @@ def gone_on_in_points(runs, epochs):
             continue
         everything = runs["all", "-", seed]["peers test_error"]
         last = run.index.intersection(everything.index)[-RECENT:]
-        row = {"setting": _title(setting, rule), "seed": seed, "epochs": f"{last[0]} to {last[-1]}"}
+        row = {"setting": _title(setting, rule), "seed": seed, "epochs": _span(last)}
         for who in WHO:
             above = 100 * (run[f"{who} test_error"] - everything).loc[last].mean()
             row[f"{who}, equal epochs"] = f"{above:+.2f}"
@@ -141,12 +141,9 @@ def recent_change(runs, epochs):
         if len(run) < 2 * RECENT:
             continue
         before, last = run.iloc[-2 * RECENT : -RECENT], run.iloc[-RECENT:]
-        row = {"setting": _title(setting, rule), "seed": seed}
-        row |= {name: f"{some.index[0]} to {some.index[-1]}" for name, some in (("from", before), ("to", last))}
-        for who in WHO:
-            error = f"{who} held_out_error"
-            row[who] = f"{100 * (last[error].mean() - before[error].mean()):+.2f}"
-        rows.append(row)
+        row = {"setting": _title(setting, rule), "seed": seed, "from": _span(before.index), "to": _span(last.index)}
+        change = 100 * (last.mean() - before.mean())
+        rows.append(row | {who: f"{change[f'{who} held_out_error']:+.2f}" for who in WHO})
     return pd.DataFrame(rows)
 
 
@@ -158,6 +155,10 @@ def _best(run, who):
     """Return the epoch with the least held-out error, and the test error after it in per cent."""
     epoch = run[f"{who} held_out_error"].idxmin()
     return epoch, _percent(run.loc[epoch, f"{who} test_error"])
+
+
+def _span(epochs):
+    return f"{epochs[0]} to {epochs[-1]}"
 
 
 def _title(setting, rule):
