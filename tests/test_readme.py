@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from test_guide import BLOCK, OF_A_SCORE, assert_printed
 
 README = Path(__file__).parents[1] / "README.md"
@@ -17,6 +18,7 @@ for snippet in sys.argv[1:]:
 """
 
 
+@pytest.mark.slow
 def test_snippets_run():
     run = subprocess.run([sys.executable, "-c", RUN_EACH, *SNIPPETS], capture_output=True, text=True, check=False)
     assert (run.returncode, run.stderr) == (0, "")
